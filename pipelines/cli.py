@@ -1,0 +1,38 @@
+"""How every verb starts: parse options, run, and turn a user's mistake into one sentence."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+from research.spec import InputError
+
+Options = TypeVar("Options")
+
+MISTAKE = 2
+INTERRUPTED = 130
+
+
+def run(main: Callable[[Options], None], options_type: type[Options]) -> None:
+    """Run a verb's `main` with options from the command line.
+
+    A user's mistake (`InputError`) is printed as one sentence, exit code 2; Ctrl-C and a polite kill end
+    with 130 after `main` has put the store in order. Anything else is our mistake and shows its traceback.
+    """
+    import tyro
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        main(tyro.cli(options_type))
+    except InputError as mistake:
+        print(f"error: {mistake}", file=sys.stderr)
+        raise SystemExit(MISTAKE) from None
+    except KeyboardInterrupt:
+        print("interrupted; what had finished is in the store.", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,66 @@
+"""What a user may say about a sweep. Light to import, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyOptions:
+    """Data, features and the question."""
+
+    data: str = "bundled"
+    """Where bars come from: `bundled` (S&P 500 and Nasdaq, 1999-2018) or the digest of a snapshot."""
+    symbol: str = "^GSPC"
+    """Instrument inside the data; the bundled data have ^GSPC and ^IXIC."""
+    features: str = "a25s"
+    """Feature set: a25s (stationary) or a25 (raw)."""
+    horizon: int = 1
+    """Sessions ahead in which the price may touch the threshold."""
+    threshold: float = 0.01
+    """Relative move that counts as a touch; 0.01 is 1%."""
+    touch: Literal["high", "close"] = "high"
+    """high: intraday highs count. close: only closes count."""
+    context: int = 60
+    """Days that a model sees, the predicted day's own day last."""
+    train_end: date = date(2011, 12, 31)
+    """Last training day."""
+    validation_end: date = date(2015, 6, 30)
+    """Last validation day."""
+    test_end: date = date(2018, 12, 31)
+    """Last test day; no sweep ever looks at the test days' prices."""
+    embargo: int = 0
+    """Sessions dropped before each border on top of the purge of `horizon` sessions."""
+    allow_thin_evidence: bool = False
+    """Go on below the evidence floor (200 samples, 30 of the rarer class per split); the runs are tagged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions(StudyOptions):
+    """Search architectures and training settings at one parameter budget.
+
+    Every trial is a nested MLflow run; the baselines run on the same rows. Example:
+    python -m pipelines.sweep --budget 20K --horizon 3 --trials 12
+    """
+
+    budget: str = "5K"
+    """Number of parameters: 5K, 20K, 2M, 200M, 2B or any other; architectures within 25% of it are tried."""
+    trials: int = 12
+    """Trials of the search; the baselines come on top."""
+    epochs: int = 20
+    """Most epochs a trial may take; there is no time limit."""
+    patience: int = 6
+    """Epochs without a better validation loss before a trial stops."""
+    window_norm: bool = False
+    """Normalise each window by its own level and feed the level back in as an input."""
+    seed: int = 0
+    """Seed of the search and of every trial's weights, data order and dropout."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+    micro_batch: int | None = None
+    """Windows per forward pass, where memory is short; gradients add up to the full batch."""
+    store: Path = Path("mlruns")
+    """Folder of the MLflow store; `MLFLOW_TRACKING_URI` names a server instead."""

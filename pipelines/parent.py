@@ -1,0 +1,140 @@
+"""The parent run of a sweep: a live leaderboard, and at the end figures, the best child and its registered model."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import optuna
+import pandas as pd
+
+from pipelines import figures
+from pipelines.champion import register_best
+from pipelines.trial import Finished
+from research.tracking import schema
+from research.tracking.registry import Registered
+
+if TYPE_CHECKING:
+    from pipelines.driver import Sweep
+
+COORDINATES = (
+    "d_model",
+    "n_layers",
+    "n_heads",
+    "ff_ratio",
+    "learning_rate",
+    "weight_decay",
+    "dropout",
+    "warmup_steps",
+    "batch_size",
+    "val_loss",
+)
+
+
+def update(sweep: Sweep) -> None:
+    """Show what is known so far in the description; keep the history as metrics of the parent's own names."""
+    sweep.log.tag(schema.NOTE, description(sweep))
+    trials = [one for one in sweep.finished if one.kind == "trial"]
+    if trials and trials[-1].outcome == "complete" and sweep.best:
+        sweep.log.metric(f"{schema.SWEEP_PREFIX}trial_val_loss", trials[-1].val_loss, step=len(trials))
+        sweep.log.metric(f"{schema.SWEEP_PREFIX}best_val_loss", sweep.best.val_loss, step=len(trials))
+
+
+def description(sweep: Sweep) -> str:
+    """Markdown for the parent's page."""
+    study, target = sweep.context.study, sweep.context.study.spec.target
+    done = sum(one.kind == "trial" for one in sweep.finished)
+    lines = [
+        f"**{sweep.context.budget.label} parameters, horizon {target.horizon}**, {study.spec.data.symbol}: does the "
+        f"{target.touch} touch +{target.threshold:.3g} within {target.horizon} session(s)?",
+        f"{done} of {sweep.options.trials} trials; {len(sweep.architectures)} architectures fit the budget.",
+        "",
+        "| run | parameters | val_loss | skill | AUC | outcome |",
+        "|---|--:|--:|--:|--:|---|",
+    ]
+    return "\n".join(lines + [_row(one) for one in sorted(sweep.finished, key=lambda one: one.val_loss)[:20]])
+
+
+def _row(one: Finished) -> str:
+    name = f"*{one.name}*" if one.kind == "baseline" else one.name
+    if one.scores is None:
+        return f"| {name} | | | | | {one.outcome}: {one.reason} |"
+    s = one.scores
+    size = f"{one.n_parameters:,}" if one.n_parameters else ""
+    return f"| {name} | {size} | {s.loss:.4f} | {s.skill:+.3f} | {s.auc:.3f} ± {s.auc_se:.3f} | {one.ending} |"
+
+
+def close(sweep: Sweep) -> Registered | None:
+    """Finish the parent: figures, best child, registered model, outcome."""
+    complete = [one for one in sweep.finished if one.kind == "trial" and one.outcome == "complete"]
+    counts = {
+        f"{schema.SWEEP_PREFIX}trials_{outcome}": float(
+            sum(one.outcome == outcome for one in sweep.finished if one.kind == "trial")
+        )
+        for outcome in schema.STATUS_OF_OUTCOME
+    }
+    registered = None
+    tags: dict[str, str] = {}
+    if sweep.best:
+        importance = importances(sweep.sampler)
+        sweep.log.artifacts(lambda folder: _write_figures(folder, sweep, complete, importance))
+        registered = register_best(sweep, sweep.best)
+        tags[schema.BEST_RUN] = sweep.best.run_id
+    sweep.log.finish("complete" if sweep.best else "crashed", metrics=counts, tags=tags)
+    return registered
+
+
+def importances(study: optuna.Study) -> dict[str, float]:
+    """Share of each searched name by PED-ANOVA (Watanabe et al. 2023); empty with too few trials."""
+    if len([trial for trial in study.trials if trial.value is not None]) < 4:
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return dict(
+                optuna.importance.get_param_importances(study, evaluator=optuna.importance.PedAnovaImportanceEvaluator())
+            )
+        except (ValueError, RuntimeError):
+            # Optuna refuses when all trials share a value of every common name; there is then nothing to rank.
+            return {}
+
+
+def coordinates(complete: list[Finished]) -> pd.DataFrame:
+    """One row per complete trial with what was searched and its loss."""
+    rows = []
+    for one in complete:
+        assert one.spec is not None
+        a, t = one.spec.architecture, one.spec.training
+        rows.append(
+            (
+                a.d_model,
+                a.n_layers,
+                a.n_heads,
+                a.d_ff / a.d_model,
+                t.learning_rate,
+                t.weight_decay,
+                t.dropout,
+                t.warmup_steps,
+                t.batch_size,
+                one.val_loss,
+            )
+        )
+    return pd.DataFrame(rows, columns=list(COORDINATES))
+
+
+def references(sweep: Sweep) -> dict[str, float]:
+    """Validation losses of the baselines by title."""
+    return {one.name: one.val_loss for one in sweep.finished if one.kind == "baseline"}
+
+
+def _write_figures(folder: Path, sweep: Sweep, complete: list[Finished], importance: dict[str, float]) -> None:
+    table = coordinates(complete)
+    table.insert(0, "trial", [one.name for one in complete])
+    table.to_csv(folder / "trials.csv", index=False)
+    losses, labels = [one.val_loss for one in complete], [one.name for one in complete]
+    figures.save(figures.search_history(losses, labels, references(sweep)), folder / "search_history.png")
+    figures.save(figures.parallel_coordinates(table[list(COORDINATES)], "val_loss"), folder / "parallel_coordinates.png")
+    if importance:
+        figures.save(figures.importances(importance), folder / "parameter_importance.png")
+        pd.Series(importance, name="share").rename_axis("name").to_csv(folder / "parameter_importance.csv")

@@ -1,0 +1,111 @@
+"""What a sweep says at its beginning and its end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import torch
+from rich.console import Console
+
+from pipelines.study import Study
+from pipelines.terminal import results_table
+from pipelines.trial import Finished
+from research.models.accounting import parameter_count
+from research.models.architectures import Budget
+from research.significance import paired_difference
+from research.spec import ArchitectureSpec
+from research.tracking.registry import Registered
+from research.training.metrics import row_losses
+
+if TYPE_CHECKING:
+    from pipelines.driver import Sweep
+
+UI_PORT = 5000
+
+
+def print_opening(
+    study: Study, budget: Budget, architectures: list[ArchitectureSpec], device: torch.device, console: Console
+) -> None:
+    """Say aloud which data, question, evidence and grid the sweep stands on."""
+    manifest, target = study.snapshot.manifest, study.spec.target
+    facts = manifest.symbols[study.spec.data.symbol]
+    sizes = sorted(parameter_count(a) for a in architectures)
+    _say(
+        console,
+        f"[bold]data[/]       {manifest.source}: {study.spec.data.symbol}, {facts['rows']:,} sessions "
+        f"{facts['first']} .. {facts['last']}, snapshot {study.snapshot.digest}",
+    )
+    for warning in manifest.warnings:
+        if warning.startswith(f"{study.spec.data.symbol}:"):
+            _say(console, f"[yellow]warning[/]    {warning}")
+    _say(
+        console,
+        f"[bold]question[/]   does the {target.touch} touch +{target.threshold:.3g} within {target.horizon} "
+        f"session(s)? features {study.spec.features.feature_set}",
+    )
+    for one in study.evidence:
+        hidden = one.split == "test"
+        rate = "closed until evaluation" if hidden else f"base rate {one.base_rate:.3f} ± {one.base_rate_error:.3f}"
+        _say(console, f"[bold]{one.split:<11}[/]{one.n:,} days, {rate}")
+    for sentence in study.thin:
+        _say(console, f"[red]thin evidence[/] {sentence}")
+    _say(
+        console,
+        f"[bold]budget[/]     {budget.label}: {len(architectures)} architectures of {sizes[0]:,} .. {sizes[-1]:,} "
+        f"parameters; device {device.type}\n",
+    )
+
+
+def print_summary(sweep: Sweep, registered: Registered | None, console: Console) -> None:
+    """The table, how the best trial stands against each baseline, where everything is, what to type next."""
+    if not console.is_terminal:
+        console.print(results_table(sweep.finished, f"sweep {sweep.title} on {sweep.context.study.experiment}"))
+    best = sweep.best
+    if best is None:
+        _say(console, f"[red]no trial completed[/]; their reasons are on the runs of {sweep.log.run_id}.")
+    else:
+        _say(console, f"\n[bold]best[/] {best.name}: {best.n_parameters:,} parameters, val_loss {best.val_loss:.4f}")
+        for line in standings(sweep, best):
+            _say(console, f"  {line}")
+        _say(
+            console,
+            "  The best of several trials was chosen on these same days, which flatters it; the baselines were not chosen.",
+        )
+        if best.alarm != "none":
+            _say(console, f"  [red]alarm: {best.alarm}[/]; this model says nothing that the base rate does not.")
+    if registered:
+        kept = "" if registered.is_challenger else "; an earlier version has the lower val_loss and stays challenger"
+        _say(console, f"\nregistered {registered.name} version {registered.version}{kept}")
+    _say(console, f"see   make ui, then {children_link(sweep)}")
+    _say(console, "next  make leaderboard   make scaling   make sweep BUDGET=<another size>")
+
+
+def standings(sweep: Sweep, best: Finished) -> list[str]:
+    """One sentence per baseline: the paired difference, its interval, and whether it is inside the noise."""
+    labels = sweep.context.study.prepared.labels_of("validation")
+    assert best.logits is not None
+    mine = row_losses(best.logits, labels)
+    lines = []
+    for one in sweep.finished:
+        if one.kind == "baseline" and one.logits is not None:
+            found = paired_difference(mine, row_losses(one.logits, labels))
+            word = "better than" if found.mean < 0 else "worse than"
+            verdict = f"{word} it, but inside the noise" if found.inside_noise else f"{word} it"
+            lines.append(f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}] nats against the {one.name}: {verdict}")
+    return lines
+
+
+def children_link(sweep: Sweep) -> str:
+    """Deep link to the sweep's children, best first."""
+    condition = quote(f"tags.`mlflow.parentRunId` = '{sweep.log.run_id}'")
+    order = quote("metrics.`val_loss`")
+    return (
+        f"http://127.0.0.1:{UI_PORT}/#/experiments/{sweep.context.experiment_id}/runs"
+        f"?searchFilter={condition}&orderByKey={order}&orderByAsc=true"
+    )
+
+
+def _say(console: Console, text: str) -> None:
+    """Print a line as it is: no wrapping of links, no colouring of numbers."""
+    console.print(text, soft_wrap=True, highlight=False)

@@ -1,0 +1,99 @@
+"""What one sees while a sweep runs: a table that fills, progress over trials and epochs; plain lines without a terminal."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from pipelines.trial import Finished
+from research.training.trainer import EpochRecord
+
+ROWS_SHOWN = 15
+
+
+class SweepDisplay:
+    """Listens to a sweep and its trials. Without a terminal it prints one line per finished run instead."""
+
+    def __init__(self, console: Console, title: str, n_trials: int, epochs: int):
+        self.console = console
+        self._title = title
+        self._epochs = epochs
+        self._finished: list[Finished] = []
+        self._live = Live(console=console, auto_refresh=True, refresh_per_second=4) if console.is_terminal else None
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._trials = self._progress.add_task("trials", total=n_trials)
+        self._epoch = self._progress.add_task("epochs", total=epochs)
+
+    def __enter__(self) -> SweepDisplay:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._live:
+            self._draw()
+            self._live.stop()
+
+    def trial_started(self, name: str) -> None:
+        """A trial begins."""
+        self._progress.update(self._epoch, completed=0, description=f"{name}")
+        self._draw()
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """An epoch of the running trial ended."""
+        self._progress.update(self._epoch, completed=record.epoch)
+        self._draw()
+
+    def run_finished(self, finished: Finished) -> None:
+        """A trial or baseline ended."""
+        self._finished.append(finished)
+        if finished.kind == "trial":
+            self._progress.advance(self._trials)
+        if self._live is None:
+            self.console.print(_line(finished), highlight=False, soft_wrap=True)
+        self._draw()
+
+    def _draw(self) -> None:
+        if self._live:
+            self._live.update(Group(results_table(self._finished, self._title), self._progress))
+
+
+def results_table(finished: list[Finished], title: str) -> Table:
+    """Finished runs, best first, failures last."""
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for column in ("run", "parameters", "val_loss", "skill", "AUC", "seconds", "outcome"):
+        table.add_column(column, justify="left" if column in ("run", "outcome") else "right", no_wrap=True)
+    ranked = sorted(finished, key=lambda one: one.val_loss)
+    for one in ranked[:ROWS_SHOWN]:
+        style = "cyan" if one.kind == "baseline" else None
+        table.add_row(*_cells(one), style=style)
+    if len(ranked) > ROWS_SHOWN:
+        table.caption = f"and {len(ranked) - ROWS_SHOWN} more"
+    return table
+
+
+def _cells(one: Finished) -> list[str]:
+    size = f"{one.n_parameters:,}" if one.n_parameters else "-"
+    duration = f"{one.seconds:.0f}" if one.kind == "trial" and one.scores else "-"
+    if one.scores is None:
+        return [one.name, size, "-", "-", "-", duration, one.ending]
+    s = one.scores
+    return [one.name, size, f"{s.loss:.4f}", f"{s.skill:+.3f}", f"{s.auc:.3f} ± {s.auc_se:.3f}", duration, one.ending]
+
+
+def _line(one: Finished) -> str:
+    name, size, loss, skill, auc, duration, outcome = _cells(one)
+    reason = f" ({one.reason})" if one.reason else ""
+    return f"{name:<32} {size:>13} params  val_loss {loss}  skill {skill}  AUC {auc}  {duration} s  {outcome}{reason}"

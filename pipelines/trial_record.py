@@ -1,0 +1,165 @@
+"""What a trial's run holds: parameters that were proved to be in use, metrics, artifacts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import expit
+from sklearn.metrics import roc_curve
+
+from pipelines import figures
+from pipelines.study import Study
+from research.models.accounting import parameter_count, training_flops
+from research.models.architectures import Budget
+from research.models.patch_transformer import PatchTransformer
+from research.runtime import Runtime
+from research.spec import InputError, TrialSpec, canonical_json
+from research.tracking import schema
+from research.tracking.provenance import Provenance
+from research.tracking.runs import Value
+from research.tracking.store import Store
+from research.training.metrics import Scores, reliability, row_losses
+from research.training.trainer import Trainer, TrainingResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What every run of a sweep needs."""
+
+    store: Store
+    experiment_id: str
+    parent_id: str
+    study: Study
+    budget: Budget
+    runtime: Runtime
+    provenance: Provenance
+    tags: dict[str, str]
+    """Tags of the sweep, on all its runs."""
+
+
+def declared(spec: TrialSpec, context: Context) -> dict[str, Value]:
+    """What a trial's run says about itself."""
+    a, t = spec.architecture, spec.training
+    return {
+        "budget": context.budget.label,
+        "d_model": a.d_model,
+        "n_layers": a.n_layers,
+        "n_heads": a.n_heads,
+        "d_ff": a.d_ff,
+        "context_length": a.context_length,
+        "patch_length": a.patch_length,
+        "patch_stride": a.patch_stride,
+        "window_norm": a.window_norm,
+        "learning_rate": t.learning_rate,
+        "weight_decay": t.weight_decay,
+        "dropout": t.dropout,
+        "warmup_steps": t.warmup_steps,
+        "batch_size": t.batch_size,
+        "epochs": t.epochs,
+        "patience": t.patience,
+        "gradient_clip": t.gradient_clip,
+        "seed": t.seed,
+        **_study_declared(spec),
+    }
+
+
+def _study_declared(spec: TrialSpec) -> dict[str, Value]:
+    s = spec.study
+    return {
+        "symbol": s.data.symbol,
+        "feature_set": s.features.feature_set,
+        "horizon": s.target.horizon,
+        "threshold": s.target.threshold,
+        "touch": s.target.touch,
+        "train_end": str(s.split.train_end),
+        "validation_end": str(s.split.validation_end),
+        "test_end": str(s.split.test_end),
+        "embargo": s.split.embargo,
+    }
+
+
+def applied(model: PatchTransformer, trainer: Trainer, study: Study) -> dict[str, Any]:
+    """The same names, read back from the model, the optimizer, the schedule, the dataset and the target."""
+    block: Any = model.blocks[0]
+    return {
+        "d_model": model.positions_ND.shape[1],
+        "n_layers": len(model.blocks),
+        "n_heads": block.attention.n_heads,
+        "d_ff": block.expand.out_features,
+        "context_length": trainer.dataset.context_length,
+        "patch_length": model.embedding.in_features // trainer.dataset.n_features,
+        "patch_stride": model.architecture.patch_stride,
+        "window_norm": model.level is not None,
+        **trainer.applied(),
+        **study.params(),
+    }
+
+
+def require_applied(said: dict[str, Value], used: dict[str, Any]) -> None:
+    """Declared = applied: any difference is an error before the first step. The budget is held to by `counted`."""
+    unread = set(said) - set(used) - {"budget"}
+    assert not unread, f"declared but never read back: {sorted(unread)}"
+    wrong = {name: (said[name], value) for name, value in used.items() if said[name] != value}
+    if wrong:
+        name, (logged, value) = next(iter(wrong.items()))
+        raise InputError(f"{name}={logged} was declared but {value} is in use; nothing was trained.")
+
+
+def counted(model: PatchTransformer, budget: Budget) -> int:
+    """Parameters of the built model; they must agree with the closed form and fit the budget."""
+    n_parameters = sum(parameter.numel() for parameter in model.parameters())
+    assert n_parameters == parameter_count(model.architecture)
+    if not budget.admits(n_parameters):
+        raise InputError(f"BUDGET={budget.label}: {model.architecture.label} has {n_parameters:,} parameters, outside ±25%.")
+    return n_parameters
+
+
+def trial_metrics(spec: TrialSpec, result: TrainingResult, found: Scores, n_parameters: int) -> dict[str, float]:
+    """Final metrics of a trial."""
+    return {
+        **val_metrics(found),
+        "val_loss_last": result.epochs[-1].val_loss,
+        "train_loss_best": result.epochs[result.best_epoch - 1].train_loss,
+        "best_epoch": result.best_epoch,
+        "epochs_run": len(result.epochs),
+        "n_params": n_parameters,
+        "flops_per_sample": training_flops(spec.architecture),
+        "samples_per_second": result.samples_per_second,
+        "peak_memory_bytes": result.peak_memory_bytes,
+        "log10_learning_rate": float(np.log10(spec.training.learning_rate)),
+    }
+
+
+def val_metrics(found: Scores) -> dict[str, float]:
+    """Validation metrics of a trial or baseline."""
+    return {f"val_{name}": float(value) for name, value in asdict(found).items()}
+
+
+def write_trial(folder: Path, context: Context, spec: TrialSpec, result: TrainingResult, found: Scores) -> None:
+    """Artifacts of a trial."""
+    write_common(folder, context, canonical_json(spec), result.val_logits, found)
+    curve = pd.DataFrame([asdict(record) for record in result.epochs])
+    curve.to_csv(folder / schema.CURVE_FILE, index=False)
+    figure = figures.learning_curve(list(curve["train_loss"]), list(curve["val_loss"]), result.best_epoch, found.base_rate_loss)
+    figures.save(figure, folder / "curve.png")
+
+
+def write_common(folder: Path, context: Context, spec_json: str, logits: NDArray[np.float64], found: Scores) -> None:
+    """Spec, predictions with dates, reliability and ROC figures, environment."""
+    labels = context.study.prepared.labels_of("validation")
+    probabilities = expit(logits)
+    (folder / schema.SPEC_FILE).write_text(json.dumps(json.loads(spec_json), indent=2) + "\n")
+    days = context.study.prepared.target.days[context.study.prepared.split.validation]
+    pd.DataFrame(
+        {"date": days, "label": labels, "probability": probabilities, "logit": logits, "loss": row_losses(logits, labels)}
+    ).to_parquet(folder / schema.PREDICTIONS_FILE, index=False)
+    figures.save(figures.reliability(reliability(probabilities, labels), float(labels.mean())), folder / "reliability.png")
+    false_positive, true_positive, _ = roc_curve(labels, logits)
+    figures.save(figures.roc(false_positive, true_positive, found.auc, found.auc_se), folder / "roc.png")
+    context.provenance.write(folder)

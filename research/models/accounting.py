@@ -1,0 +1,33 @@
+"""Closed forms of what a shape costs, checked against the built model for every architecture of every grid.
+
+d width, L layers, f feed-forward width, n patches, P patch length, F features.
+"""
+
+from __future__ import annotations
+
+from research.spec import ArchitectureSpec
+
+
+def parameter_count(a: ArchitectureSpec) -> int:
+    """(P*F+1)d + nd + L(4d^2 + 8d + 2df + f + d) + 2d + nd + 1, plus 2Fd where windows are normalised."""
+    d, f, n = a.d_model, a.d_ff, a.n_patches
+    embedding = (a.patch_length * a.n_features + 1) * d + n * d + (2 * a.n_features * d if a.window_norm else 0)
+    blocks = a.n_layers * (4 * d * d + 8 * d + 2 * d * f + f + d)
+    return embedding + blocks + 2 * d + n * d + 1
+
+
+def forward_flops(a: ArchitectureSpec) -> int:
+    """Floating-point operations of all matrix products of one window's forward pass (multiply-add = 2)."""
+    d, f, n = a.d_model, a.d_ff, a.n_patches
+    block = 2 * n * (4 * d * d + 2 * d * f) + 2 * (2 * n * n * d)
+    return _input_flops(a) + a.n_layers * block + 2 * n * d
+
+
+def training_flops(a: ArchitectureSpec) -> int:
+    """Forward plus backward: each product has two gradients, except that the input needs none."""
+    return 3 * forward_flops(a) - _input_flops(a)
+
+
+def _input_flops(a: ArchitectureSpec) -> int:
+    level = 2 * (2 * a.n_features) * a.d_model if a.window_norm else 0
+    return 2 * a.n_patches * a.patch_length * a.n_features * a.d_model + level

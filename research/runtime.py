@@ -1,0 +1,100 @@
+"""How a run is executed: device, threads, micro-batch, determinism. None of it is part of an experiment's identity."""
+
+from __future__ import annotations
+
+import os
+import platform
+import random
+import resource
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from research.spec import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """Where and how trials are computed."""
+
+    device: torch.device
+    """cuda, mps or cpu."""
+    micro_batch: int | None = None
+    """Windows per forward pass; None means the whole batch. Gradients are accumulated to the full batch."""
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """`auto` takes CUDA, then MPS, then the CPU; a device that is not there is an error, never a fallback."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, there in available.items() if there))
+    kind = name.split(":")[0]
+    if not available.get(kind, False):
+        here = ", ".join(kind for kind, there in available.items() if there)
+        raise InputError(f"DEVICE={name}: not available here; give auto or one of {here}.")
+    return torch.device(name)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed torch, numpy and Python, and ask for deterministic kernels: the same spec then gives the same bits."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Filling fresh buffers guards against reading uninitialised memory, which nothing here does; it costs 2% of a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def hardware(device: torch.device) -> dict[str, str | int]:
+    """What this machine is, for the record of a run."""
+    return {
+        "machine": platform.machine(),
+        "system": f"{platform.system()} {platform.release()}",
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count() or 1,
+        "memory_bytes": _memory_bytes(),
+        "device": device.type,
+        "accelerator": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or "unknown"
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+class PeakMemory:
+    """Highest memory in use between construction and `read`: allocated on CUDA, resident set elsewhere.
+
+    Where the kernel cannot reset its high-water mark (macOS), the value is the whole process's peak.
+    """
+
+    def __init__(self, device: torch.device):
+        self._device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        elif Path("/proc/self/clear_refs").exists():
+            Path("/proc/self/clear_refs").write_text("5")
+
+    def read(self) -> int:
+        """Bytes."""
+        if self._device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self._device)
+        if Path("/proc/self/status").exists():
+            status = Path("/proc/self/status").read_text()
+            return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) * 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

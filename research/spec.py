@@ -1,0 +1,256 @@
+"""What makes an experiment *this* experiment: frozen values and their fingerprints.
+
+Every field here is identity. Anything that may change without changing the result's meaning (device,
+threads, micro-batch, paths) lives in `research.runtime` and is never fingerprinted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass, fields, is_dataclass, replace
+from datetime import date
+from typing import Any, Literal
+
+Touch = Literal["high", "close"]
+FINGERPRINT_LENGTH = 16
+
+
+class InputError(ValueError):
+    """Something the user can mend: the message names the field, the value and the fix."""
+
+
+def require(condition: bool, field: str, value: object, fix: str) -> None:
+    """Raise an `InputError` that names the field, its value and what to type instead."""
+    if not condition:
+        raise InputError(f"{field}={value}: {fix}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSpec:
+    """Which bytes: one instrument of one immutable snapshot."""
+
+    snapshot_digest: str
+    """Content digest of the snapshot (canonical OHLCV of all its symbols)."""
+    symbol: str
+    """Instrument inside the snapshot, for example `^GSPC`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureSpec:
+    """Which columns: a named, versioned feature set."""
+
+    feature_set: str
+    """`a25` (raw) or `a25s` (stationary)."""
+    version: int
+    """Version of the set's definitions; a changed formula gets a new one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetSpec:
+    """The question asked: does the price touch close[t] * (1 + threshold) within `horizon` sessions."""
+
+    horizon: int
+    """Sessions ahead, at least 1. Labels, purge and digest all follow from this one number."""
+    threshold: float = 0.01
+    """Relative move, 0.01 = 1%."""
+    touch: Touch = "high"
+    """`high`: the intraday high counts. `close`: only closes count."""
+
+    def __post_init__(self) -> None:
+        require(self.horizon >= 1, "HORIZON", self.horizon, "give a whole number of sessions, 1 or more.")
+        require(0 < self.threshold < 1, "THRESHOLD", self.threshold, "give a fraction between 0 and 1, 0.01 is 1%.")
+        require(self.touch in ("high", "close"), "TOUCH", self.touch, "give high or close.")
+
+    @property
+    def task(self) -> str:
+        """Name of the task without its horizon, for example `threshold-1pct`."""
+        suffix = "" if self.touch == "high" else f"-{self.touch}"
+        return f"threshold-{self.threshold * 100:g}pct{suffix}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitSpec:
+    """Chronological holdout by date. Days are label days; purging by label interval happens on top."""
+
+    train_end: date
+    """Last day a training label may be asked on."""
+    validation_end: date
+    """Last validation day; validation starts on the session after `train_end`."""
+    test_end: date
+    """Last test day; the test starts on the session after `validation_end` and is opened once."""
+    embargo: int = 0
+    """Sessions dropped before each border on top of the purge of `horizon` sessions."""
+
+    def __post_init__(self) -> None:
+        ordered = self.train_end < self.validation_end < self.test_end
+        require(
+            ordered,
+            "SPLIT",
+            f"{self.train_end}, {self.validation_end}, {self.test_end}",
+            "give train, validation and test ends in this order.",
+        )
+        require(self.embargo >= 0, "EMBARGO", self.embargo, "give 0 or more sessions.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchitectureSpec:
+    """One transformer shape. Its parameter count follows from these fields alone."""
+
+    d_model: int
+    """Width of the residual stream."""
+    n_layers: int
+    """Number of transformer blocks."""
+    n_heads: int
+    """Attention heads; divides `d_model`."""
+    d_ff: int
+    """Hidden width of the feed-forward part."""
+    context_length: int = 60
+    """Days a window sees, the predicted day last."""
+    patch_length: int = 10
+    """Days per token."""
+    patch_stride: int = 5
+    """Days between the starts of two tokens; tokens are aligned to the newest day."""
+    n_features: int = 25
+    """Feature columns."""
+    window_norm: bool = False
+    """Normalise each window by its own mean and scale, and feed the removed level back in."""
+
+    def __post_init__(self) -> None:
+        for name in ("d_model", "n_layers", "n_heads", "d_ff", "patch_length", "patch_stride", "n_features"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "give a positive whole number.")
+        require(self.d_model % self.n_heads == 0, "n_heads", self.n_heads, f"must divide d_model={self.d_model}.")
+        require(
+            self.context_length >= self.patch_length,
+            "CONTEXT",
+            self.context_length,
+            f"give at least one patch of {self.patch_length} days.",
+        )
+
+    @property
+    def n_patches(self) -> int:
+        """Tokens per window; the oldest days that fill no whole patch are dropped."""
+        return (self.context_length - self.patch_length) // self.patch_stride + 1
+
+    @property
+    def label(self) -> str:
+        """Short name for tables and run names, for example `d64 L48 h8 ff4`."""
+        return f"d{self.d_model} L{self.n_layers} h{self.n_heads} ff{self.d_ff / self.d_model:g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSpec:
+    """How a model is fitted."""
+
+    learning_rate: float
+    """Peak AdamW learning rate, after warm-up."""
+    weight_decay: float
+    """Decoupled decay, on matrices only."""
+    dropout: float
+    """Probability, on the embedding and on both residual branches of every block."""
+    warmup_steps: int
+    """Optimizer steps of linear warm-up."""
+    batch_size: int
+    """Windows per optimizer step, whatever the micro-batch is."""
+    epochs: int
+    """The only limit on training length besides patience."""
+    patience: int
+    """Epochs without a better validation loss before stopping."""
+    seed: int
+    """Initial weights, data order and dropout."""
+    gradient_clip: float = 1.0
+    """Maximum global gradient norm."""
+
+    def __post_init__(self) -> None:
+        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "give a positive number.")
+        require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "give 0 or more.")
+        require(0 <= self.dropout < 1, "dropout", self.dropout, "give a probability below 1.")
+        require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "give 0 or more steps.")
+        require(self.batch_size >= 1, "batch_size", self.batch_size, "give 1 or more windows.")
+        require(self.epochs >= 1, "EPOCHS", self.epochs, "give 1 or more.")
+        require(self.patience >= 1, "PATIENCE", self.patience, "give 1 or more epochs.")
+        require(self.gradient_clip > 0, "gradient_clip", self.gradient_clip, "give a positive norm.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySpec:
+    """What all trials of one sweep share: data, features, question, split."""
+
+    data: DataSpec
+    features: FeatureSpec
+    target: TargetSpec
+    split: SplitSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialSpec:
+    """One model trained once: everything its validation loss depends on."""
+
+    study: StudySpec
+    architecture: ArchitectureSpec
+    training: TrainingSpec
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for two trials that would give the same result."""
+        return fingerprint(self)
+
+    @property
+    def config_fingerprint(self) -> str:
+        """The same for all seeds of one configuration, so that replicates group."""
+        return fingerprint(replace(self, training=replace(self.training, seed=0)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineSpec:
+    """A reference model on the same rows as the trials."""
+
+    study: StudySpec
+    baseline: str
+    """Name in `research.models.baselines.BASELINES`."""
+    version: int
+    """Version of its definition."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for two baselines that would give the same result."""
+        return fingerprint(self)
+
+
+def canonical(value: object) -> Any:
+    """Plain JSON form of a spec; raises `TypeError` for a value without a stable text form."""
+    if is_dataclass(value) and not isinstance(value, type):
+        members = {field.name: canonical(getattr(value, field.name)) for field in fields(value)}
+        return {"spec": type(value).__name__, **members}
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise TypeError("a fingerprint needs text keys.")
+        return {key: canonical(member) for key, member in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [canonical(member) for member in value]
+    if isinstance(value, date) and type(value) is date:
+        return value.isoformat()
+    if value is None or type(value) in (bool, int, str):
+        return value
+    if type(value) is float and math.isfinite(value):
+        return value
+    raise TypeError(f"{value!r} ({type(value).__name__}) has no stable form to fingerprint.")
+
+
+def canonical_json(value: object) -> str:
+    """One text per value: sorted keys, no spaces, floats by their shortest exact form."""
+    return json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def fingerprint(value: object) -> str:
+    """Short SHA-256 of the canonical form."""
+    return digest_bytes(canonical_json(value).encode())
+
+
+def digest_bytes(*parts: bytes) -> str:
+    """Short SHA-256 over byte strings, the one digest format of the platform."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()[:FINGERPRINT_LENGTH]

@@ -1,0 +1,47 @@
+"""The MLflow Model Registry: versions made from a run's `model` artifact, and the alias `challenger`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlflow.exceptions import MlflowException
+
+from research.tracking import schema
+from research.tracking.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registered:
+    """A registered version."""
+
+    name: str
+    version: str
+    is_challenger: bool
+    """False when an earlier version of the same study has the lower validation loss and keeps the alias."""
+
+
+def register(store: Store, *, name: str, run_id: str, val_loss: float, study: str, description: str) -> Registered:
+    """Register the run's model and move the alias to it, unless a better one of the same study holds it."""
+    client = store.client
+    try:
+        client.create_registered_model(name, description=description)
+    except MlflowException as problem:
+        if problem.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    source = f"{client.get_run(run_id).info.artifact_uri}/{schema.MODEL_FOLDER}"
+    tags = {"val_loss": repr(val_loss), schema.STUDY_FINGERPRINT: study}
+    made = client.create_model_version(name, source=source, run_id=run_id, tags=tags, description=description)
+    version = str(made.version)
+    wins = val_loss <= _challengers_loss(store, name, study)
+    if wins:
+        client.set_registered_model_alias(name, schema.CHALLENGER, version)
+    return Registered(name=name, version=version, is_challenger=wins)
+
+
+def _challengers_loss(store: Store, name: str, study: str) -> float:
+    """Validation loss of the present challenger; infinite if there is none or it answers another study."""
+    version = store.client.get_registered_model(name).aliases.get(schema.CHALLENGER)
+    if version is None:
+        return float("inf")
+    tags = store.client.get_model_version(name, str(version)).tags
+    return float(tags["val_loss"]) if tags.get(schema.STUDY_FINGERPRINT) == study else float("inf")

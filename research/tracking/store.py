@@ -1,0 +1,107 @@
+"""The one place where a store is opened: a local SQLite store under `mlruns/`, or a tracking server."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from filelock import FileLock
+
+from research.spec import InputError
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+
+from mlflow import MlflowClient
+
+DATABASE = "mlflow.db"
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open store."""
+
+    root: Path
+    """Folder of snapshots and, for a local store, of the database and the artifacts."""
+    uri: str
+    """Tracking address."""
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """The only MLflow client of the process; the fluent API keeps state elsewhere and is not used."""
+        return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the store is a SQLite file under `root`."""
+        return self.uri.startswith("sqlite:")
+
+    @property
+    def snapshots(self) -> Path:
+        """Folder of the data snapshots."""
+        return self.root / "snapshots"
+
+    def experiment(self, name: str) -> str:
+        """Id of the experiment of that name, created on first use."""
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            location = (self.root / "artifacts" / name).as_uri() if self.is_local else None
+            return str(self.client.create_experiment(name, artifact_location=location))
+        return str(found.experiment_id)
+
+    def local_artifact(self, run_id: str, path: str) -> Path:
+        """A file of a run on this machine.
+
+        Local files are found by run id below the store's present folder, since the absolute addresses in the
+        database go stale when the folder is moved.
+        """
+        if self.is_local:
+            experiment = self.client.get_experiment(self.client.get_run(run_id).info.experiment_id)
+            found = self.root / "artifacts" / experiment.name / run_id / "artifacts" / path
+            if not found.exists():
+                raise InputError(f"run {run_id} has no artifact {path} under {self.root}; was the store copied whole?")
+            return found
+        return Path(self.client.download_artifacts(run_id, path))
+
+
+def open_store(root: Path) -> Store:
+    """Open the store at `root`, or the server that `MLFLOW_TRACKING_URI` names; create and migrate it once.
+
+    Creating the database runs all of MLflow's migrations and is not safe in parallel, so it happens under a
+    file lock; write-ahead logging is switched on last and therefore marks a finished set-up.
+    """
+    root = root.resolve()
+    root.mkdir(parents=True, exist_ok=True)
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if uri:
+        return Store(root=root, uri=uri)
+    database = root / DATABASE
+    store = Store(root=root, uri=f"sqlite:///{database}")
+    _quiet_mlflow()
+    with FileLock(root / ".store.lock"):
+        if not _is_ready(database):
+            store.client.search_experiments(max_results=1)
+            with sqlite3.connect(database) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")
+    return store
+
+
+def _is_ready(database: Path) -> bool:
+    if not database.exists():
+        return False
+    try:
+        with sqlite3.connect(database) as connection:
+            return bool(connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal")
+    except sqlite3.DatabaseError as problem:
+        raise InputError(f"{database} is no MLflow database ({problem}); move it away or give another --store.") from problem
+
+
+def _quiet_mlflow() -> None:
+    for name in ("alembic", "mlflow.store.db.utils", "mlflow.pyfunc"):
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,112 @@
+"""How good a probability forecast is. Everything here takes logits, so that a sigmoid is applied exactly once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+from scipy.stats import rankdata
+
+Array = NDArray[np.float64]
+Labels = NDArray[np.int8]
+
+COLLAPSED_SPREAD = 0.005
+"""Below this standard deviation of its probabilities a model says the same every day."""
+PROBABILITY_FLOOR = 1e-12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Metrics of one model on one set of rows, named as they are logged (`val_` is put before each)."""
+
+    loss: float
+    """Mean log loss in nats."""
+    loss_se: float
+    """Standard error of the mean with rows taken as independent; too small where label intervals overlap."""
+    base_rate_loss: float
+    """Log loss of always predicting the training base rate."""
+    skill: float
+    """1 - loss / base_rate_loss."""
+    auc: float
+    """Area under the ROC curve."""
+    auc_se: float
+    """DeLong's standard error of the area."""
+    brier: float
+    """Mean squared error of the probability."""
+    ece: float
+    """Expected calibration error over ten bins of equal mass."""
+    spread: float
+    """Standard deviation of the predicted probabilities."""
+    n: int
+    """Rows."""
+
+
+def scores(logits: Array, labels: Labels, training_base_rate: float) -> Scores:
+    """All metrics of a forecast given as logits."""
+    losses = row_losses(logits, labels)
+    probabilities = expit(logits)
+    base = base_rate_loss(labels, training_base_rate)
+    auc, auc_se = auc_with_error(logits, labels)
+    return Scores(
+        loss=float(losses.mean()),
+        loss_se=float(losses.std(ddof=1) / np.sqrt(len(losses))),
+        base_rate_loss=base,
+        skill=1 - float(losses.mean()) / base,
+        auc=auc,
+        auc_se=auc_se,
+        brier=float(np.mean((probabilities - labels) ** 2)),
+        ece=calibration_error(probabilities, labels),
+        spread=float(probabilities.std()),
+        n=len(labels),
+    )
+
+
+def row_losses(logits: Array, labels: Labels) -> Array:
+    """Log loss of each row: log(1 + exp(-z)) for a one, log(1 + exp(z)) for a zero."""
+    return np.asarray(np.logaddexp(0.0, np.where(labels == 1, -logits, logits)), dtype=np.float64)
+
+
+def logits_of(probabilities: Array) -> Array:
+    """Inverse of the sigmoid, for models that return probabilities."""
+    p = np.clip(probabilities, PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
+    return np.asarray(np.log(p) - np.log1p(-p), dtype=np.float64)
+
+
+def base_rate_loss(labels: Labels, training_base_rate: float) -> float:
+    """Log loss on these rows of always predicting the training base rate."""
+    constant = logits_of(np.full(len(labels), training_base_rate))
+    return float(row_losses(constant, labels).mean())
+
+
+def auc_with_error(logits: Array, labels: Labels) -> tuple[float, float]:
+    """AUC and its standard error (DeLong et al. 1988, by the ranks of Sun & Xu 2014); NaN with one class only."""
+    ones, zeros = logits[labels == 1], logits[labels == 0]
+    if len(ones) < 2 or len(zeros) < 2:
+        return float("nan"), float("nan")
+    ranks = rankdata(np.concatenate([ones, zeros]))
+    above_zeros = (ranks[: len(ones)] - rankdata(ones)) / len(zeros)
+    below_ones = 1 - (ranks[len(ones) :] - rankdata(zeros)) / len(ones)
+    variance = above_zeros.var(ddof=1) / len(ones) + below_ones.var(ddof=1) / len(zeros)
+    return float(above_zeros.mean()), float(np.sqrt(variance))
+
+
+def reliability(probabilities: Array, labels: Labels, bins: int = 10) -> list[tuple[float, float, int]]:
+    """Per bin of equal mass: mean probability, observed share, rows."""
+    order = np.argsort(probabilities, kind="stable")
+    parts = [part for part in np.array_split(order, bins) if len(part)]
+    return [(float(probabilities[part].mean()), float(labels[part].mean()), len(part)) for part in parts]
+
+
+def calibration_error(probabilities: Array, labels: Labels) -> float:
+    """Expected calibration error over bins of equal mass (Nguyen & O'Connor 2015)."""
+    table = reliability(probabilities, labels)
+    return sum(abs(said - seen) * rows for said, seen, rows in table) / len(labels)
+
+
+def alarm(result: Scores) -> str:
+    """`collapsed`: the same probability every day; `no-skill`: not better than the base rate; else `none`."""
+    if result.spread < COLLAPSED_SPREAD:
+        return "collapsed"
+    return "no-skill" if result.skill <= 0 else "none"

@@ -1,0 +1,131 @@
+"""Chronological splits, purged by label interval, with a floor of evidence below which nothing is reported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from research.spec import InputError, SplitSpec, require
+from research.windows.targets import Target
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Row numbers of label days. Validation and test do not depend on the context length."""
+
+    train: Rows
+    validation: Rows
+    test: Rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """How much one split can tell."""
+
+    split: str
+    n: int
+    positives: int
+    base_rate_error: float
+    """Standard error of the base rate, with overlapping labels counted once per horizon."""
+
+    @property
+    def base_rate(self) -> float:
+        """Share of positive labels."""
+        return self.positives / self.n if self.n else float("nan")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvidenceFloor:
+    """The least a split must hold."""
+
+    samples: int = 200
+    """Labelled days."""
+    rarer_class: int = 30
+    """Days of the rarer class."""
+
+
+def holdout(target: Target, spec: SplitSpec, first_row: int, context_length: int) -> Split:
+    """Train, validation and test rows by date.
+
+    A day belongs to a split only if its whole label interval ends before the next split's first day, plus
+    `embargo` sessions: without this purge, a training label would already contain validation prices.
+    Context may look back across a border; that uses the past only.
+
+    `first_row` is the first row with complete features; training starts one context later.
+    """
+    borders = [_row_after(target.days, day) for day in (spec.train_end, spec.validation_end, spec.test_end)]
+    first_train = first_row + context_length - 1
+    train = _purged(target, first_train, borders[0], spec.embargo)
+    require(
+        len(train) > 0,
+        "CONTEXT",
+        context_length,
+        f"no training day has {context_length} days of complete features before {spec.train_end}; "
+        "give a shorter context or more history.",
+    )
+    require(borders[0] >= first_train, "CONTEXT", context_length, "reaches before the first validation day.")
+    return Split(
+        train=train,
+        validation=_purged(target, borders[0], borders[1], spec.embargo),
+        test=_purged(target, borders[1], borders[2], 0),
+    )
+
+
+def walk_forward(target: Target, first_year: int, last_year: int, first_row: int, context_length: int) -> Iterator[Split]:
+    """One split per calendar year: validation is that year, training everything before it, purged.
+
+    The test part stays empty: pooled over the years, every validation day is predicted exactly once.
+    """
+    require(first_year <= last_year, "YEARS", f"{first_year}-{last_year}", "give the earlier year first.")
+    for year in range(first_year, last_year + 1):
+        start = _row_after(target.days, date(year - 1, 12, 31))
+        end = _row_after(target.days, date(year, 12, 31))
+        rows = np.arange(start, min(end, target.n_labelled), dtype=np.int64)
+        train = _purged(target, first_row + context_length - 1, start, 0)
+        if len(train) == 0 or len(rows) == 0:
+            raise InputError(
+                f"YEARS={first_year}-{last_year}: {year} has {len(rows)} labelled days and {len(train)} "
+                "training days before it; give years inside the data."
+            )
+        yield Split(train=train, validation=rows, test=np.array([], dtype=np.int64))
+
+
+def evidence_of(target: Target, split: Split) -> list[Evidence]:
+    """Count, positives and standard error of the base rate for each split."""
+    found = []
+    for name in ("train", "validation", "test"):
+        labels = target.labels[getattr(split, name)]
+        rate = labels.mean() if len(labels) else float("nan")
+        independent = max(len(labels) / target.spec.horizon, 1.0)
+        error = float(np.sqrt(rate * (1 - rate) / independent))
+        found.append(Evidence(split=name, n=len(labels), positives=int(labels.sum()), base_rate_error=error))
+    return found
+
+
+def thin_evidence(evidence: list[Evidence], floor: EvidenceFloor) -> list[str]:
+    """A sentence for every split below the floor."""
+    sentences = []
+    for one in evidence:
+        rarer = min(one.positives, one.n - one.positives)
+        if one.n < floor.samples or rarer < floor.rarer_class:
+            sentences.append(
+                f"{one.split} has {one.n} samples, {rarer} of the rarer class (floor: {floor.samples} and {floor.rarer_class})"
+            )
+    return sentences
+
+
+def _row_after(days: pd.DatetimeIndex, day: date) -> int:
+    return int(days.searchsorted(pd.Timestamp(day), side="right"))
+
+
+def _purged(target: Target, start: int, end: int, embargo: int) -> Rows:
+    """Rows of [start, end) whose label interval [t, t + horizon] ends before row `end`, less the embargo."""
+    last = min(end - target.spec.horizon - embargo, target.n_labelled)
+    return np.arange(start, max(last, start), dtype=np.int64)
