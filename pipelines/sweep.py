@@ -19,8 +19,8 @@ def main(options: SweepOptions) -> None:
     from pipelines.driver import run_sweep
 
     console = Console()
-    # A pipe or a log file has no width of its own; the table needs a hundred columns.
-    run_sweep(options, console if console.is_terminal else Console(width=100))
+    # A pipe or a log file has no width of its own; the table needs about a hundred columns.
+    run_sweep(options, console if console.is_terminal else Console(width=110))
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ class SweepDisplay:
 
 def results_table(finished: list[Finished], title: str) -> Table:
     """Finished runs, best first, failures last."""
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for column in ("run", "parameters", "val_loss", "skill", "AUC", "seconds", "outcome"):
         table.add_column(column, justify="left" if column in ("run", "outcome") else "right", no_wrap=True)
     ranked = sorted(finished, key=lambda one: one.val_loss)

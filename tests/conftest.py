@@ -1,0 +1,79 @@
+"""Shared fixtures: real bundled bars, a prepared study, and stores that cost nothing to create."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+os.environ["MLFLOW_TRACKING_URI"] = ""
+
+from research.data.sources import bundled
+from research.features.feature_sets import A25S, build
+from research.spec import SplitSpec, TargetSpec
+from research.windows.dataset import Prepared, prepare
+from research.windows.splits import holdout
+from research.windows.targets import threshold_target
+
+SPLIT = SplitSpec(train_end=date(2011, 12, 31), validation_end=date(2015, 6, 30), test_end=date(2018, 12, 31))
+
+
+@pytest.fixture(scope="session")
+def bundled_bars() -> dict[str, pd.DataFrame]:
+    """Real bars of both bundled instruments."""
+    return bundled().bars
+
+
+@pytest.fixture(scope="session")
+def sp500(bundled_bars: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Real bars of the S&P 500."""
+    return bundled_bars["^GSPC"]
+
+
+@pytest.fixture(scope="session")
+def prepared(sp500: pd.DataFrame) -> Prepared:
+    """The default study at horizon 1: a25s, 1% high touch, default split, context 60."""
+    return prepare_study(sp500, horizon=1)
+
+
+def prepare_study(bars: pd.DataFrame, horizon: int, context_length: int = 60) -> Prepared:
+    """The default study at any horizon and context."""
+    matrix = build(A25S, bars)
+    target = threshold_target(bars, TargetSpec(horizon=horizon))
+    return prepare(matrix, target, holdout(target, SPLIT, matrix.first_row, context_length), context_length)
+
+
+def random_bars(seed: int, days: int, start: str = "2001-01-02", volatility: float = 0.01) -> pd.DataFrame:
+    """A valid random walk of daily bars on business days, holidays included at random."""
+    rng = np.random.default_rng(seed)
+    index = pd.bdate_range(start, periods=int(days * 1.1) + 10, name="date")
+    index = index[np.sort(rng.choice(len(index), days, replace=False))]
+    close = 100 * np.exp(np.cumsum(rng.normal(0, volatility, days)))
+    open_ = close * np.exp(rng.normal(0, volatility / 2, days))
+    spread = np.exp(np.abs(rng.normal(0, volatility / 2, (2, days))))
+    high, low = np.maximum(open_, close) * spread[0], np.minimum(open_, close) / spread[1]
+    volume = rng.integers(1_000, 1_000_000, days).astype(np.float64)
+    return pd.DataFrame({"open": open_, "high": high, "low": low, "close": close, "volume": volume}, index=index)
+
+
+@pytest.fixture(scope="session")
+def migrated_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a freshly migrated store; creating one takes ten seconds, so tests copy it."""
+    from research.tracking.store import open_store
+
+    root = tmp_path_factory.mktemp("migrated")
+    open_store(root)
+    return root
+
+
+@pytest.fixture
+def store_root(migrated_store: Path, tmp_path: Path) -> Path:
+    """An empty store of the test's own."""
+    root = tmp_path / "mlruns"
+    shutil.copytree(migrated_store, root)
+    return root
