@@ -9,7 +9,7 @@ flag = $(if $($(1)),--$(2) '$($(1))')
 STUDY = $(call flag,DATA,data) $(call flag,SYMBOL,symbol) $(call flag,FEATURES,features) $(call flag,HORIZON,horizon) \
         $(call flag,THRESHOLD,threshold) $(call flag,TOUCH,touch) $(call flag,CONTEXT,context)
 SWEEP = $(STUDY) $(call flag,BUDGET,budget) $(call flag,TRIALS,trials) $(call flag,EPOCHS,epochs) \
-        $(call flag,SEED,seed) $(call flag,DEVICE,device) $(ARGS)
+        $(call flag,PATIENCE,patience) $(call flag,SEED,seed) $(call flag,DEVICE,device) $(ARGS)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup data sweep leaderboard scaling ui test test-slow lint

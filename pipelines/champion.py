@@ -81,7 +81,7 @@ def _save_model(folder: Path, sweep: Sweep, best: Finished) -> None:
     )
 
 
-def example_of(bars: pd.DataFrame) -> pd.DataFrame:
+def example_of(bars: pd.DataFrame, days: int = EXAMPLE_DAYS) -> pd.DataFrame:
     """The newest bars in the form that the registered model takes: dates as text, OHLCV as numbers."""
-    newest = bars[OHLCV].tail(EXAMPLE_DAYS).astype(np.float64)
+    newest = bars[OHLCV].tail(days).astype(np.float64)
     return newest.rename_axis("date").reset_index().assign(date=lambda table: table["date"].dt.strftime("%Y-%m-%d"))

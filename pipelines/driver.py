@@ -77,14 +77,14 @@ def open_sweep(options: SweepOptions, console: Console) -> Sweep:
     budget = Budget.parse(options.budget)
     require(options.trials >= 1, "TRIALS", options.trials, "give 1 or more.")
     device = choose_device(options.device)
-    template = ArchitectureSpec(
-        d_model=1, n_layers=1, n_heads=1, d_ff=1, context_length=options.context, window_norm=options.window_norm
-    )
-    architectures = architectures_for(budget, template)
     require(options.epochs >= 1, "EPOCHS", options.epochs, "give 1 or more.")
     require(options.patience >= 1, "PATIENCE", options.patience, "give 1 or more epochs.")
     store = open_store(options.store)
     study = prepare_study(options, store)
+    template = ArchitectureSpec(
+        d_model=1, n_layers=1, n_heads=1, d_ff=1, context_length=options.context, window_norm=options.window_norm
+    )
+    architectures = architectures_for(budget, template)
     space = SearchSpace()
     summary.print_opening(study, budget, architectures, device, console)
     record = provenance(hardware(device))
@@ -133,7 +133,7 @@ def open_sweep(options: SweepOptions, console: Console) -> Sweep:
         log=log,
         architectures=architectures,
         space=space,
-        sampler=_sampler(options.seed, first),
+        sampler=make_sampler(options.seed, first),
         n_enqueued=len(first),
     )
 
@@ -152,7 +152,7 @@ def _fingerprint(options: SweepOptions, study: Study, budget: Budget) -> str:
     return fingerprint(identity)
 
 
-def _sampler(seed: int, first: list[Suggested]) -> optuna.Study:
+def make_sampler(seed: int, first: list[Suggested]) -> optuna.Study:
     """An in-memory study; the extremes of the grid are proposed first."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():

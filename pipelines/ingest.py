@@ -113,6 +113,6 @@ def main(options: IngestOptions) -> None:
 
 
 if __name__ == "__main__":
-    from pipelines.cli import run
+    from research.cli import run
 
     run(main, IngestOptions)

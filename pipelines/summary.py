@@ -11,6 +11,7 @@ from rich.console import Console
 from pipelines.study import Study
 from pipelines.terminal import results_table
 from pipelines.trial import Finished
+from pipelines.ui import UI_PORT
 from research.models.accounting import parameter_count
 from research.models.architectures import Budget
 from research.significance import paired_difference
@@ -20,8 +21,6 @@ from research.training.metrics import row_losses
 
 if TYPE_CHECKING:
     from pipelines.driver import Sweep
-
-UI_PORT = 5000
 
 
 def print_opening(

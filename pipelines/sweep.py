@@ -24,6 +24,6 @@ def main(options: SweepOptions) -> None:
 
 
 if __name__ == "__main__":
-    from pipelines.cli import run
+    from research.cli import run
 
     run(main, SweepOptions)

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 os.environ["MLFLOW_TRACKING_URI"] = ""
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from research.data.sources import bundled
 from research.features.feature_sets import A25S, build

@@ -70,18 +70,22 @@ class Store:
         return Path(self.client.download_artifacts(run_id, path))
 
 
-def open_store(root: Path) -> Store:
+def open_store(root: Path, *, must_exist: bool = False) -> Store:
     """Open the store at `root`, or the server that `MLFLOW_TRACKING_URI` names; create and migrate it once.
+
+    Readers pass `must_exist`: a store that is not there is then an `InputError`, not an empty new one.
 
     Creating the database runs all of MLflow's migrations and is not safe in parallel, so it happens under a
     file lock; write-ahead logging is switched on last and therefore marks a finished set-up.
     """
     root = root.resolve()
-    root.mkdir(parents=True, exist_ok=True)
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if uri:
         return Store(root=root, uri=uri)
     database = root / DATABASE
+    if must_exist and not database.exists():
+        raise InputError(f"STORE={root.name}: there are no runs yet; start with `make sweep`.")
+    root.mkdir(parents=True, exist_ok=True)
     store = Store(root=root, uri=f"sqlite:///{database}")
     _quiet_mlflow()
     with FileLock(root / ".store.lock"):

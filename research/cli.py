@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -24,6 +25,8 @@ def run(main: Callable[[Options], None], options_type: type[Options]) -> None:
     import tyro
 
     signal.signal(signal.SIGTERM, _interrupt)
+    # Idle OpenMP threads that spin take half the speed of whatever else runs; torch reads this when it loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         main(tyro.cli(options_type))
     except InputError as mistake:

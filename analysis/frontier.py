@@ -1,0 +1,123 @@
+"""The best trial of each budget, its rivals on the same rows, and how sure the comparison is. Numbers only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from research.significance import Difference, paired_difference
+from research.spec import InputError
+from research.tracking import query, schema
+from research.tracking.store import Store
+
+QUESTION = ["experiment", schema.STUDY_FINGERPRINT, "horizon"]
+"""Trials are comparable when they answer the same question on the same bars, labels and split."""
+BASELINE_TITLES = {"prior": "prior", "volatility": "volatility", "logistic": "logistic", "lightgbm": "LightGBM"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """The best trial of one budget."""
+
+    budget: str
+    run_id: str
+    architecture: str
+    n_params: int
+    """Counted from the built model."""
+    val_loss: float
+    skill: float
+    """Against the training base rate on the same rows."""
+    auc: float
+    auc_se: float
+    alarm: str
+    complete: int
+    """Trials that ended with a loss."""
+    failed: int
+    """Trials that diverged, crashed, did not fit or were interrupted."""
+    against: dict[str, Difference]
+    """Baseline -> this trial's loss minus the baseline's, per day."""
+    day_losses: NDArray[np.float64]
+    """Loss of each validation day, in order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frontier:
+    """All budgets of one question."""
+
+    experiment: str
+    horizon: int
+    features: str
+    n_days: int
+    """Validation days, the same for every row."""
+    base_rate_loss: float
+    entries: list[Entry]
+    """By counted size."""
+    baselines: dict[str, float]
+    """Baseline -> validation loss."""
+    trials: pd.DataFrame
+    """Every complete trial: n_params, val_loss, budget, name."""
+
+
+def frontiers(store: Store, experiment: str | None) -> list[Frontier]:
+    """One frontier per question in the store, read from MLflow; `InputError` if no trial has finished."""
+    table = query.trials(store, experiment=experiment)
+    where = f" in experiment {experiment}" if experiment else ""
+    if table.empty or not (table[schema.OUTCOME] == "complete").any():
+        raise InputError(f"STORE={store.root.name}: no finished trial{where} yet; start with `make sweep`.")
+    found = [_frontier(store, str(name), part) for (name, *_), part in table.groupby(QUESTION, sort=True)]
+    return sorted((one for one in found if one is not None), key=lambda one: (one.experiment, one.horizon))
+
+
+def _frontier(store: Store, experiment: str, table: pd.DataFrame) -> Frontier | None:
+    # The same fingerprint trained by two sweeps is one result, not two.
+    done = table[schema.OUTCOME] == "complete"
+    complete = table[done].drop_duplicates([schema.TRIAL_FINGERPRINT])
+    trials = complete[complete[schema.KIND] == "trial"]
+    if trials.empty:
+        return None
+    references = complete[complete[schema.KIND] == "baseline"].set_index("baseline")
+    losses = {str(name): _day_losses(store, str(run_id)) for name, run_id in references["run_id"].items()}
+    failures = table[~done & table[schema.OUTCOME].notna() & (table[schema.KIND] == "trial")]
+    entries = [
+        _entry(store, trials[trials["budget"] == budget], int((failures["budget"] == budget).sum()), losses)
+        for budget in trials["budget"].unique()
+    ]
+    first = trials.iloc[0]
+    return Frontier(
+        experiment=experiment,
+        horizon=int(first["horizon"]),
+        features=str(first["feature_set"]),
+        n_days=int(first["val_n"]),
+        base_rate_loss=float(first["val_base_rate_loss"]),
+        entries=sorted(entries, key=lambda entry: entry.n_params),
+        baselines={str(name): float(loss) for name, loss in references["val_loss"].items()},
+        trials=trials[["budget", "name", "n_params", "val_loss", "run_id"]].reset_index(drop=True),
+    )
+
+
+def _entry(store: Store, complete: pd.DataFrame, failed: int, baselines: dict[str, NDArray[np.float64]]) -> Entry:
+    best: dict[str, Any] = complete.sort_values("val_loss", kind="stable").iloc[0].to_dict()
+    mine = _day_losses(store, best["run_id"])
+    return Entry(
+        budget=str(best["budget"]),
+        run_id=best["run_id"],
+        architecture=str(best["name"]).split(maxsplit=1)[1],
+        n_params=int(best["n_params"]),
+        val_loss=best["val_loss"],
+        skill=best["val_skill"],
+        auc=best["val_auc"],
+        auc_se=best["val_auc_se"],
+        alarm=best[schema.ALARM],
+        complete=len(complete),
+        failed=failed,
+        against={name: paired_difference(mine, losses) for name, losses in baselines.items()},
+        day_losses=mine,
+    )
+
+
+def _day_losses(store: Store, run_id: str) -> NDArray[np.float64]:
+    return query.predictions(store, run_id).sort_values("date")["loss"].to_numpy(np.float64)

@@ -1,0 +1,95 @@
+"""`make leaderboard`: the best architecture per budget and horizon, and which results are inside the noise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from analysis.options import LeaderboardOptions
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from analysis.frontier import Entry, Frontier
+
+
+def main(options: LeaderboardOptions) -> None:
+    """Print one table per question."""
+    from analysis.frontier import frontiers
+    from analysis.terminal import console
+    from research.tracking.store import open_store
+
+    screen = console()
+    for frontier in frontiers(open_store(options.store, must_exist=True), options.experiment):
+        screen.print(table_of(frontier))
+        for line in findings(frontier):
+            screen.print(line, soft_wrap=True, highlight=False)
+        screen.print()
+    screen.print("next  make scaling   make ui   make sweep BUDGET=<another size>", highlight=False)
+
+
+def table_of(frontier: Frontier) -> Table:
+    """Budgets by counted size, then the baselines."""
+    from analysis.frontier import BASELINE_TITLES
+    from analysis.terminal import plain_table
+
+    title = (
+        f"{frontier.experiment}, horizon {frontier.horizon}, {frontier.features}: {frontier.n_days:,} validation days, "
+        f"base-rate loss {frontier.base_rate_loss:.4f}"
+    )
+    against = [name for name in BASELINE_TITLES if name in frontier.baselines]
+    headings = [f"- {BASELINE_TITLES[name]}" for name in against]
+    table = plain_table(title, ["budget", "best architecture", "parameters", "val_loss", "skill", *headings, "AUC", "trials"])
+    for entry in frontier.entries:
+        gaps = [f"{entry.against[name].mean:+.4f}{'~' if entry.against[name].inside_noise else ''}" for name in against]
+        failed = f" + {entry.failed} failed" if entry.failed else ""
+        table.add_row(
+            entry.budget,
+            entry.architecture + ("" if entry.alarm == "none" else f" ({entry.alarm})"),
+            f"{entry.n_params:,}",
+            f"{entry.val_loss:.4f}",
+            f"{entry.skill:+.3f}",
+            *gaps,
+            f"{entry.auc:.3f} ± {entry.auc_se:.3f}",
+            f"{entry.complete}{failed}",
+        )
+    for name in against:
+        loss = frontier.baselines[name]
+        skill = 1 - loss / frontier.base_rate_loss
+        table.add_row(
+            "", BASELINE_TITLES[name], "-", f"{loss:.4f}", f"{skill:+.3f}", *("" for _ in against), "", "", style="cyan"
+        )
+    return table
+
+
+def findings(frontier: Frontier) -> list[str]:
+    """Sentences that say what the table supports and what is inside the noise."""
+    lines = ["- X is the loss minus that of X on the same days; ~ marks a difference inside the noise (95%, 60-day blocks)."]
+    lines += [_standing(entry, frontier) for entry in frontier.entries]
+    counts = {entry.budget: entry.complete for entry in frontier.entries}
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{budget} {count}" for budget, count in counts.items())
+        lines.append(f"Trials differ between budgets ({told}): the best of more trials looks better by chance alone.")
+    lines.append("The best trial was chosen on these days, which flatters it; only the unopened test days can tell.")
+    return lines
+
+
+def _standing(entry: Entry, frontier: Frontier) -> str:
+    from analysis.frontier import BASELINE_TITLES
+
+    rivals = {name: loss for name, loss in frontier.baselines.items() if name in entry.against}
+    if not rivals:
+        return f"{entry.budget}: no baseline on the same rows."
+    strongest = min(rivals, key=lambda name: rivals[name])
+    gap = entry.against[strongest]
+    side = "better than" if gap.mean < 0 else "worse than"
+    sure = "inside the noise" if gap.inside_noise else "outside the noise"
+    return (
+        f"{entry.budget}: {abs(gap.mean):.4f} nats {side} the strongest baseline, {BASELINE_TITLES[strongest]}, "
+        f"interval [{gap.low:+.4f}, {gap.high:+.4f}]: {sure}."
+    )
+
+
+if __name__ == "__main__":
+    from research.cli import run
+
+    run(main, LeaderboardOptions)

@@ -1,0 +1,27 @@
+"""What a reader may ask for. Light to import, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaderboardOptions:
+    """Best architecture per budget and horizon, beside the baselines of the same rows.
+
+    Example: python -m analysis.leaderboard --experiment sp500-threshold-1pct
+    """
+
+    experiment: str | None = None
+    """Only this MLflow experiment; all of them if not given."""
+    store: Path = Path("mlruns")
+    """Folder of the MLflow store; `MLFLOW_TRACKING_URI` names a server instead."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScalingOptions(LeaderboardOptions):
+    """Validation loss against counted parameters: a table and a figure with every trial and the baselines.
+
+    Example: python -m analysis.scaling --experiment sp500-threshold-1pct
+    """

@@ -1,0 +1,51 @@
+"""`make ui`: MLflow's pages over the store, on this machine only."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+UI_PORT = 5000
+
+
+@dataclass(frozen=True, kw_only=True)
+class UiOptions:
+    """Serve MLflow's pages on the loopback address. Example: python -m pipelines.ui --port 5001."""
+
+    port: int = UI_PORT
+    """Port on 127.0.0.1."""
+    store: Path = Path("mlruns")
+    """Folder of the MLflow store."""
+
+
+def main(options: UiOptions) -> None:
+    """Become the MLflow server; Ctrl-C ends it."""
+    from research.spec import InputError
+    from research.tracking.store import open_store
+
+    store = open_store(options.store, must_exist=True)
+    if not store.is_local:
+        raise InputError(f"MLFLOW_TRACKING_URI={store.uri}: that server has pages of its own; open them in a browser.")
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As the server does: a port that was just closed may be taken again.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", options.port))
+        except OSError:
+            raise InputError(f"PORT={options.port}: already in use; give another one, make ui PORT=5001.") from None
+    print(f"MLflow on http://127.0.0.1:{options.port}  (Ctrl-C ends it)", flush=True)
+    # One worker and no job runner: the server then takes half a gigabyte instead of two.
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    serve = ["server", "--backend-store-uri", store.uri, "--default-artifact-root", (store.root / "artifacts").as_uri()]
+    address = ["--host", "127.0.0.1", "--port", str(options.port), "--workers", "1"]
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", *serve, *address])
+
+
+if __name__ == "__main__":
+    from research.cli import run
+
+    run(main, UiOptions)
