@@ -100,7 +100,7 @@ def _frontier(store: Store, experiment: str, table: pd.DataFrame) -> Frontier | 
 
 
 def _entry(store: Store, complete: pd.DataFrame, failed: int, baselines: dict[str, NDArray[np.float64]]) -> Entry:
-    best: dict[str, Any] = complete.sort_values("val_loss", kind="stable").iloc[0].to_dict()
+    best: dict[Any, Any] = complete.sort_values("val_loss", kind="stable").iloc[0].to_dict()
     mine = _day_losses(store, best["run_id"])
     return Entry(
         budget=str(best["budget"]),

@@ -15,7 +15,6 @@ from pipelines.study import Study, prepare_study
 from pipelines.terminal import SweepDisplay
 from pipelines.trial import Finished, run_baseline, run_trial
 from pipelines.trial_record import Context
-from research.models.accounting import parameter_count
 from research.models.architectures import Budget, architectures_for
 from research.models.baselines import BASELINES
 from research.runtime import Runtime, choose_device, hardware
@@ -60,82 +59,75 @@ def run_sweep(options: SweepOptions, console: Console) -> Sweep:
     try:
         with display:
             for name in BASELINES:
-                _record(sweep, display, run_baseline(sweep.context, name))
+                _record(sweep, display, run_baseline(sweep.context, sweep.log.run_id, name))
             for number in range(options.trials):
                 _one_trial(sweep, display, number)
         registered = parent.close(sweep)
     except BaseException as problem:
-        stopped = isinstance(problem, KeyboardInterrupt)
-        sweep.log.finish("interrupted" if stopped else "crashed", tags={schema.REASON: f"{type(problem).__name__}: {problem}"})
+        _abandon(sweep, problem)
         raise
     summary.print_summary(sweep, registered, console)
     return sweep
 
 
+def _abandon(sweep: Sweep, problem: BaseException) -> None:
+    """Close the parent of a sweep that did not get to its end; what had finished stays and counts."""
+    done = sum(one.kind == "trial" for one in sweep.finished)
+    stopped = isinstance(problem, KeyboardInterrupt)
+    reason = f"{'stopped by the user' if stopped else type(problem).__name__} after {done} of {sweep.options.trials} trials"
+    best = {schema.BEST_RUN: sweep.best.run_id} if sweep.best else {}
+    sweep.log.finish("interrupted" if stopped else "crashed", tags={**best, schema.REASON: reason})
+
+
 def open_sweep(options: SweepOptions, console: Console) -> Sweep:
     """Everything that can be refused is refused here, before the parent run exists."""
     budget = Budget.parse(options.budget)
-    require(options.trials >= 1, "TRIALS", options.trials, "give 1 or more.")
+    for name in ("trials", "epochs", "patience"):
+        require(getattr(options, name) >= 1, name.upper(), getattr(options, name), "give 1 or more.")
     device = choose_device(options.device)
-    require(options.epochs >= 1, "EPOCHS", options.epochs, "give 1 or more.")
-    require(options.patience >= 1, "PATIENCE", options.patience, "give 1 or more epochs.")
     store = open_store(options.store)
     study = prepare_study(options, store)
-    template = ArchitectureSpec(
-        d_model=1, n_layers=1, n_heads=1, d_ff=1, context_length=options.context, window_norm=options.window_norm
-    )
-    architectures = architectures_for(budget, template)
-    space = SearchSpace()
+    architectures = _architectures(options, study, budget)
     summary.print_opening(study, budget, architectures, device, console)
     record = provenance(hardware(device))
-    experiment_id = store.experiment(study.experiment)
-    tags = {**study.tags(), **record.tags("pipelines.sweep"), schema.SWEEP_FINGERPRINT: _fingerprint(options, study, budget)}
-    sizes = [parameter_count(a) for a in architectures]
-    log = RunLog.start(
-        store,
-        experiment_id=experiment_id,
-        kind="sweep",
-        name=f"{budget.label}-h{options.horizon}",
-        params={
-            "budget": budget.label,
-            **study.params(),
-            "context_length": options.context,
-            "trials": options.trials,
-            "epochs": options.epochs,
-            "patience": options.patience,
-            "seed": options.seed,
-            "sampler": SAMPLER,
-            "n_architectures": len(architectures),
-            "smallest_architecture": min(sizes),
-            "largest_architecture": max(sizes),
-            **space.describe(),
-        },
-        tags=tags,
-        inputs=study.inputs(),
-    )
-    for name, value in study.evidence_metrics().items():
-        log.metric(name, value)
-    log.artifacts(record.write)
     context = Context(
         store=store,
-        experiment_id=experiment_id,
-        parent_id=log.run_id,
+        experiment_id=store.experiment(study.experiment),
         study=study,
         budget=budget,
         runtime=Runtime(device=device, micro_batch=options.micro_batch),
         provenance=record,
-        tags=tags,
+        tags={
+            **study.tags(),
+            **record.tags("pipelines.sweep"),
+            schema.SWEEP_FINGERPRINT: _fingerprint(options, study, budget),
+        },
     )
+    space = SearchSpace()
     first = first_suggestions(architectures, space)
     return Sweep(
         options=options,
+        log=parent.open_run(options, context, architectures, space, SAMPLER),
         context=context,
-        log=log,
         architectures=architectures,
         space=space,
         sampler=make_sampler(options.seed, first),
         n_enqueued=len(first),
     )
+
+
+def _architectures(options: SweepOptions, study: Study, budget: Budget) -> list[ArchitectureSpec]:
+    """The budget's grid at the context and the number of features that the study really has."""
+    template = ArchitectureSpec(
+        d_model=1,
+        n_layers=1,
+        n_heads=1,
+        d_ff=1,
+        context_length=study.prepared.context_length,
+        n_features=len(study.prepared.matrix.columns),
+        window_norm=options.window_norm,
+    )
+    return architectures_for(budget, template)
 
 
 def _fingerprint(options: SweepOptions, study: Study, budget: Budget) -> str:
@@ -174,7 +166,7 @@ def _one_trial(sweep: Sweep, display: SweepDisplay, number: int) -> None:
     display.trial_started(f"{number:04d} {spec.architecture.label}")
     # The extremes of the grid were put into the queue before the sampler's own proposals.
     proposed_by = "enqueued" if number < sweep.n_enqueued else SAMPLER
-    finished = run_trial(sweep.context, number, spec, suggested, proposed_by, display)
+    finished = run_trial(sweep.context, sweep.log.run_id, number, spec, suggested, proposed_by, display)
     # MLflow has the outcome before the sampler hears of it; a failure has no value, never a sentinel number.
     if finished.outcome == "complete":
         sweep.sampler.tell(trial, finished.val_loss)

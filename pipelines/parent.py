@@ -11,9 +11,15 @@ import pandas as pd
 
 from pipelines import figures
 from pipelines.champion import register_best
+from pipelines.options import SweepOptions
+from pipelines.search import SearchSpace
 from pipelines.trial import Finished
+from pipelines.trial_record import Context
+from research.models.accounting import parameter_count
+from research.spec import ArchitectureSpec
 from research.tracking import schema
 from research.tracking.registry import Registered
+from research.tracking.runs import RunLog
 
 if TYPE_CHECKING:
     from pipelines.driver import Sweep
@@ -30,6 +36,39 @@ COORDINATES = (
     "batch_size",
     "val_loss",
 )
+
+
+def open_run(
+    options: SweepOptions, context: Context, architectures: list[ArchitectureSpec], space: SearchSpace, sampler: str
+) -> RunLog:
+    """The parent run, with everything that its children share."""
+    sizes = [parameter_count(a) for a in architectures]
+    log = RunLog.start(
+        context.store,
+        experiment_id=context.experiment_id,
+        kind="sweep",
+        name=f"{context.budget.label}-h{options.horizon}",
+        params={
+            "budget": context.budget.label,
+            **context.study.params(),
+            "context_length": context.study.prepared.context_length,
+            "trials": options.trials,
+            "epochs": options.epochs,
+            "patience": options.patience,
+            "seed": options.seed,
+            "sampler": sampler,
+            "n_architectures": len(architectures),
+            "smallest_architecture": min(sizes),
+            "largest_architecture": max(sizes),
+            **space.describe(),
+        },
+        tags=context.tags,
+        inputs=context.study.inputs(),
+    )
+    for name, value in context.study.evidence_metrics().items():
+        log.metric(name, value)
+    log.artifacts(context.provenance.write)
+    return log
 
 
 def update(sweep: Sweep) -> None:

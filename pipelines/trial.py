@@ -77,7 +77,7 @@ class RunListener:
 
 
 def run_trial(
-    context: Context, number: int, spec: TrialSpec, suggested: Suggested, proposed_by: str, listener: Listener
+    context: Context, parent_id: str, number: int, spec: TrialSpec, suggested: Suggested, proposed_by: str, listener: Listener
 ) -> Finished:
     """Train one spec as a nested run. Ctrl-C ends it as `interrupted`; a failure is recorded, not raised."""
     name = f"{number:04d} {spec.architecture.label}"
@@ -94,7 +94,7 @@ def run_trial(
             schema.CONFIG_FINGERPRINT: spec.config_fingerprint,
             schema.SUGGESTED: json.dumps(suggested),
         },
-        parent_id=context.parent_id,
+        parent_id=parent_id,
         inputs=context.study.inputs(),
     )
     try:
@@ -148,7 +148,7 @@ def _trained(context: Context, log: RunLog, name: str, spec: TrialSpec, listener
     return ended
 
 
-def run_baseline(context: Context, name: str) -> Finished:
+def run_baseline(context: Context, parent_id: str, name: str) -> Finished:
     """Fit one baseline on the sweep's rows as a nested run."""
     baseline = BASELINES[name]
     study = context.study
@@ -167,7 +167,7 @@ def run_baseline(context: Context, name: str) -> Finished:
             **{f"baseline_{key}": value for key, value in baseline.settings.items()},
         },
         tags={**context.tags, schema.TRIAL_FINGERPRINT: spec.fingerprint, schema.CONFIG_FINGERPRINT: spec.fingerprint},
-        parent_id=context.parent_id,
+        parent_id=parent_id,
         inputs=study.inputs(),
     )
     try:

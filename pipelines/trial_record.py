@@ -34,7 +34,6 @@ class Context:
 
     store: Store
     experiment_id: str
-    parent_id: str
     study: Study
     budget: Budget
     runtime: Runtime

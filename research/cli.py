@@ -33,7 +33,7 @@ def run(main: Callable[[Options], None], options_type: type[Options]) -> None:
         print(f"error: {mistake}", file=sys.stderr)
         raise SystemExit(MISTAKE) from None
     except KeyboardInterrupt:
-        print("interrupted; what had finished is in the store.", file=sys.stderr)
+        print("interrupted; what had finished is in the store: see make leaderboard.", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
 
 

@@ -58,7 +58,9 @@ def failing(problem: Exception) -> Callable[..., None]:
 
 
 def test_an_exploding_loss_is_recorded_as_diverged_with_its_epoch(sweep: Sweep) -> None:
-    finished = run_trial(sweep.context, 0, spec_of(sweep, learning_rate=1e9, gradient_clip=1e9), {}, "test", Quiet())
+    finished = run_trial(
+        sweep.context, sweep.log.run_id, 0, spec_of(sweep, learning_rate=1e9, gradient_clip=1e9), {}, "test", Quiet()
+    )
     run = run_of(sweep, finished)
     assert (finished.outcome, run.info.status) == ("diverged", "FAILED")
     assert run.data.metrics["diverged_epoch"] == 1
@@ -68,7 +70,7 @@ def test_an_exploding_loss_is_recorded_as_diverged_with_its_epoch(sweep: Sweep) 
 
 def test_a_crash_leaves_its_traceback_and_the_sweep_goes_on(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipelines.trial, "build_model", failing(RuntimeError("cable unplugged")))
-    finished = run_trial(sweep.context, 0, spec_of(sweep), {}, "test", Quiet())
+    finished = run_trial(sweep.context, sweep.log.run_id, 0, spec_of(sweep), {}, "test", Quiet())
     run = run_of(sweep, finished)
     assert (finished.outcome, run.info.status) == ("crashed", "FAILED")
     assert "cable unplugged" in run.data.tags["reason"]
@@ -78,7 +80,7 @@ def test_a_crash_leaves_its_traceback_and_the_sweep_goes_on(sweep: Sweep, monkey
 
 def test_running_out_of_memory_is_infeasible(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipelines.trial, "build_model", failing(torch.OutOfMemoryError("no room")))
-    finished = run_trial(sweep.context, 0, spec_of(sweep), {}, "test", Quiet())
+    finished = run_trial(sweep.context, sweep.log.run_id, 0, spec_of(sweep), {}, "test", Quiet())
     assert run_of(sweep, finished).data.tags["outcome"] == "infeasible"
 
 
@@ -88,7 +90,7 @@ def test_ctrl_c_ends_the_trial_as_interrupted(sweep: Sweep) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_trial(sweep.context, 0, spec_of(sweep), {}, "test", Stopping())
+        run_trial(sweep.context, sweep.log.run_id, 0, spec_of(sweep), {}, "test", Stopping())
     run = only_trial(sweep)
     assert (run.data.tags["outcome"], run.info.status) == ("interrupted", "KILLED")
     assert run.data.metrics["epoch/val_loss"] > 0
@@ -104,7 +106,7 @@ def test_the_run_exists_with_its_parameters_before_training_starts(sweep: Sweep)
             super().on_epoch(record)
 
     spec, looking = spec_of(sweep), Looking()
-    run_trial(sweep.context, 0, spec, {}, "test", looking)
+    run_trial(sweep.context, sweep.log.run_id, 0, spec, {}, "test", looking)
     assert looking.epochs == 2
 
 
@@ -117,7 +119,7 @@ def test_a_parameter_that_does_not_reach_the_optimizer_stops_the_trial(sweep: Sw
     monkeypatch.setattr(research.training.trainer, "build_optimizer", forgetful)
     quiet = Quiet()
     with pytest.raises(InputError, match="weight_decay"):
-        run_trial(sweep.context, 0, spec_of(sweep), {}, "test", quiet)
+        run_trial(sweep.context, sweep.log.run_id, 0, spec_of(sweep), {}, "test", quiet)
     assert quiet.epochs == 0
     assert only_trial(sweep).data.tags["outcome"] == "crashed"
 
@@ -126,4 +128,4 @@ def test_an_architecture_outside_its_budget_stops_the_trial(sweep: Sweep) -> Non
     spec = spec_of(sweep)
     wide = replace(spec, architecture=replace(spec.architecture, d_model=16, d_ff=64))
     with pytest.raises(InputError, match="BUDGET=2K"):
-        run_trial(sweep.context, 0, wide, {}, "test", Quiet())
+        run_trial(sweep.context, sweep.log.run_id, 0, wide, {}, "test", Quiet())

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import figures, leaderboard, scaling
+from analysis.frontier import Entry, Frontier
+from research.significance import paired_difference
+
+DAYS = 877
+RNG = np.random.default_rng(0)
+COMMON = RNG.gamma(0.5, 0.8, DAYS)
+
+
+def entry(n_params: int, loss: float, trials: int = 12, noise: float = 0.02) -> Entry:
+    losses = COMMON - COMMON.mean() + loss + RNG.normal(0, noise, DAYS)
+    losses += loss - losses.mean()
+    prior = COMMON - COMMON.mean() + 0.45
+    return Entry(
+        budget=f"{n_params // 1000}K",
+        run_id="r",
+        architecture="d8 L2 h2 ff4",
+        n_params=n_params,
+        val_loss=loss,
+        skill=1 - loss / 0.45,
+        auc=0.7,
+        auc_se=0.02,
+        alarm="none",
+        complete=trials,
+        failed=0,
+        against={"prior": paired_difference(losses, prior), "logistic": paired_difference(losses, prior - 0.05)},
+        day_losses=losses,
+    )
+
+
+def frontier(*entries: Entry) -> Frontier:
+    trials = pd.DataFrame(
+        {"n_params": [e.n_params for e in entries], "val_loss": [e.val_loss for e in entries], "budget": "x", "name": "n"}
+    )
+    return Frontier(
+        experiment="sp500-threshold-1pct",
+        horizon=1,
+        features="a25s",
+        n_days=DAYS,
+        base_rate_loss=0.45,
+        entries=list(entries),
+        baselines={"prior": 0.45, "logistic": 0.40},
+        trials=trials,
+    )
+
+
+def test_a_planted_slope_is_found_with_its_sign_and_size() -> None:
+    falling = [entry(10**power, 0.40 - 0.01 * power) for power in (3, 4, 5, 6)]
+    slope = scaling.slope_per_decade(falling)
+    assert slope.mean == pytest.approx(-0.01, abs=1e-9)
+    assert not slope.inside_noise
+    assert "falls with size" in scaling.findings(frontier(*falling))[0]
+    rising = [entry(10**power, 0.40 + 0.01 * power) for power in (3, 4, 5)]
+    assert "rises with size" in scaling.findings(frontier(*rising))[0]
+
+
+def test_noise_around_one_level_is_no_evidence_of_scaling() -> None:
+    flat = [entry(10**power, 0.40 + shift, noise=0.3) for power, shift in ((3, 0.001), (4, -0.001), (5, 0.0005))]
+    assert "no evidence of scaling" in scaling.findings(frontier(*flat))[0]
+
+
+def test_two_budgets_are_no_trend() -> None:
+    assert "no trend can be fitted" in scaling.findings(frontier(entry(1_000, 0.4), entry(10_000, 0.3)))[0]
+
+
+def test_neighbouring_budgets_are_compared_day_by_day() -> None:
+    (step,) = scaling.steps(frontier(entry(2_000, 0.40), entry(20_000, 0.39)))
+    assert step.factor == 10
+    assert step.change.mean == pytest.approx(-0.01, abs=1e-9)
+    # Paired: the days' common spread, a hundred times the difference, cancels.
+    assert step.change.high - step.change.low < 0.01
+
+
+def test_the_leaderboard_says_which_result_is_inside_the_noise() -> None:
+    close, far = entry(2_000, 0.4003, noise=0.3), entry(20_000, 0.42)
+    lines = leaderboard.findings(frontier(close, far))
+    assert any(line.startswith("2K") and "inside the noise" in line for line in lines)
+    assert any(line.startswith("20K") and "worse than the strongest baseline" in line and "outside" in line for line in lines)
+
+
+def test_unequal_numbers_of_trials_are_called_out() -> None:
+    unequal = leaderboard.findings(frontier(entry(2_000, 0.4, trials=12), entry(20_000, 0.39, trials=50)))
+    assert any("2K 12, 20K 50" in line for line in unequal)
+    equal = leaderboard.findings(frontier(entry(2_000, 0.4), entry(20_000, 0.39)))
+    assert not any("Trials differ" in line for line in equal)
+
+
+def test_the_figure_shows_every_trial_and_the_baselines_as_lines() -> None:
+    axes = figures.loss_against_size(frontier(entry(2_000, 0.4), entry(20_000, 0.39))).axes[0]
+    assert len(axes.collections[0].get_offsets()) == 2
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert "logistic 0.4000" in labels
+    assert axes.get_xscale() == "log"
