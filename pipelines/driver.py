@@ -103,7 +103,7 @@ def open_sweep(options: SweepOptions, console: Console) -> Sweep:
             schema.SWEEP_FINGERPRINT: _fingerprint(options, study, budget),
         },
     )
-    space = SearchSpace()
+    space = SearchSpace().for_training(len(study.prepared.split.train), options.epochs)
     first = first_suggestions(architectures, space)
     return Sweep(
         options=options,

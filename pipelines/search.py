@@ -6,8 +6,9 @@ teaches a sampler nothing about its neighbours.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import optuna
@@ -20,16 +21,22 @@ Suggested = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpace:
-    """Ranges of the training settings. They depend on nothing but what stands here."""
+    """Ranges of the training settings. They are parameters of the parent run; nothing else bounds a trial."""
 
     learning_rate: tuple[float, float] = (1e-4, 5e-3)
     """Peak learning rate, searched on a log scale."""
     weight_decay: tuple[float, float] = (1e-4, 3e-1)
     """Decoupled decay, log scale."""
     dropout: tuple[float, float] = (0.0, 0.4)
-    warmup_steps: tuple[int, int] = (1, 20)
-    """Optimizer steps; the largest is below one epoch at the largest batch of 3,000 windows, so any EPOCHS has room."""
+    warmup_steps: tuple[int, int] = (0, 100)
+    """Optimizer steps."""
     batch_size: tuple[int, ...] = (64, 128, 256)
+
+    def for_training(self, n_train: int, epochs: int) -> SearchSpace:
+        """The same space with a warm-up that ends by half of the shortest training, that of the largest batch."""
+        fewest_steps = epochs * math.ceil(n_train / max(self.batch_size))
+        low, high = self.warmup_steps
+        return replace(self, warmup_steps=(low, min(high, fewest_steps // 2)))
 
     def describe(self) -> dict[str, str]:
         """Parameters of the parent run."""
@@ -89,7 +96,7 @@ def first_suggestions(architectures: list[ArchitectureSpec], space: SearchSpace)
         "learning_rate": (space.learning_rate[0] * space.learning_rate[1]) ** 0.5,
         "weight_decay": (space.weight_decay[0] * space.weight_decay[1]) ** 0.5,
         "dropout": sum(space.dropout) / 2,
-        "warmup_steps": space.warmup_steps[1],
+        "warmup_steps": sum(space.warmup_steps) // 2,
         "batch_size": space.batch_size[len(space.batch_size) // 2],
     }
     return [{**_structure(a, architectures), **middle} for a in extremes(architectures)]

@@ -99,3 +99,10 @@ def test_a_failed_trial_has_no_value_for_the_sampler() -> None:
     study.tell(trial, state=optuna.trial.TrialState.FAIL)
     assert study.trials[0].value is None
     suggest(study.ask(), SPACE, architectures)
+
+
+@pytest.mark.parametrize(("n_train", "epochs"), [(3012, 20), (3012, 1), (50, 1), (1, 1)])
+def test_a_warm_up_always_ends_before_training_does(n_train: int, epochs: int) -> None:
+    space = SPACE.for_training(n_train, epochs)
+    for batch_size in space.batch_size:
+        assert 0 <= space.warmup_steps[0] <= space.warmup_steps[1] < epochs * -(-n_train // batch_size)
