@@ -28,7 +28,7 @@ $(READY): pyproject.toml constraints.txt
 	  || { echo "error: PYTHON=$(PYTHON): Python 3.11 or newer is needed; give another one, PYTHON=python3.12."; exit 2; }
 	@test -x $(PY) || { echo "creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@echo "installing pinned packages into $(VENV) (first time: 2 GB, a few minutes)"
-	@$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
 setup: $(READY) ## create .venv with pinned packages (every verb does this by itself)
