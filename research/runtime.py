@@ -30,8 +30,9 @@ def choose_device(name: str = "auto") -> torch.device:
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(kind for kind, there in available.items() if there))
-    kind = name.split(":")[0]
-    if not available.get(kind, False):
+    kind, _, index = name.partition(":")
+    numbered = not index or (kind == "cuda" and index.isdecimal() and int(index) < torch.cuda.device_count())
+    if not available.get(kind, False) or not numbered:
         here = ", ".join(kind for kind, there in available.items() if there)
         raise InputError(f"DEVICE={name}: not available here; give auto or one of {here}.")
     return torch.device(name)

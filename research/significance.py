@@ -35,6 +35,10 @@ def paired_difference(losses: NDArray[np.float64], others: NDArray[np.float64]) 
     """
     from arch.bootstrap import CircularBlockBootstrap
 
+    if losses.shape != others.shape or len(losses) < 2:
+        raise ValueError(f"losses of {losses.shape} and {others.shape} days cannot be paired; give two or more days each.")
+    if not (np.isfinite(losses).all() and np.isfinite(others).all()):
+        raise ValueError("a daily loss is not finite; there is no difference to test.")
     differences = np.asarray(losses - others, dtype=np.float64)
     block = min(BLOCK_DAYS, max(1, len(differences) // 4))
     bootstrap = CircularBlockBootstrap(block, differences, seed=0)

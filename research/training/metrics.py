@@ -81,7 +81,7 @@ def base_rate_loss(labels: Labels, training_base_rate: float) -> float:
 
 
 def auc_with_error(logits: Array, labels: Labels) -> tuple[float, float]:
-    """AUC and its standard error (DeLong et al. 1988, by the ranks of Sun & Xu 2014); NaN with one class only."""
+    """AUC and its standard error (DeLong et al. 1988, by the ranks of Sun & Xu 2014); NaN below two rows a class."""
     ones, zeros = logits[labels == 1], logits[labels == 0]
     if len(ones) < 2 or len(zeros) < 2:
         return float("nan"), float("nan")
@@ -95,7 +95,10 @@ def auc_with_error(logits: Array, labels: Labels) -> tuple[float, float]:
 def reliability(probabilities: Array, labels: Labels, bins: int = 10) -> list[tuple[float, float, int]]:
     """Per bin of equal mass: mean probability, observed share, rows."""
     order = np.argsort(probabilities, kind="stable")
-    parts = [part for part in np.array_split(order, bins) if len(part)]
+    ranked = probabilities[order]
+    borders = len(ranked) * np.arange(1, bins) // bins
+    # A border inside a run of equal probabilities moves to its start, else the order of the rows would decide.
+    parts = [part for part in np.split(order, np.searchsorted(ranked, ranked[borders])) if len(part)]
     return [(float(probabilities[part].mean()), float(labels[part].mean()), len(part)) for part in parts]
 
 
