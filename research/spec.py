@@ -163,7 +163,7 @@ class TrainingSpec:
     """Maximum global gradient norm."""
 
     def __post_init__(self) -> None:
-        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "give a positive number.")
+        require(0 < self.learning_rate < math.inf, "learning_rate", self.learning_rate, "give a positive number.")
         require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "give 0 or more.")
         require(0 <= self.dropout < 1, "dropout", self.dropout, "give a probability below 1.")
         require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "give 0 or more steps.")
@@ -234,7 +234,8 @@ def canonical(value: object) -> Any:
     if value is None or type(value) in (bool, int, str):
         return value
     if type(value) is float and math.isfinite(value):
-        return value
+        # 0 and 0.0 are equal values of equal specs and must not give two fingerprints.
+        return int(value) if value.is_integer() else value
     raise TypeError(f"{value!r} ({type(value).__name__}) has no stable form to fingerprint.")
 
 

@@ -37,7 +37,9 @@ def _broken_rules(bars: pd.DataFrame) -> dict[str, np.ndarray]:
     volume = bars["volume"].to_numpy(dtype=np.float64)
     open_, high, low, close = prices.T
     increasing = np.append(True, bars.index[1:] > bars.index[:-1])
+    days = pd.DatetimeIndex(bars.index)
     return {
+        "a date has a time of day": np.asarray(days != days.normalize()),
         "dates are not unique and increasing": ~increasing,
         "a price is not finite": ~np.isfinite(prices).all(axis=1),
         "a price is not positive": (prices <= 0).any(axis=1),

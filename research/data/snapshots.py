@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass
@@ -15,9 +16,9 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from research.data.bars import OHLCV, bars_digest, check_bars, warnings_of
+from research.data.bars import bars_digest, check_bars, warnings_of
 from research.data.sources import SourceBars
-from research.spec import InputError
+from research.spec import FINGERPRINT_LENGTH, InputError
 
 BARS_FILE = "bars.parquet"
 MANIFEST_FILE = "manifest.json"
@@ -80,6 +81,8 @@ def write_snapshot(delivered: SourceBars, root: Path) -> Snapshot:
     staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=root))
     try:
         _fill(staging, delivered, digest)
+        # A temporary folder is private; a snapshot on a shared disk is for everyone who may read its parent.
+        staging.chmod(0o755)
         os.replace(staging, root / digest)
     except OSError:
         # Another process may have stored the same content first; anything else is a real failure.
@@ -113,19 +116,21 @@ def _fill(folder: Path, delivered: SourceBars, digest: str) -> None:
 def load_snapshot(digest: str, root: Path) -> Snapshot:
     """Read and verify a snapshot; its content must still have the digest that names it."""
     folder = root / digest
-    if not folder.is_dir():
+    if not re.fullmatch(f"[0-9a-f]{{{FINGERPRINT_LENGTH}}}", digest) or not folder.is_dir():
         known = ", ".join(sorted(path.name for path in root.glob("*") if not path.name.startswith("."))) or "none"
         raise InputError(f"DATA={digest}: no such snapshot (there are: {known}); run `make data` to make the bundled one.")
     try:
         manifest = Manifest(**json.loads((folder / MANIFEST_FILE).read_text()))
         table = pd.read_parquet(folder / BARS_FILE)
-    except (OSError, ValueError, TypeError, pa.ArrowException) as problem:
+        bars = {
+            str(symbol): part.drop(columns="symbol").set_index("date").rename_axis("date")
+            for symbol, part in table.groupby("symbol", sort=True)
+        }
+        intact = manifest.digest == digest == bars_digest(bars)
+    # What a damaged file makes its readers raise; pandas answers a missing column with KeyError.
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, pa.ArrowException) as problem:
         raise _corrupted(folder, f"cannot be read ({type(problem).__name__})") from problem
-    bars = {
-        str(symbol): part.drop(columns="symbol").set_index("date").rename_axis("date")
-        for symbol, part in table.groupby("symbol", sort=True)
-    }
-    if set(OHLCV) - set(table.columns) or bars_digest(bars) != digest:
+    if not intact:
         raise _corrupted(folder, "no longer has the content its name promises")
     return Snapshot(manifest=manifest, bars=bars, folder=folder)
 

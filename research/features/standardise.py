@@ -19,8 +19,9 @@ class Standardiser:
     def fit(cls, values: NDArray[np.float64], training_rows: NDArray[np.int64]) -> Standardiser:
         """Mean and standard deviation of the training rows; a constant column keeps scale 1."""
         rows = values[training_rows]
-        scale = rows.std(axis=0)
-        return cls(mean=rows.mean(axis=0), scale=np.where(scale > 0, scale, 1.0))
+        # A constant column's standard deviation is rounding noise, not zero.
+        varies = np.ptp(rows, axis=0) > 0
+        return cls(mean=rows.mean(axis=0), scale=np.where(varies, rows.std(axis=0), 1.0))
 
     def apply(self, values: NDArray[np.float64]) -> NDArray[np.float32]:
         """Standardised copy, float32."""

@@ -34,7 +34,8 @@ class WindowDataset:
         return self._starts_STF[rows_B - (self.context_length - 1)], self.labels_R[rows_B]
 
     def rows(self, rows: NDArray[np.int64]) -> Tensor:
-        """Row numbers as a device tensor, for `gather`."""
+        """Row numbers as a device tensor, for `gather`; each needs a whole context before it."""
+        assert len(rows) == 0 or rows.min() >= self.context_length - 1
         return torch.from_numpy(rows).to(self.values_RF.device)
 
 

@@ -67,10 +67,9 @@ def holdout(target: Target, spec: SplitSpec, first_row: int, context_length: int
         len(train) > 0,
         "CONTEXT",
         context_length,
-        f"no training day has {context_length} days of complete features before {spec.train_end}; "
-        "give a shorter context or more history.",
+        f"no training day has {context_length} days of complete features and a purged label of {target.spec.horizon} "
+        f"sessions before {spec.train_end}; give a shorter context or horizon, or more history.",
     )
-    require(borders[0] >= first_train, "CONTEXT", context_length, "reaches before the first validation day.")
     return Split(
         train=train,
         validation=_purged(target, borders[0], borders[1], spec.embargo),

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import random_bars
+
+from research.data import snapshots
+from research.data.bars import OHLCV, bars_digest
+from research.data.snapshots import BARS_FILE, MANIFEST_FILE, Snapshot, load_snapshot, write_snapshot
+from research.data.sources import SourceBars, bundled
+from research.spec import InputError
+
+
+def delivery(days: int = 40) -> SourceBars:
+    bars = {"ABC": random_bars(1, days), "ABD": random_bars(2, days)}
+    return SourceBars(source="made", bars=bars, request={"days": str(days)}, licence="none", versions={"numpy": "2"})
+
+
+@pytest.fixture
+def snapshot(tmp_path: Path) -> Snapshot:
+    return write_snapshot(delivery(), tmp_path)
+
+
+def assert_corrupted(snapshot: Snapshot) -> None:
+    with pytest.raises(InputError) as refused:
+        load_snapshot(snapshot.digest, snapshot.folder.parent)
+    message = str(refused.value)
+    assert snapshot.digest in message
+    assert f"delete {snapshot.folder} and run `make data`" in message
+
+
+def test_a_snapshot_gives_back_the_bars_it_was_given(snapshot: Snapshot, tmp_path: Path):
+    loaded = load_snapshot(snapshot.digest, tmp_path)
+    assert snapshot.folder == tmp_path / snapshot.digest
+    assert loaded.digest == bars_digest(delivery().bars) == snapshot.digest
+    for symbol, bars in delivery().bars.items():
+        pd.testing.assert_frame_equal(loaded.of(symbol), bars, check_freq=False, check_index_type=False)
+
+
+def test_the_manifest_says_where_bars_came_from_and_what_is_odd_about_them(tmp_path: Path):
+    manifest = write_snapshot(bundled(), tmp_path).manifest
+    assert manifest.source == "bundled"
+    assert "arch" in manifest.versions
+    assert manifest.symbols["^GSPC"] == {"rows": 5031, "first": "1999-01-04", "last": "2018-12-31"}
+    (stale,) = [warning for warning in manifest.warnings if warning.startswith("^GSPC")]
+    assert "open equals the previous close" in stale
+    assert "96%" in stale
+    assert any("volume is zero on 2015-05-12, 2018-01-09" in warning for warning in manifest.warnings)
+
+
+def test_writing_the_same_bars_twice_gives_one_untouched_folder(snapshot: Snapshot, tmp_path: Path):
+    files = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in snapshot.folder.iterdir()}
+    again = write_snapshot(replace(delivery(), request={"days": "asked again"}), tmp_path)
+    assert again.manifest == snapshot.manifest
+    assert [path.name for path in tmp_path.iterdir()] == [snapshot.digest]
+    assert {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in snapshot.folder.iterdir()} == files
+
+
+def test_other_bars_get_another_folder(snapshot: Snapshot, tmp_path: Path):
+    other = write_snapshot(delivery(days=41), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {snapshot.digest, other.digest}
+
+
+def test_bars_that_break_the_contract_are_not_stored(tmp_path: Path):
+    broken = delivery()
+    broken.bars["ABD"].iloc[3, 0] = np.nan
+    with pytest.raises(InputError, match="ABD: a price is not finite"):
+        write_snapshot(broken, tmp_path / "snapshots")
+    assert not (tmp_path / "snapshots").exists()
+
+
+def is_refused(snapshot: Snapshot) -> bool:
+    """Whether loading refuses the snapshot and names the fix; otherwise the bars must be those that were written."""
+    try:
+        loaded = load_snapshot(snapshot.digest, snapshot.folder.parent)
+    except InputError as problem:
+        refusal = str(problem)
+    else:
+        for symbol, bars in snapshot.bars.items():
+            np.testing.assert_allclose(loaded.of(symbol)[OHLCV], bars[OHLCV], rtol=0, atol=1e-6)
+            assert (loaded.of(symbol).index == bars.index).all()
+        return False
+    assert f"delete {snapshot.folder} and run `make data`" in refusal
+    return True
+
+
+def test_a_flipped_byte_is_refused_or_harmless(snapshot: Snapshot):
+    path = snapshot.folder / BARS_FILE
+    intact = path.read_bytes()
+    refused = 0
+    for place in range(11, len(intact), 67):
+        path.write_bytes(intact[:place] + bytes([intact[place] ^ 0x55]) + intact[place + 1 :])
+        refused += is_refused(snapshot)
+    assert refused > 40
+
+
+@pytest.mark.parametrize("word", ["numpy_type", "pandas_type", "index_columns", "name", "symbol", "date", "close"])
+def test_a_damaged_word_inside_the_parquet_file_is_refused_or_harmless(snapshot: Snapshot, word: str):
+    path = snapshot.folder / BARS_FILE
+    intact = path.read_bytes()
+    places = [found.start() for found in re.finditer(word.encode(), intact)]
+    assert places
+    for place in places:
+        path.write_bytes(intact[:place] + b"x" + intact[place + 1 :])
+        is_refused(snapshot)
+
+
+@pytest.mark.parametrize("column", OHLCV)
+def test_one_replaced_number_is_refused(snapshot: Snapshot, column: str):
+    path = snapshot.folder / BARS_FILE
+    table = pd.read_parquet(path)
+    table.loc[17, column] += 0.01
+    table.to_parquet(path, index=False)
+    assert_corrupted(snapshot)
+
+
+@pytest.mark.parametrize("column", ["symbol", "date", "volume"])
+def test_a_lost_column_is_refused(snapshot: Snapshot, column: str):
+    path = snapshot.folder / BARS_FILE
+    pd.read_parquet(path).drop(columns=column).to_parquet(path, index=False)
+    assert_corrupted(snapshot)
+
+
+@pytest.mark.parametrize("name", [BARS_FILE, MANIFEST_FILE])
+def test_a_deleted_file_is_refused(snapshot: Snapshot, name: str):
+    (snapshot.folder / name).unlink()
+    assert_corrupted(snapshot)
+
+
+@pytest.mark.parametrize("name", [BARS_FILE, MANIFEST_FILE])
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.98])
+def test_a_truncated_file_is_refused(snapshot: Snapshot, name: str, kept: float):
+    path = snapshot.folder / name
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content))])
+    assert_corrupted(snapshot)
+
+
+def test_a_manifest_of_another_snapshot_is_refused(snapshot: Snapshot):
+    path = snapshot.folder / MANIFEST_FILE
+    path.write_text(json.dumps({**json.loads(path.read_text()), "digest": "0123456789abcdef"}))
+    assert_corrupted(snapshot)
+
+
+@pytest.mark.parametrize("content", ["null", "[]", "{}", '{"digest": 1, "unknown": 2}'])
+def test_a_manifest_of_another_form_is_refused(snapshot: Snapshot, content: str):
+    (snapshot.folder / MANIFEST_FILE).write_text(content)
+    assert_corrupted(snapshot)
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, OSError("no space left on device")])
+def test_an_interrupted_write_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: type[BaseException] | BaseException
+):
+    seen: list[list[str]] = []
+
+    def fail_after_the_bars_are_written(*_: object) -> list[str]:
+        seen.append([path.name for path in tmp_path.glob("*/*")])
+        raise failure
+
+    with monkeypatch.context() as patched:
+        patched.setattr(snapshots, "warnings_of", fail_after_the_bars_are_written)
+        with pytest.raises((KeyboardInterrupt, OSError)):
+            write_snapshot(delivery(), tmp_path)
+    assert seen == [[BARS_FILE]]
+    assert list(tmp_path.iterdir()) == []
+    assert write_snapshot(delivery(), tmp_path).digest == bars_digest(delivery().bars)
+
+
+def test_the_remains_of_a_killed_write_are_no_snapshot(tmp_path: Path):
+    remains = tmp_path / ".staging-killed"
+    remains.mkdir()
+    (remains / BARS_FILE).write_bytes(b"half")
+    written = write_snapshot(delivery(), tmp_path)
+    with pytest.raises(InputError) as refused:
+        load_snapshot("0123456789abcdef", tmp_path)
+    assert f"(there are: {written.digest})" in str(refused.value)
+
+
+def test_content_that_another_process_stored_first_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    fill = snapshots._fill
+
+    def fill_after_the_other(folder: Path, delivered: SourceBars, digest: str) -> None:
+        (tmp_path / digest).mkdir()
+        fill(tmp_path / digest, replace(delivered, source="the other"), digest)
+        fill(folder, delivered, digest)
+
+    monkeypatch.setattr(snapshots, "_fill", fill_after_the_other)
+    written = write_snapshot(delivery(), tmp_path)
+    assert written.manifest.source == "the other"
+    assert [path.name for path in tmp_path.iterdir()] == [written.digest]
+
+
+def test_an_unknown_digest_lists_the_known_ones(snapshot: Snapshot, tmp_path: Path):
+    other = write_snapshot(delivery(days=41), tmp_path)
+    with pytest.raises(InputError) as refused:
+        load_snapshot("0123456789abcdef", tmp_path)
+    known = ", ".join(sorted([snapshot.digest, other.digest]))
+    assert str(refused.value).startswith(f"DATA=0123456789abcdef: no such snapshot (there are: {known})")
+
+
+def test_an_unknown_digest_in_an_empty_store_says_that_there_are_none(tmp_path: Path):
+    with pytest.raises(InputError, match="there are: none"):
+        load_snapshot("0123456789abcdef", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", ".", ".."])
+def test_a_folder_of_snapshots_is_never_called_a_corrupted_snapshot(snapshot: Snapshot, name: str):
+    with pytest.raises(InputError, match=r"no such snapshot"):
+        load_snapshot(name, snapshot.folder.parent)
+
+
+def test_an_unknown_symbol_lists_the_known_ones(snapshot: Snapshot):
+    with pytest.raises(InputError, match=rf"SYMBOL=XYZ: snapshot {snapshot.digest} has ABC, ABD"):
+        snapshot.of("XYZ")
