@@ -13,7 +13,7 @@ from rich.table import Table
 from pipelines.trial import Finished
 from research.training.trainer import EpochRecord
 
-ROWS_SHOWN = 15
+ROWS_SHOWN = 20
 
 
 class SweepDisplay:
