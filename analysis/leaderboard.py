@@ -37,10 +37,10 @@ def table_of(frontier: Frontier) -> Table:
         f"base-rate loss {frontier.base_rate_loss:.4f}"
     )
     against = [name for name in BASELINE_TITLES if name in frontier.baselines]
-    headings = [f"- {BASELINE_TITLES[name]}" for name in against]
+    headings = [f"vs {BASELINE_TITLES[name]}" for name in against]
     table = plain_table(title, ["budget", "best architecture", "parameters", "val_loss", "skill", *headings, "AUC", "trials"])
     for entry in frontier.entries:
-        gaps = [f"{entry.against[name].mean:+.4f}{'~' if entry.against[name].inside_noise else ''}" for name in against]
+        gaps = [_skill_against(entry, name, frontier) for name in against]
         failed = f" + {entry.failed} failed" if entry.failed else ""
         table.add_row(
             entry.budget,
@@ -61,9 +61,16 @@ def table_of(frontier: Frontier) -> Table:
     return table
 
 
+def _skill_against(entry: Entry, name: str, frontier: Frontier) -> str:
+    skill = 1 - entry.val_loss / frontier.baselines[name]
+    return f"{skill:+.3f}{'~' if entry.against[name].inside_noise else ' '}"
+
+
 def findings(frontier: Frontier) -> list[str]:
     """Sentences that say what the table supports and what is inside the noise."""
-    lines = ["- X is the loss minus that of X on the same days; ~ marks a difference inside the noise (95%, 60-day blocks)."]
+    lines = [
+        "vs X is 1 - loss / loss of X on the same days, negative where X is better; ~ is inside the noise (95%, 60-day blocks)."
+    ]
     lines += [_standing(entry, frontier) for entry in frontier.entries]
     counts = {entry.budget: entry.complete for entry in frontier.entries}
     if len(set(counts.values())) > 1:

@@ -94,6 +94,7 @@ def open_sweep(options: SweepOptions, console: Console) -> Sweep:
         store=store,
         experiment_id=store.experiment(study.experiment),
         study=study,
+        dataset=study.prepared.dataset(device),
         budget=budget,
         runtime=Runtime(device=device, micro_batch=options.micro_batch),
         provenance=record,

@@ -46,8 +46,8 @@ class SweepOptions(StudyOptions):
     python -m pipelines.sweep --budget 20K --horizon 3 --trials 12
     """
 
-    budget: str = "5K"
-    """Number of parameters: 5K, 20K, 2M, 200M, 2B or any other; architectures within 25% of it are tried."""
+    budget: str = "3K"
+    """Number of parameters: 3K, 20K, 2M, 200M, 2B or any other; architectures within 25% of it are tried."""
     trials: int = 12
     """Trials of the search; the baselines come on top."""
     epochs: int = 20

@@ -23,7 +23,7 @@ Suggested = dict[str, Any]
 class SearchSpace:
     """Ranges of the training settings. They are parameters of the parent run; nothing else bounds a trial."""
 
-    learning_rate: tuple[float, float] = (1e-4, 5e-3)
+    learning_rate: tuple[float, float] = (1e-4, 1e-2)
     """Peak learning rate, searched on a log scale."""
     weight_decay: tuple[float, float] = (1e-4, 3e-1)
     """Decoupled decay, log scale."""

@@ -125,8 +125,7 @@ def _trained(context: Context, log: RunLog, name: str, spec: TrialSpec, listener
     study = context.study
     model = build_model(spec.architecture, spec.training, context.runtime.device)
     n_parameters = counted(model, context.budget)
-    dataset = study.prepared.dataset(context.runtime.device)
-    trainer = Trainer(model, dataset, study.prepared.split, spec.training, context.runtime)
+    trainer = Trainer(model, context.dataset, study.prepared.split, spec.training, context.runtime)
     require_applied(declared(spec, context), applied(model, trainer, study))
     result = trainer.run(RunListener(log, listener))
     found = scores(result.val_logits, study.prepared.labels_of("validation"), study.training_base_rate)

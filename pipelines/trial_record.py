@@ -26,6 +26,7 @@ from research.tracking.runs import Value
 from research.tracking.store import Store
 from research.training.metrics import Scores, reliability, row_losses
 from research.training.trainer import Trainer, TrainingResult
+from research.windows.dataset import WindowDataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,8 @@ class Context:
     store: Store
     experiment_id: str
     study: Study
+    dataset: WindowDataset
+    """The study's windows; they live on the device once, for all trials."""
     budget: Budget
     runtime: Runtime
     provenance: Provenance
