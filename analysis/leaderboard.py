@@ -37,10 +37,12 @@ def table_of(frontier: Frontier) -> Table:
         f"base-rate loss {frontier.base_rate_loss:.4f}"
     )
     against = [name for name in BASELINE_TITLES if name in frontier.baselines]
-    headings = [f"vs {BASELINE_TITLES[name]}" for name in against]
+    # Skill is already measured against the training prior.
+    rivals = [name for name in against if name != "prior"]
+    headings = [f"vs {BASELINE_TITLES[name]}" for name in rivals]
     table = plain_table(title, ["budget", "best architecture", "parameters", "val_loss", "skill", *headings, "AUC", "trials"])
     for entry in frontier.entries:
-        gaps = [_skill_against(entry, name, frontier) for name in against]
+        gaps = [_skill_against(entry, name, frontier) for name in rivals]
         failed = f" + {entry.failed} failed" if entry.failed else ""
         table.add_row(
             entry.budget,
@@ -56,7 +58,7 @@ def table_of(frontier: Frontier) -> Table:
         loss = frontier.baselines[name]
         skill = 1 - loss / frontier.base_rate_loss
         table.add_row(
-            "", BASELINE_TITLES[name], "-", f"{loss:.4f}", f"{skill:+.3f}", *("" for _ in against), "", "", style="cyan"
+            "", BASELINE_TITLES[name], "-", f"{loss:.4f}", f"{skill:+.3f}", *("" for _ in rivals), "", "", style="cyan"
         )
     return table
 
@@ -69,7 +71,7 @@ def _skill_against(entry: Entry, name: str, frontier: Frontier) -> str:
 def findings(frontier: Frontier) -> list[str]:
     """Sentences that say what the table supports and what is inside the noise."""
     lines = [
-        "vs X is 1 - loss / loss of X on the same days, negative where X is better; ~ is inside the noise (95%, 60-day blocks)."
+        "vs X: 1 - loss / loss of X on the same days, negative where X is better; ~ inside the noise (95%, 60-day blocks)."
     ]
     lines += [_standing(entry, frontier) for entry in frontier.entries]
     counts = {entry.budget: entry.complete for entry in frontier.entries}
