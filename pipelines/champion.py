@@ -16,12 +16,10 @@ from mlflow.types import ColSpec, Schema
 
 from pipelines.trial import Finished
 from research.data.bars import OHLCV
-from research.models.patch_transformer import PatchTransformer
 from research.spec import canonical_json
 from research.tracking import schema
 from research.tracking.provenance import PROJECT
 from research.tracking.registry import Registered, register
-from research.training.checkpoint import save_weights
 
 if TYPE_CHECKING:
     from pipelines.driver import Sweep
@@ -58,11 +56,8 @@ def register_best(sweep: Sweep, best: Finished) -> Registered:
 
 def _save_model(folder: Path, sweep: Sweep, best: Finished) -> None:
     assert best.spec is not None
-    assert best.weights is not None
     prepared = sweep.context.study.prepared
-    model = PatchTransformer(best.spec.architecture)
-    model.load_state_dict(best.weights)
-    save_weights(model, folder / schema.WEIGHTS_FILE)
+    weights = sweep.context.store.local_artifact(best.run_id, schema.WEIGHTS_FILE)
     scaler = {"mean": prepared.standardiser.mean.tolist(), "scale": prepared.standardiser.scale.tolist()}
     (folder / "scaler.json").write_text(json.dumps(scaler))
     (folder / schema.SPEC_FILE).write_text(canonical_json(best.spec))
@@ -72,8 +67,9 @@ def _save_model(folder: Path, sweep: Sweep, best: Finished) -> None:
         python_model=str(SERVED_FILE),
         code_paths=[str(PROJECT / "research")],
         artifacts={
-            name: str(folder / file)
-            for name, file in (("weights", schema.WEIGHTS_FILE), ("scaler", "scaler.json"), ("spec", schema.SPEC_FILE))
+            "weights": str(weights),
+            "scaler": str(folder / "scaler.json"),
+            "spec": str(folder / schema.SPEC_FILE),
         },
         signature=SIGNATURE,
         input_example=example_of(bars),

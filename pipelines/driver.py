@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import optuna
 from rich.console import Console
 
 from pipelines import parent, summary
 from pipelines.options import SweepOptions
-from pipelines.search import Fixed, SearchSpace, Suggested, first_suggestions, suggest, trial_spec
+from pipelines.resume import History, only_driver, read_history
+from pipelines.search import Fixed, SearchSpace, Suggested, admits, first_suggestions, suggest, trial_spec
 from pipelines.study import Study, prepare_study
 from pipelines.terminal import SweepDisplay
 from pipelines.trial import Finished, run_baseline, run_trial
@@ -21,6 +22,7 @@ from research.runtime import Runtime, choose_device, hardware
 from research.spec import ArchitectureSpec, fingerprint, require
 from research.tracking import schema
 from research.tracking.provenance import provenance
+from research.tracking.query import sweep_with
 from research.tracking.runs import RunLog
 from research.tracking.store import open_store
 
@@ -36,8 +38,9 @@ class Sweep:
     log: RunLog
     architectures: list[ArchitectureSpec]
     space: SearchSpace
-    sampler: optuna.Study
-    n_enqueued: int
+    optuna_study: optuna.Study
+    history: History
+    """What earlier starts of this sweep left in MLflow."""
     finished: list[Finished] = field(default_factory=list)
 
     @property
@@ -46,41 +49,60 @@ class Sweep:
         return f"{self.context.budget.label}-h{self.options.horizon}"
 
     @property
+    def trials(self) -> list[Finished]:
+        """Finished trials, without the baselines."""
+        return [one for one in self.finished if one.kind == "trial"]
+
+    @property
     def best(self) -> Finished | None:
         """Best complete trial so far."""
-        complete = [one for one in self.finished if one.kind == "trial" and one.outcome == "complete"]
+        complete = [one for one in self.trials if one.outcome == "complete"]
         return min(complete, key=lambda one: one.val_loss, default=None)
 
 
 def run_sweep(options: SweepOptions, console: Console) -> Sweep:
-    """Prepare, run and close a sweep; raises `KeyboardInterrupt` after putting the store in order."""
-    sweep = open_sweep(options, console)
-    display = SweepDisplay(console, f"sweep {sweep.title} on {sweep.context.study.experiment}", options.trials, options.epochs)
-    try:
-        with display:
-            for name in BASELINES:
-                _record(sweep, display, run_baseline(sweep.context, sweep.log.run_id, name))
-            for number in range(options.trials):
-                _one_trial(sweep, display, number)
-        registered = parent.close(sweep)
-    except BaseException as problem:
-        _abandon(sweep, problem)
-        raise
+    """Start or continue a sweep and close it; raises `KeyboardInterrupt` after putting the store in order."""
+    context, architectures = prepare(options, console)
+    with only_driver(context.store, context.tags[schema.SWEEP_FINGERPRINT]):
+        sweep = open_sweep(options, context, architectures)
+        summary.print_history(sweep, console)
+        try:
+            _run(sweep, console)
+            registered = parent.close(sweep)
+        except BaseException as problem:
+            _abandon(sweep, problem)
+            raise
     summary.print_summary(sweep, registered, console)
     return sweep
 
 
+def _run(sweep: Sweep, console: Console) -> None:
+    """Every baseline and every trial number that has no outcome yet, in order."""
+    title = f"sweep {sweep.title} on {sweep.context.study.experiment}"
+    first = first_suggestions(sweep.architectures, sweep.space)
+    with SweepDisplay(console, title, sweep.options.trials, sweep.options.epochs) as display:
+        for name in BASELINES:
+            known = sweep.history.baselines.get(name)
+            _record(sweep, display, known or run_baseline(sweep.context, sweep.log.run_id, name))
+        for number, earlier in sorted(sweep.history.settled.items()):
+            _tell_again(sweep, sweep.history.suggested[number], earlier)
+            _record(sweep, display, earlier)
+        for number in range(sweep.options.trials):
+            if number not in sweep.history.settled:
+                _one_trial(sweep, display, number, first)
+
+
 def _abandon(sweep: Sweep, problem: BaseException) -> None:
     """Close the parent of a sweep that did not get to its end; what had finished stays and counts."""
-    done = sum(one.kind == "trial" for one in sweep.finished)
     stopped = isinstance(problem, KeyboardInterrupt)
-    reason = f"{'stopped by the user' if stopped else type(problem).__name__} after {done} of {sweep.options.trials} trials"
+    why = "stopped by the user" if stopped else type(problem).__name__
     best = {schema.BEST_RUN: sweep.best.run_id} if sweep.best else {}
+    reason = f"{why} after {len(sweep.trials)} of {sweep.options.trials} trials"
     sweep.log.finish("interrupted" if stopped else "crashed", tags={**best, schema.REASON: reason})
 
 
-def open_sweep(options: SweepOptions, console: Console) -> Sweep:
-    """Everything that can be refused is refused here, before the parent run exists."""
+def prepare(options: SweepOptions, console: Console) -> tuple[Context, list[ArchitectureSpec]]:
+    """Data, grid and device of a sweep. Everything that can be refused is refused here, before it has a run."""
     budget = Budget.parse(options.budget)
     for name in ("trials", "epochs", "patience"):
         require(getattr(options, name) >= 1, name.upper(), getattr(options, name), "give 1 or more.")
@@ -90,6 +112,7 @@ def open_sweep(options: SweepOptions, console: Console) -> Sweep:
     architectures = _architectures(options, study, budget)
     summary.print_opening(study, budget, architectures, device, console)
     record = provenance(hardware(device))
+    identity = {schema.SWEEP_FINGERPRINT: _fingerprint(options, study, budget)}
     context = Context(
         store=store,
         experiment_id=store.experiment(study.experiment),
@@ -98,22 +121,30 @@ def open_sweep(options: SweepOptions, console: Console) -> Sweep:
         budget=budget,
         runtime=Runtime(device=device, micro_batch=options.micro_batch),
         provenance=record,
-        tags={
-            **study.tags(),
-            **record.tags("pipelines.sweep"),
-            schema.SWEEP_FINGERPRINT: _fingerprint(options, study, budget),
-        },
+        tags={**study.tags(), **record.tags("pipelines.sweep"), **identity},
     )
-    space = SearchSpace().for_training(len(study.prepared.split.train), options.epochs)
-    first = first_suggestions(architectures, space)
+    return context, architectures
+
+
+def open_sweep(options: SweepOptions, context: Context, architectures: list[ArchitectureSpec]) -> Sweep:
+    """The sweep with this fingerprint: a new parent run, or the one there is with all it knows."""
+    identity = context.tags[schema.SWEEP_FINGERPRINT]
+    space = SearchSpace().for_training(len(context.study.prepared.split.train), options.epochs)
+    known = sweep_with(context.store, context.experiment_id, identity)
+    if known:
+        log = RunLog.reopen(context.store, known)
+        earlier = read_history(context.store, context.experiment_id, known, context.study.spec)
+    else:
+        log = parent.open_run(options, context, architectures, space, SAMPLER)
+        earlier = History(settled={}, suggested={}, baselines={})
     return Sweep(
         options=options,
-        log=parent.open_run(options, context, architectures, space, SAMPLER),
+        log=log,
         context=context,
         architectures=architectures,
         space=space,
-        sampler=make_sampler(options.seed, first),
-        n_enqueued=len(first),
+        optuna_study=new_study(),
+        history=earlier,
     )
 
 
@@ -145,41 +176,85 @@ def _fingerprint(options: SweepOptions, study: Study, budget: Budget) -> str:
     return fingerprint(identity)
 
 
-def make_sampler(seed: int, first: list[Suggested]) -> optuna.Study:
-    """An in-memory study; the extremes of the grid are proposed first."""
+def new_study() -> optuna.Study:
+    """An empty in-memory study."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna.create_study(direction="minimize")
+
+
+def sampler_for(seed: int, number: int) -> optuna.samplers.TPESampler:
+    """A sampler whose random numbers belong to one trial number.
+
+    A proposal then depends on the seed, the number and the trials told before it, not on how often the sweep
+    was stopped: a resumed sweep proposes what an uninterrupted one would have.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        own_seed = int(fingerprint({"seed": seed, "number": number})[:8], 16)
         # `group` keeps conditional choices (a feed-forward ratio that only some shapes have) in the joint model.
-        sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
-    study = optuna.create_study(sampler=sampler, direction="minimize")
-    for suggested in first:
-        study.enqueue_trial(suggested)
-    return study
+        return optuna.samplers.TPESampler(seed=own_seed, multivariate=True, group=True, constant_liar=True)
 
 
-def _one_trial(sweep: Sweep, display: SweepDisplay, number: int) -> None:
-    trial = sweep.sampler.ask()
-    suggested = suggest(trial, sweep.space, sweep.architectures)
+def propose(
+    study: optuna.Study,
+    seed: int,
+    number: int,
+    space: SearchSpace,
+    architectures: list[ArchitectureSpec],
+    planned: Suggested | None = None,
+) -> tuple[optuna.Trial, Suggested]:
+    """The trial of this number: `planned` if it is given, else what the sampler says."""
+    study.sampler = sampler_for(seed, number)
+    if planned is not None:
+        study.enqueue_trial(planned)
+    trial = study.ask()
+    return trial, suggest(trial, space, architectures)
+
+
+def _one_trial(sweep: Sweep, display: SweepDisplay, number: int, first: list[Suggested]) -> None:
+    """Propose, train, tell. The extremes of the grid come first; an interrupted trial keeps what was proposed for it."""
     options = sweep.options
+    enqueued = number < len(first)
+    planned = sweep.history.suggested.get(number, first[number] if enqueued else None)
+    if planned and not admits(planned, sweep.space, sweep.architectures):
+        planned = None
+    trial, suggested = propose(sweep.optuna_study, options.seed, number, sweep.space, sweep.architectures, planned)
     fixed = Fixed(study=sweep.context.study.spec, epochs=options.epochs, patience=options.patience, seed=options.seed)
     spec = trial_spec(suggested, fixed, sweep.architectures)
     display.trial_started(f"{number:04d} {spec.architecture.label}")
-    # The extremes of the grid were put into the queue before the sampler's own proposals.
-    proposed_by = "enqueued" if number < sweep.n_enqueued else SAMPLER
-    finished = run_trial(sweep.context, sweep.log.run_id, number, spec, suggested, proposed_by, display)
-    # MLflow has the outcome before the sampler hears of it; a failure has no value, never a sentinel number.
-    if finished.outcome == "complete":
-        sweep.sampler.tell(trial, finished.val_loss)
-    else:
-        sweep.sampler.tell(trial, state=optuna.trial.TrialState.FAIL)
+    finished = run_trial(
+        sweep.context,
+        sweep.log.run_id,
+        number,
+        spec,
+        suggested,
+        "enqueued" if enqueued else SAMPLER,
+        display,
+        leading_loss=sweep.best.val_loss if sweep.best else float("inf"),
+    )
+    # MLflow has the outcome before the sampler hears of it.
+    _tell(sweep.optuna_study, trial, finished)
     _record(sweep, display, finished)
 
 
+def _tell(study: optuna.Study, trial: optuna.Trial, finished: Finished) -> None:
+    """A failure has no value, never a sentinel number."""
+    if finished.outcome == "complete":
+        study.tell(trial, finished.val_loss)
+    else:
+        study.tell(trial, state=optuna.trial.TrialState.FAIL)
+
+
+def _tell_again(sweep: Sweep, suggested: Suggested, finished: Finished) -> None:
+    """Tell the fresh study about a trial of an earlier start, unless the present ranges have no place for it."""
+    if admits(suggested, sweep.space, sweep.architectures):
+        trial, again = propose(sweep.optuna_study, 0, 0, sweep.space, sweep.architectures, suggested)
+        assert again == suggested
+        _tell(sweep.optuna_study, trial, finished)
+
+
 def _record(sweep: Sweep, display: SweepDisplay, finished: Finished) -> None:
-    """Put a finished run into the table and onto the parent; only the best trial keeps its weights in memory."""
+    """Put a finished run into the table and onto the parent."""
     sweep.finished.append(finished)
-    best = sweep.best
-    sweep.finished = [one if one is best else replace(one, weights=None) for one in sweep.finished]
     display.run_finished(finished)
     parent.update(sweep)

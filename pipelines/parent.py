@@ -52,7 +52,6 @@ def open_run(
             "budget": context.budget.label,
             **context.study.params(),
             "context_length": context.study.prepared.context_length,
-            "trials": options.trials,
             "epochs": options.epochs,
             "patience": options.patience,
             "seed": options.seed,
@@ -74,7 +73,7 @@ def open_run(
 def update(sweep: Sweep) -> None:
     """Show what is known so far in the description; keep the history as metrics of the parent's own names."""
     sweep.log.tag(schema.NOTE, description(sweep))
-    trials = [one for one in sweep.finished if one.kind == "trial"]
+    trials = sweep.trials
     if trials and trials[-1].outcome == "complete" and sweep.best:
         sweep.log.metric(f"{schema.SWEEP_PREFIX}trial_val_loss", trials[-1].val_loss, step=len(trials))
         sweep.log.metric(f"{schema.SWEEP_PREFIX}best_val_loss", sweep.best.val_loss, step=len(trials))
@@ -83,11 +82,10 @@ def update(sweep: Sweep) -> None:
 def description(sweep: Sweep) -> str:
     """Markdown for the parent's page."""
     study, target = sweep.context.study, sweep.context.study.spec.target
-    done = sum(one.kind == "trial" for one in sweep.finished)
     lines = [
         f"**{sweep.context.budget.label} parameters, horizon {target.horizon}**, {study.spec.data.symbol}: does the "
         f"{target.touch} touch +{target.threshold:.3g} within {target.horizon} session(s)?",
-        f"{done} of {sweep.options.trials} trials; {len(sweep.architectures)} architectures fit the budget.",
+        f"{len(sweep.trials)} of {sweep.options.trials} trials; {len(sweep.architectures)} architectures fit the budget.",
         "",
         "| run | parameters | val_loss | skill | AUC | outcome |",
         "|---|--:|--:|--:|--:|---|",
@@ -106,17 +104,15 @@ def _row(one: Finished) -> str:
 
 def close(sweep: Sweep) -> Registered | None:
     """Finish the parent: figures, best child, registered model, outcome."""
-    complete = [one for one in sweep.finished if one.kind == "trial" and one.outcome == "complete"]
+    complete = [one for one in sweep.trials if one.outcome == "complete"]
     counts = {
-        f"{schema.SWEEP_PREFIX}trials_{outcome}": float(
-            sum(one.outcome == outcome for one in sweep.finished if one.kind == "trial")
-        )
+        f"{schema.SWEEP_PREFIX}trials_{outcome}": float(sum(one.outcome == outcome for one in sweep.trials))
         for outcome in schema.STATUS_OF_OUTCOME
     }
     registered = None
     tags: dict[str, str] = {}
     if sweep.best:
-        importance = importances(sweep.sampler)
+        importance = importances(sweep.optuna_study)
         sweep.log.artifacts(lambda folder: _write_figures(folder, sweep, complete, importance))
         registered = register_best(sweep, sweep.best)
         tags[schema.BEST_RUN] = sweep.best.run_id

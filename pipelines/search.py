@@ -90,6 +90,22 @@ def trial_spec(suggested: Mapping[str, Any], fixed: Fixed, architectures: list[A
     return TrialSpec(study=fixed.study, architecture=architecture, training=training)
 
 
+def admits(suggested: Suggested, space: SearchSpace, architectures: list[ArchitectureSpec]) -> bool:
+    """Whether the present grid and ranges could have proposed this, so that a sampler can learn from it."""
+    ranges = {name: bounds for name, bounds in asdict(space).items() if name != "batch_size"}
+    inside = all(low <= suggested[name] <= high for name, (low, high) in ranges.items())
+    ratios = _ratios(suggested["shape"], architectures)
+    heads = {a.n_heads for a in architectures}
+    searched = [suggested["ff_ratio"]] if "ff_ratio" in suggested else ratios
+    return (
+        inside
+        and suggested["batch_size"] in space.batch_size
+        and suggested["n_heads"] in heads
+        and len(ratios) > 0
+        and (set(searched) <= set(ratios) if len(ratios) > 1 else searched == ratios)
+    )
+
+
 def first_suggestions(architectures: list[ArchitectureSpec], space: SearchSpace) -> list[Suggested]:
     """The deepest and the widest architecture with settings from the middle of every range."""
     middle = {

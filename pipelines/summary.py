@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 
 from pipelines.study import Study
@@ -16,8 +18,8 @@ from research.models.accounting import parameter_count
 from research.models.architectures import Budget
 from research.significance import paired_difference
 from research.spec import ArchitectureSpec
+from research.tracking.query import predictions
 from research.tracking.registry import Registered
-from research.training.metrics import row_losses
 
 if TYPE_CHECKING:
     from pipelines.driver import Sweep
@@ -56,6 +58,18 @@ def print_opening(
     )
 
 
+def print_history(sweep: Sweep, console: Console) -> None:
+    """Say that the sweep goes on where it was, if it does."""
+    if sweep.history.suggested:
+        settled = len(sweep.history.settled)
+        again = len(sweep.history.suggested) - settled
+        retried = f", {again} interrupted and tried again" if again else ""
+        _say(
+            console,
+            f"[bold]resuming[/]   {settled} trials of this sweep are finished{retried}; TRIALS={sweep.options.trials} in all\n",
+        )
+
+
 def print_summary(sweep: Sweep, registered: Registered | None, console: Console) -> None:
     """The table, how the best trial stands against each baseline, where everything is, what to type next."""
     if not console.is_terminal:
@@ -82,17 +96,19 @@ def print_summary(sweep: Sweep, registered: Registered | None, console: Console)
 
 def standings(sweep: Sweep, best: Finished) -> list[str]:
     """One sentence per baseline: the paired difference, its interval, and whether it is inside the noise."""
-    labels = sweep.context.study.prepared.labels_of("validation")
-    assert best.logits is not None
-    mine = row_losses(best.logits, labels)
+    mine = _day_losses(sweep, best)
     lines = []
     for one in sweep.finished:
-        if one.kind == "baseline" and one.logits is not None:
-            found = paired_difference(mine, row_losses(one.logits, labels))
+        if one.kind == "baseline" and one.outcome == "complete":
+            found = paired_difference(mine, _day_losses(sweep, one))
             word = "better than" if found.mean < 0 else "worse than"
             verdict = f"{word} it, but inside the noise" if found.inside_noise else f"{word} it"
             lines.append(f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}] nats against the {one.name}: {verdict}")
     return lines
+
+
+def _day_losses(sweep: Sweep, one: Finished) -> NDArray[np.float64]:
+    return predictions(sweep.context.store, one.run_id)["loss"].to_numpy(np.float64)
 
 
 def children_link(sweep: Sweep) -> str:

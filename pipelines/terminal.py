@@ -23,6 +23,7 @@ class SweepDisplay:
         self.console = console
         self._title = title
         self._epochs = epochs
+        self._running = ""
         self._finished: list[Finished] = []
         self._live = Live(console=console, auto_refresh=True, refresh_per_second=4) if console.is_terminal else None
         self._progress = Progress(
@@ -48,12 +49,14 @@ class SweepDisplay:
 
     def trial_started(self, name: str) -> None:
         """A trial begins."""
-        self._progress.update(self._epoch, completed=0, description=f"{name}")
+        self._running = name
+        self._progress.update(self._epoch, completed=0, description=name)
         self._draw()
 
     def on_epoch(self, record: EpochRecord) -> None:
         """An epoch of the running trial ended."""
-        self._progress.update(self._epoch, completed=record.epoch)
+        told = f"{self._running}  val_loss {record.val_loss:.4f}"
+        self._progress.update(self._epoch, completed=record.epoch, description=told)
         self._draw()
 
     def run_finished(self, finished: Finished) -> None:

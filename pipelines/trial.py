@@ -7,9 +7,7 @@ import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from pipelines.search import Suggested
 from pipelines.trial_record import (
@@ -43,11 +41,8 @@ class Finished:
     reason: str = ""
     n_parameters: int = 0
     scores: Scores | None = None
-    logits: NDArray[np.float64] | None = None
-    """Of the best epoch, one per validation row."""
     alarm: str = "none"
     spec: TrialSpec | None = None
-    weights: dict[str, torch.Tensor] | None = None
     seconds: float = 0.0
 
     @property
@@ -77,9 +72,19 @@ class RunListener:
 
 
 def run_trial(
-    context: Context, parent_id: str, number: int, spec: TrialSpec, suggested: Suggested, proposed_by: str, listener: Listener
+    context: Context,
+    parent_id: str,
+    number: int,
+    spec: TrialSpec,
+    suggested: Suggested,
+    proposed_by: str,
+    listener: Listener,
+    leading_loss: float = float("inf"),
 ) -> Finished:
-    """Train one spec as a nested run. Ctrl-C ends it as `interrupted`; a failure is recorded, not raised."""
+    """Train one spec as a nested run. Ctrl-C ends it as `interrupted`; a failure is recorded, not raised.
+
+    `leading_loss` is the best validation loss of the sweep so far: a trial below it also leaves its weights.
+    """
     name = f"{number:04d} {spec.architecture.label}"
     log = RunLog.start(
         context.store,
@@ -98,7 +103,7 @@ def run_trial(
         inputs=context.study.inputs(),
     )
     try:
-        return _trained(context, log, name, spec, listener)
+        return _trained(context, log, name, spec, leading_loss, listener)
     except KeyboardInterrupt:
         log.finish("interrupted", tags={schema.REASON: "stopped by the user"})
         raise
@@ -121,7 +126,7 @@ def _classify(problem: Exception) -> tuple[Outcome, str]:
     return ("infeasible", f"out of memory: {sentence}") if out_of_memory else ("crashed", sentence)
 
 
-def _trained(context: Context, log: RunLog, name: str, spec: TrialSpec, listener: Listener) -> Finished:
+def _trained(context: Context, log: RunLog, name: str, spec: TrialSpec, leading_loss: float, listener: Listener) -> Finished:
     study = context.study
     model = build_model(spec.architecture, spec.training, context.runtime.device)
     n_parameters = counted(model, context.budget)
@@ -136,13 +141,13 @@ def _trained(context: Context, log: RunLog, name: str, spec: TrialSpec, listener
         outcome="complete",
         n_parameters=n_parameters,
         scores=found,
-        logits=result.val_logits,
         alarm=alarm(found),
         spec=spec,
         seconds=sum(r.seconds for r in result.epochs),
-        weights={key: value.detach().cpu() for key, value in model.state_dict().items()},
     )
-    log.artifacts(lambda folder: write_trial(folder, context, spec, result, found))
+    # Only a model that leads its sweep when it ends can become the sweep's best; the others leave no weights.
+    kept = model if found.loss < leading_loss else None
+    log.artifacts(lambda folder: write_trial(folder, context, spec, result, found, kept))
     log.finish("complete", metrics=trial_metrics(spec, result, found, n_parameters), tags={schema.ALARM: ended.alarm})
     return ended
 
@@ -180,7 +185,7 @@ def run_baseline(context: Context, parent_id: str, name: str) -> Finished:
     found = scores(logits, study.prepared.labels_of("validation"), study.training_base_rate)
     log.artifacts(lambda folder: write_common(folder, context, canonical_json(spec), logits, found))
     log.finish("complete", metrics=val_metrics(found))
-    return Finished(run_id=log.run_id, name=baseline.title, kind="baseline", outcome="complete", scores=found, logits=logits)
+    return Finished(run_id=log.run_id, name=baseline.title, kind="baseline", outcome="complete", scores=found)
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -24,6 +24,7 @@ from research.tracking import schema
 from research.tracking.provenance import Provenance
 from research.tracking.runs import Value
 from research.tracking.store import Store
+from research.training.checkpoint import save_weights
 from research.training.metrics import Scores, reliability, row_losses
 from research.training.trainer import Trainer, TrainingResult
 from research.windows.dataset import WindowDataset
@@ -57,6 +58,7 @@ def declared(spec: TrialSpec, context: Context) -> dict[str, Value]:
         "context_length": a.context_length,
         "patch_length": a.patch_length,
         "patch_stride": a.patch_stride,
+        "n_features": a.n_features,
         "window_norm": a.window_norm,
         "learning_rate": t.learning_rate,
         "weight_decay": t.weight_decay,
@@ -95,6 +97,7 @@ def applied(model: PatchTransformer, trainer: Trainer, study: Study) -> dict[str
         "n_heads": block.attention.n_heads,
         "d_ff": block.expand.out_features,
         "context_length": trainer.dataset.context_length,
+        "n_features": trainer.dataset.n_features,
         "patch_length": model.embedding.in_features // trainer.dataset.n_features,
         "patch_stride": model.architecture.patch_stride,
         "window_norm": model.level is not None,
@@ -130,6 +133,7 @@ def trial_metrics(spec: TrialSpec, result: TrainingResult, found: Scores, n_para
         "train_loss_best": result.epochs[result.best_epoch - 1].train_loss,
         "best_epoch": result.best_epoch,
         "epochs_run": len(result.epochs),
+        "training_seconds": sum(record.seconds for record in result.epochs),
         "n_params": n_parameters,
         "flops_per_sample": training_flops(spec.architecture),
         "samples_per_second": result.samples_per_second,
@@ -143,13 +147,17 @@ def val_metrics(found: Scores) -> dict[str, float]:
     return {f"val_{name}": float(value) for name, value in asdict(found).items()}
 
 
-def write_trial(folder: Path, context: Context, spec: TrialSpec, result: TrainingResult, found: Scores) -> None:
-    """Artifacts of a trial."""
+def write_trial(
+    folder: Path, context: Context, spec: TrialSpec, result: TrainingResult, found: Scores, kept: PatchTransformer | None
+) -> None:
+    """Artifacts of a trial; weights only of a model that is to be kept."""
     write_common(folder, context, canonical_json(spec), result.val_logits, found)
     curve = pd.DataFrame([asdict(record) for record in result.epochs])
     curve.to_csv(folder / schema.CURVE_FILE, index=False)
     figure = figures.learning_curve(list(curve["train_loss"]), list(curve["val_loss"]), result.best_epoch, found.base_rate_loss)
     figures.save(figure, folder / "curve.png")
+    if kept is not None:
+        save_weights(kept, folder / schema.WEIGHTS_FILE)
 
 
 def write_common(folder: Path, context: Context, spec_json: str, logits: NDArray[np.float64], found: Scores) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,12 +15,18 @@ import pytest
 os.environ["MLFLOW_TRACKING_URI"] = ""
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from rich.console import Console
+
 from research.data.sources import bundled
 from research.features.feature_sets import A25S, build
 from research.spec import SplitSpec, TargetSpec
 from research.windows.dataset import Prepared, prepare
 from research.windows.splits import holdout
 from research.windows.targets import threshold_target
+
+if TYPE_CHECKING:
+    from pipelines.driver import Sweep
+    from pipelines.options import SweepOptions
 
 SPLIT = SplitSpec(train_end=date(2011, 12, 31), validation_end=date(2015, 6, 30), test_end=date(2018, 12, 31))
 
@@ -78,3 +85,10 @@ def store_root(migrated_store: Path, tmp_path: Path) -> Path:
     root = tmp_path / "mlruns"
     shutil.copytree(migrated_store, root)
     return root
+
+
+def start_sweep(options: SweepOptions) -> Sweep:
+    """A sweep with its parent run, ready for its first trial."""
+    from pipelines.driver import open_sweep, prepare
+
+    return open_sweep(options, *prepare(options, Console(quiet=True)))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import pandas as pd
 from mlflow.entities import Run, ViewType
@@ -33,6 +34,49 @@ def trials(store: Store, *, experiment: str | None = None) -> pd.DataFrame:
     """Trials and baselines of all sweeps; `outcome` is missing while a trial still runs."""
     table = runs(store, kinds=("trial", "baseline"), experiment=experiment)
     return table if schema.OUTCOME in table.columns or table.empty else table.assign(**{schema.OUTCOME: None})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """One run as it stands in the store."""
+
+    run_id: str
+    name: str
+    kind: str
+    status: str
+    params: dict[str, int | float | str | bool]
+    metrics: dict[str, float]
+    """Last value of each."""
+    tags: dict[str, str]
+
+    @property
+    def outcome(self) -> schema.Outcome | None:
+        """None while the run is open."""
+        found = self.tags.get(schema.OUTCOME)
+        return cast("schema.Outcome | None", found)
+
+
+def sweep_with(store: Store, experiment_id: str, sweep_fingerprint: str) -> str | None:
+    """Run id of the sweep with this fingerprint, or None if it was never started."""
+    condition = f"tags.{schema.KIND} = 'sweep' and tags.{schema.SWEEP_FINGERPRINT} = '{sweep_fingerprint}'"
+    found = _pages(store, [experiment_id], condition)
+    return str(found[0].info.run_id) if found else None
+
+
+def children(store: Store, experiment_id: str, parent_id: str) -> list[RunRecord]:
+    """The nested runs of a parent, oldest first."""
+    return [
+        RunRecord(
+            run_id=run.info.run_id,
+            name=str(run.info.run_name),
+            kind=run.data.tags[schema.KIND],
+            status=run.info.status,
+            params={name: _number(text) for name, text in run.data.params.items()},
+            metrics=dict(run.data.metrics),
+            tags=dict(run.data.tags),
+        )
+        for run in _pages(store, [experiment_id], f"tags.`{schema.PARENT}` = '{parent_id}'")
+    ]
 
 
 def predictions(store: Store, run_id: str) -> pd.DataFrame:
@@ -77,7 +121,9 @@ def _row(run: Run, experiments: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _number(text: str) -> int | float | str:
+def _number(text: str) -> int | float | str | bool:
+    if text in ("True", "False"):
+        return text == "True"
     for kind in (int, float):
         try:
             return kind(text)

@@ -65,6 +65,14 @@ class RunLog:
             store.client.log_inputs(log.run_id, [_dataset_input(one) for one in inputs])
         return log
 
+    @classmethod
+    def reopen(cls, store: Store, run_id: str) -> RunLog:
+        """Continue a run that had ended: it is running again and has no outcome."""
+        store.client.update_run(run_id, status="RUNNING")
+        if schema.OUTCOME in store.client.get_run(run_id).data.tags:
+            store.client.delete_tag(run_id, schema.OUTCOME)
+        return cls(store, run_id)
+
     def metric(self, name: str, value: float, step: int = 0) -> None:
         """Buffer one value; it is sent with the next batch."""
         self._pending.append(Metric(name, float(value), int(time.time() * 1000), step))

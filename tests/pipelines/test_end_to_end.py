@@ -19,7 +19,6 @@ from analysis.frontier import frontiers
 from pipelines.champion import example_of
 from pipelines.driver import Sweep, run_sweep
 from pipelines.options import SweepOptions
-from pipelines.trial import Finished
 from research.models.accounting import parameter_count
 from research.spec import ArchitectureSpec
 from research.tracking import query, schema
@@ -163,12 +162,13 @@ def test_the_registered_model_gives_the_training_probabilities_from_raw_bars(swe
     assert served[trained["date"].dt.strftime("%Y-%m-%d")].to_numpy() == pytest.approx(trained["probability"], abs=1e-6)
 
 
-def test_the_same_sweep_gives_the_same_losses_to_the_bit(sweep: Sweep, root: Path) -> None:
-    def losses(finished: list[Finished]) -> list[float]:
-        return [one.val_loss for one in finished]
+def test_the_same_sweep_elsewhere_gives_the_same_losses_to_the_bit(sweep: Sweep, store_root: Path) -> None:
+    again = run_sweep(options(store_root), Console(quiet=True))
+    assert losses(again) == losses(sweep)
 
-    again = run_sweep(options(root), Console(quiet=True))
-    assert losses(again.finished) == losses(sweep.finished)
+
+def losses(sweep: Sweep) -> dict[str, float]:
+    return {one.name: one.val_loss for one in sweep.finished}
 
 
 def test_the_horizon_reaches_labels_digest_base_rate_and_names(sweep: Sweep, root: Path, store: Store) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipelines.driver import open_sweep
+from pipelines.driver import prepare
 from pipelines.options import SweepOptions
 from research.spec import InputError
 from research.tracking.store import open_store
@@ -41,7 +41,7 @@ def test_a_mistake_is_one_sentence_and_leaves_no_run(sentence: str, store_root: 
         pytest.skip("this machine has CUDA")
     options = SweepOptions(store=store_root, **MISTAKES[sentence])  # type: ignore[arg-type]
     with pytest.raises(InputError) as mistake:
-        open_sweep(options, Console(quiet=True))
+        prepare(options, Console(quiet=True))
     assert str(mistake.value).startswith(sentence)
     assert "\n" not in str(mistake.value)
     store = open_store(store_root)
@@ -50,20 +50,20 @@ def test_a_mistake_is_one_sentence_and_leaves_no_run(sentence: str, store_root: 
 
 
 def test_a_corrupted_snapshot_is_refused(store_root: Path) -> None:
-    open_sweep(SweepOptions(store=store_root, device="cpu"), Console(quiet=True))
+    prepare(SweepOptions(store=store_root, device="cpu"), Console(quiet=True))
     (folder,) = (store_root / "snapshots").iterdir()
     table = folder / "bars.parquet"
     content = bytearray(table.read_bytes())
     content[len(content) // 2] ^= 0xFF
     table.write_bytes(content)
     with pytest.raises(InputError, match=rf"snapshot {folder.name} .*make data"):
-        open_sweep(SweepOptions(store=store_root), Console(quiet=True))
+        prepare(SweepOptions(store=store_root), Console(quiet=True))
 
 
 def test_thin_evidence_is_allowed_only_aloud_and_tagged(store_root: Path) -> None:
     options = SweepOptions(store=store_root, threshold=0.05, device="cpu", allow_thin_evidence=True)
-    sweep = open_sweep(options, Console(quiet=True))
-    assert "of the rarer class" in sweep.context.tags["thin_evidence"]
+    context, _ = prepare(options, Console(quiet=True))
+    assert "of the rarer class" in context.tags["thin_evidence"]
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import optuna
 import pytest
 from conftest import SPLIT
 
-from pipelines.driver import make_sampler
-from pipelines.search import Fixed, SearchSpace, first_suggestions, suggest, trial_spec
+from pipelines.driver import new_study, propose
+from pipelines.search import Fixed, SearchSpace, admits, first_suggestions, trial_spec
 from research.models.accounting import parameter_count
 from research.models.architectures import Budget, architectures_for
 from research.spec import DataSpec, FeatureSpec, InputError, StudySpec, TargetSpec
@@ -27,11 +27,11 @@ BUDGETS = ["2K", "20K", "2M", "200M"]
 def test_every_suggestion_becomes_an_architecture_of_the_budget(label: str) -> None:
     budget = Budget.parse(label)
     architectures = architectures_for(budget)
-    study = make_sampler(seed=0, first=first_suggestions(architectures, SPACE))
+    study = new_study()
     seen = set()
-    for _ in range(40):
-        trial = study.ask()
-        suggested = suggest(trial, SPACE, architectures)
+    for number in range(40):
+        trial, suggested = propose(study, 0, number, SPACE, architectures)
+        assert admits(suggested, SPACE, architectures)
         spec = trial_spec(suggested, FIXED, architectures)
         assert spec.architecture in architectures
         assert budget.admits(parameter_count(spec.architecture))
@@ -46,8 +46,11 @@ def test_every_suggestion_becomes_an_architecture_of_the_budget(label: str) -> N
 @pytest.mark.parametrize("label", BUDGETS)
 def test_the_deepest_and_the_widest_come_first(label: str) -> None:
     architectures = architectures_for(Budget.parse(label))
-    study = make_sampler(seed=0, first=first_suggestions(architectures, SPACE))
-    first = [trial_spec(suggest(study.ask(), SPACE, architectures), FIXED, architectures).architecture for _ in range(2)]
+    study, first = new_study(), []
+    for number, planned in enumerate(first_suggestions(architectures, SPACE)):
+        _, suggested = propose(study, 0, number, SPACE, architectures, planned)
+        assert suggested == planned
+        first.append(trial_spec(suggested, FIXED, architectures).architecture)
     assert first[0].n_layers == max(a.n_layers for a in architectures)
     assert first[1].d_model == max(a.d_model for a in architectures)
 
@@ -75,30 +78,48 @@ def test_every_searched_range_reaches_the_spec() -> None:
         assert changed.fingerprint != reference.fingerprint
 
 
-def test_a_suggestion_is_the_same_for_the_same_seed() -> None:
+def proposals(seed: int, stopped_after: int = 0) -> list[dict[str, object]]:
+    """Fifteen proposals; after `stopped_after` of them a fresh study is told what was known."""
     architectures = architectures_for(Budget.parse("20K"))
+    study, found = new_study(), []
+    for number in range(15):
+        if stopped_after and number == stopped_after:
+            study = new_study()
+            for earlier, suggested in enumerate(found):
+                trial, _ = propose(study, 99, 99, SPACE, architectures, suggested)
+                study.tell(trial, float(earlier % 5))
+        trial, suggested = propose(study, seed, number, SPACE, architectures)
+        found.append(suggested)
+        study.tell(trial, float(number % 5))
+    return found
 
-    def proposals(seed: int) -> list[dict[str, object]]:
-        study = make_sampler(seed=seed, first=[])
-        found = []
-        for number in range(15):
-            trial = study.ask()
-            found.append(suggest(trial, SPACE, architectures))
-            study.tell(trial, float(number % 5))
-        return found
 
+def test_a_seed_gives_the_same_proposals_and_another_seed_others() -> None:
     assert proposals(1) == proposals(1)
     assert proposals(1) != proposals(2)
 
 
+@pytest.mark.parametrize("stopped_after", [1, 7, 13])
+def test_a_resumed_search_proposes_what_an_uninterrupted_one_would(stopped_after: int) -> None:
+    assert proposals(1, stopped_after) == proposals(1)
+
+
+def test_what_the_grid_no_longer_holds_teaches_the_sampler_nothing() -> None:
+    wide, narrow = architectures_for(Budget.parse("20K")), architectures_for(Budget.parse("2K"))
+    suggested = first_suggestions(wide, SPACE)[0]
+    assert admits(suggested, SPACE, wide)
+    assert not admits(suggested, SPACE, narrow)
+    assert not admits({**suggested, "dropout": 0.9}, SPACE, wide)
+    assert not admits({**suggested, "batch_size": 7}, SPACE, wide)
+
+
 def test_a_failed_trial_has_no_value_for_the_sampler() -> None:
     architectures = architectures_for(Budget.parse("20K"))
-    study = make_sampler(seed=0, first=[])
-    trial = study.ask()
-    suggest(trial, SPACE, architectures)
+    study = new_study()
+    trial, _ = propose(study, 0, 0, SPACE, architectures)
     study.tell(trial, state=optuna.trial.TrialState.FAIL)
     assert study.trials[0].value is None
-    suggest(study.ask(), SPACE, architectures)
+    propose(study, 0, 1, SPACE, architectures)
 
 
 @pytest.mark.parametrize(("n_train", "epochs"), [(3012, 20), (3012, 1), (50, 1), (1, 1)])

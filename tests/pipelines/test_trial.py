@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import start_sweep
 from mlflow.entities import Run
-from rich.console import Console
 
 import pipelines.trial
 import research.training.trainer
-from pipelines.driver import Sweep, open_sweep
+from pipelines.driver import Sweep
 from pipelines.options import SweepOptions
 from pipelines.search import Fixed, first_suggestions, trial_spec
 from pipelines.trial import Finished, run_trial
@@ -31,8 +31,7 @@ class Quiet:
 
 @pytest.fixture
 def sweep(store_root: Path) -> Sweep:
-    options = SweepOptions(budget="2K", trials=1, epochs=2, device="cpu", store=store_root)
-    return open_sweep(options, Console(quiet=True))
+    return start_sweep(SweepOptions(budget="2K", trials=1, epochs=2, device="cpu", store=store_root))
 
 
 def spec_of(sweep: Sweep, **training: object) -> TrialSpec:
