@@ -16,6 +16,8 @@ from research.tracking.store import Store
 
 QUESTION = ["experiment", schema.STUDY_FINGERPRINT, "horizon"]
 """Trials are comparable when they answer the same question on the same bars, labels and split."""
+FAILURES = ("diverged", "infeasible", "crashed")
+"""Outcomes that count as failed; an interrupted trial is tried again when its sweep is resumed."""
 BASELINE_TITLES = {"prior": "prior", "volatility": "volatility", "logistic": "logistic", "lightgbm": "LightGBM"}
 
 
@@ -37,7 +39,7 @@ class Entry:
     complete: int
     """Trials that ended with a loss."""
     failed: int
-    """Trials that diverged, crashed, did not fit or were interrupted."""
+    """Trials that diverged, crashed or did not fit."""
     against: dict[str, Difference]
     """Baseline -> this trial's loss minus the baseline's, per day."""
     day_losses: NDArray[np.float64]
@@ -49,6 +51,8 @@ class Frontier:
     """All budgets of one question."""
 
     experiment: str
+    study: str
+    """Fingerprint of data, features, question and split."""
     horizon: int
     features: str
     n_days: int
@@ -81,7 +85,7 @@ def _frontier(store: Store, experiment: str, table: pd.DataFrame) -> Frontier | 
         return None
     references = complete[complete[schema.KIND] == "baseline"].set_index("baseline")
     losses = {str(name): _day_losses(store, str(run_id)) for name, run_id in references["run_id"].items()}
-    failures = table[~done & table[schema.OUTCOME].notna() & (table[schema.KIND] == "trial")]
+    failures = table[table[schema.OUTCOME].isin(FAILURES) & (table[schema.KIND] == "trial")]
     entries = [
         _entry(store, trials[trials["budget"] == budget], int((failures["budget"] == budget).sum()), losses)
         for budget in trials["budget"].unique()
@@ -89,6 +93,7 @@ def _frontier(store: Store, experiment: str, table: pd.DataFrame) -> Frontier | 
     first = trials.iloc[0]
     return Frontier(
         experiment=experiment,
+        study=str(first[schema.STUDY_FINGERPRINT]),
         horizon=int(first["horizon"]),
         features=str(first["feature_set"]),
         n_days=int(first["val_n"]),

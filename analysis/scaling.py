@@ -128,7 +128,7 @@ def _print(frontier: Frontier, screen: Console) -> None:
 
 def _target(folder: Path, frontier: Frontier) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"scaling-{frontier.experiment}-h{frontier.horizon}-{frontier.features}.png"
+    return folder / f"scaling-{frontier.experiment}-h{frontier.horizon}-{frontier.features}-{frontier.study[:6]}.png"
 
 
 if __name__ == "__main__":

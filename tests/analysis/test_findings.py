@@ -40,6 +40,7 @@ def frontier(*entries: Entry) -> Frontier:
     )
     return Frontier(
         experiment="sp500-threshold-1pct",
+        study="f0bb342b9fef2e0f",
         horizon=1,
         features="a25s",
         n_days=DAYS,

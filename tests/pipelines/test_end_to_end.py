@@ -192,5 +192,6 @@ def test_leaderboard_and_scaling_read_the_store_from_the_command_line(sweep: Swe
         [sys.executable, "-m", "analysis.scaling", "--store", str(root)], capture_output=True, text=True, check=True
     )
     assert "no trend can be fitted" in scaling.stdout
-    assert (root / "reports" / "scaling-sp500-threshold-1pct-h1-a25s.png").stat().st_size > 5_000
-    assert len(pd.read_csv(root / "reports" / "scaling-sp500-threshold-1pct-h1-a25s.csv")) == TRIALS
+    (figure,) = (root / "reports").glob("scaling-sp500-threshold-1pct-h1-a25s-*.png")
+    assert figure.stat().st_size > 5_000
+    assert len(pd.read_csv(figure.with_suffix(".csv"))) == TRIALS
