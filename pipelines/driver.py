@@ -18,7 +18,7 @@ from pipelines.trial import Finished, run_baseline, run_trial
 from pipelines.trial_record import Context
 from research.models.architectures import Budget, architectures_for
 from research.models.baselines import BASELINES
-from research.runtime import Runtime, choose_device, hardware
+from research.runtime import DEFAULT_THREADS, Runtime, choose_device, hardware
 from research.spec import ArchitectureSpec, fingerprint, require
 from research.tracking import schema
 from research.tracking.provenance import provenance
@@ -106,7 +106,10 @@ def prepare(options: SweepOptions, console: Console) -> tuple[Context, list[Arch
     budget = Budget.parse(options.budget)
     for name in ("trials", "epochs", "patience"):
         require(getattr(options, name) >= 1, name.upper(), getattr(options, name), "give 1 or more.")
+    require(options.threads is None or options.threads >= 1, "threads", options.threads, "give 1 or more.")
     device = choose_device(options.device)
+    runtime = Runtime(device=device, threads=options.threads or DEFAULT_THREADS, micro_batch=options.micro_batch)
+    runtime.apply()
     store = open_store(options.store)
     study = prepare_study(options, store)
     architectures = _architectures(options, study, budget)
@@ -119,7 +122,7 @@ def prepare(options: SweepOptions, console: Console) -> tuple[Context, list[Arch
         study=study,
         dataset=study.prepared.dataset(device),
         budget=budget,
-        runtime=Runtime(device=device, micro_batch=options.micro_batch),
+        runtime=runtime,
         provenance=record,
         tags={**study.tags(), **record.tags("pipelines.sweep"), **identity},
     )

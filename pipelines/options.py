@@ -60,6 +60,8 @@ class SweepOptions(StudyOptions):
     """Seed of the search and of every trial's weights, data order and dropout."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
+    threads: int | None = None
+    """CPU threads; one per physical core if not given. Results are the same to the bit for the same number."""
     micro_batch: int | None = None
     """Windows per forward pass, where memory is short; gradients add up to the full batch."""
     store: Path = Path("mlruns")

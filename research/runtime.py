@@ -14,6 +14,9 @@ import torch
 
 from research.spec import InputError
 
+DEFAULT_THREADS = torch.get_num_threads()
+"""What torch chose for this machine when it was loaded: one per physical core."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
@@ -21,8 +24,14 @@ class Runtime:
 
     device: torch.device
     """cuda, mps or cpu."""
+    threads: int = DEFAULT_THREADS
+    """CPU threads of one process. Sums over another number of threads differ in their last bits."""
     micro_batch: int | None = None
     """Windows per forward pass; None means the whole batch. Gradients are accumulated to the full batch."""
+
+    def apply(self) -> None:
+        """Make the process compute the way this says, whatever ran in it before."""
+        torch.set_num_threads(self.threads)
 
 
 def choose_device(name: str = "auto") -> torch.device:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 os.environ["MLFLOW_TRACKING_URI"] = ""
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -19,6 +20,7 @@ from rich.console import Console
 
 from research.data.sources import bundled
 from research.features.feature_sets import A25S, build
+from research.runtime import DEFAULT_THREADS
 from research.spec import SplitSpec, TargetSpec
 from research.windows.dataset import Prepared, prepare
 from research.windows.splits import holdout
@@ -27,6 +29,9 @@ from research.windows.targets import threshold_target
 if TYPE_CHECKING:
     from pipelines.driver import Sweep
     from pipelines.options import SweepOptions
+
+# After `research.runtime` has read the default: on shared cores one thread is faster for the tests' small nets.
+torch.set_num_threads(min(1, DEFAULT_THREADS))
 
 SPLIT = SplitSpec(train_end=date(2011, 12, 31), validation_end=date(2015, 6, 30), test_end=date(2018, 12, 31))
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from research.runtime import PeakMemory, choose_device, hardware, seed_everything
+from research.runtime import PeakMemory, Runtime, choose_device, hardware, seed_everything
 from research.spec import InputError
 
 MEBIBYTE = 2**20
@@ -110,3 +110,10 @@ def test_seeding_asks_for_deterministic_kernels() -> None:
     assert torch.are_deterministic_algorithms_enabled()
     # An operation without a deterministic kernel warns and goes on: a slow machine is better than none.
     assert torch.is_deterministic_algorithms_warn_only_enabled()
+
+
+def test_a_runtime_decides_the_threads_whatever_ran_before() -> None:
+    torch.set_num_threads(1)
+    Runtime(device=torch.device("cpu"), threads=2).apply()
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(1)

@@ -17,8 +17,6 @@ from research.models.architectures import TOLERANCE, Budget, architectures_for, 
 from research.models.patch_transformer import PatchTransformer
 from research.spec import ArchitectureSpec, InputError
 
-torch.set_num_threads(1)  # On nets this small a second thread only waits for the first.
-
 REFERENCE = {"2M": (80, 64), "20M": (65, 128), "200M": (115, 256), "2B": (60, 256)}
 SMALL = ("2K", "6.3K", "20K", "63K", "200K", "630K")
 EVERY = (*SMALL, *REFERENCE)

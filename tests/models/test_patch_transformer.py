@@ -16,8 +16,6 @@ from research.models.layers import Attention
 from research.models.patch_transformer import PatchTransformer, remove_level
 from research.spec import ArchitectureSpec
 
-torch.set_num_threads(1)  # On nets this small a second thread only waits for the first.
-
 TINY = ArchitectureSpec(d_model=16, n_layers=2, n_heads=4, d_ff=32, n_features=5)
 ODD = replace(TINY, context_length=63)
 

@@ -16,8 +16,6 @@ from research.training.trainer import DivergedError, EpochRecord, Trainer, Train
 from research.windows.dataset import WindowDataset
 from research.windows.splits import Split
 
-torch.set_num_threads(1)  # On nets this small a second thread only waits for the first.
-
 CPU = torch.device("cpu")
 CONTEXT = 12
 ARCHITECTURE = ArchitectureSpec(
