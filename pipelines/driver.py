@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 
 import optuna
@@ -11,7 +10,8 @@ from rich.console import Console
 from pipelines import parent, summary
 from pipelines.options import SweepOptions
 from pipelines.resume import History, only_driver, read_history
-from pipelines.search import Fixed, SearchSpace, Suggested, admits, first_suggestions, suggest, trial_spec
+from pipelines.sampler import SAMPLER, new_study, propose, tell
+from pipelines.search import Fixed, SearchSpace, Suggested, admits, first_suggestions, trial_spec
 from pipelines.study import Study, prepare_study
 from pipelines.terminal import SweepDisplay
 from pipelines.trial import Finished, run_baseline, run_trial
@@ -25,8 +25,6 @@ from research.tracking.provenance import provenance
 from research.tracking.query import sweep_with
 from research.tracking.runs import RunLog
 from research.tracking.store import open_store
-
-SAMPLER = "TPE"
 
 
 @dataclass(kw_only=True)
@@ -179,41 +177,6 @@ def _fingerprint(options: SweepOptions, study: Study, budget: Budget) -> str:
     return fingerprint(identity)
 
 
-def new_study() -> optuna.Study:
-    """An empty in-memory study."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna.create_study(direction="minimize")
-
-
-def sampler_for(seed: int, number: int) -> optuna.samplers.TPESampler:
-    """A sampler whose random numbers belong to one trial number.
-
-    A proposal then depends on the seed, the number and the trials told before it, not on how often the sweep
-    was stopped: a resumed sweep proposes what an uninterrupted one would have.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        own_seed = int(fingerprint({"seed": seed, "number": number})[:8], 16)
-        # `group` keeps conditional choices (a feed-forward ratio that only some shapes have) in the joint model.
-        return optuna.samplers.TPESampler(seed=own_seed, multivariate=True, group=True, constant_liar=True)
-
-
-def propose(
-    study: optuna.Study,
-    seed: int,
-    number: int,
-    space: SearchSpace,
-    architectures: list[ArchitectureSpec],
-    planned: Suggested | None = None,
-) -> tuple[optuna.Trial, Suggested]:
-    """The trial of this number: `planned` if it is given, else what the sampler says."""
-    study.sampler = sampler_for(seed, number)
-    if planned is not None:
-        study.enqueue_trial(planned)
-    trial = study.ask()
-    return trial, suggest(trial, space, architectures)
-
-
 def _one_trial(sweep: Sweep, display: SweepDisplay, number: int, first: list[Suggested]) -> None:
     """Propose, train, tell. The extremes of the grid come first; an interrupted trial keeps what was proposed for it."""
     options = sweep.options
@@ -236,16 +199,8 @@ def _one_trial(sweep: Sweep, display: SweepDisplay, number: int, first: list[Sug
         leading_loss=sweep.best.val_loss if sweep.best else float("inf"),
     )
     # MLflow has the outcome before the sampler hears of it.
-    _tell(sweep.optuna_study, trial, finished)
+    tell(sweep.optuna_study, trial, finished)
     _record(sweep, display, finished)
-
-
-def _tell(study: optuna.Study, trial: optuna.Trial, finished: Finished) -> None:
-    """A failure has no value, never a sentinel number."""
-    if finished.outcome == "complete":
-        study.tell(trial, finished.val_loss)
-    else:
-        study.tell(trial, state=optuna.trial.TrialState.FAIL)
 
 
 def _tell_again(sweep: Sweep, suggested: Suggested, finished: Finished) -> None:
@@ -253,7 +208,7 @@ def _tell_again(sweep: Sweep, suggested: Suggested, finished: Finished) -> None:
     if admits(suggested, sweep.space, sweep.architectures):
         trial, again = propose(sweep.optuna_study, 0, 0, sweep.space, sweep.architectures, suggested)
         assert again == suggested
-        _tell(sweep.optuna_study, trial, finished)
+        tell(sweep.optuna_study, trial, finished)
 
 
 def _record(sweep: Sweep, display: SweepDisplay, finished: Finished) -> None:

@@ -6,7 +6,7 @@ import optuna
 import pytest
 from conftest import SPLIT
 
-from pipelines.driver import new_study, propose
+from pipelines.sampler import new_study, propose
 from pipelines.search import Fixed, SearchSpace, admits, first_suggestions, trial_spec
 from research.models.accounting import parameter_count
 from research.models.architectures import Budget, architectures_for
