@@ -93,6 +93,7 @@ def _note(snapshot: Snapshot) -> str:
 
 def main(options: IngestOptions) -> None:
     """Ingest and print what was found."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
@@ -101,15 +102,17 @@ def main(options: IngestOptions) -> None:
     console = Console()
     snapshot = ingest(options.data, open_store(options.store))
     manifest = snapshot.manifest
-    table = Table(title=f"snapshot {snapshot.digest} from source {manifest.source}")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in ("symbol", "rows", "first", "last"):
         table.add_column(column, justify="left" if column == "symbol" else "right")
     for symbol, facts in manifest.symbols.items():
         table.add_row(symbol, f"{facts['rows']:,}", facts["first"], facts["last"])
+    console.print(f"snapshot {snapshot.digest} from source {manifest.source}, licence {manifest.licence}", soft_wrap=True)
     console.print(table)
     for warning in manifest.warnings:
-        console.print(f"[yellow]warning[/] {warning}")
-    console.print(f"stored in {snapshot.folder}\nnext: make sweep DATA={snapshot.digest}")
+        console.print(f"[yellow]warning[/] {warning}", soft_wrap=True, highlight=False)
+    console.print(f"stored in {snapshot.folder}", soft_wrap=True, highlight=False)
+    console.print(f"next  make sweep DATA={snapshot.digest}", highlight=False)
 
 
 if __name__ == "__main__":

@@ -83,8 +83,7 @@ def description(sweep: Sweep) -> str:
     """Markdown for the parent's page."""
     study, target = sweep.context.study, sweep.context.study.spec.target
     lines = [
-        f"**{sweep.context.budget.label} parameters, horizon {target.horizon}**, {study.spec.data.symbol}: does the "
-        f"{target.touch} touch +{target.threshold:.3g} within {target.horizon} session(s)?",
+        f"**{sweep.context.budget.label} parameters, horizon {target.horizon}**, {study.spec.data.symbol}: {target.question}",
         f"{len(sweep.trials)} of {sweep.options.trials} trials; {len(sweep.architectures)} architectures fit the budget.",
         "",
         "| run | parameters | val_loss | skill | AUC | outcome |",

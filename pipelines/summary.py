@@ -40,11 +40,7 @@ def print_opening(
     for warning in manifest.warnings:
         if warning.startswith(f"{study.spec.data.symbol}:"):
             _say(console, f"[yellow]warning[/]    {warning}")
-    _say(
-        console,
-        f"[bold]question[/]   does the {target.touch} touch +{target.threshold:.3g} within {target.horizon} "
-        f"session(s)? features {study.spec.features.feature_set}",
-    )
+    _say(console, f"[bold]question[/]   {target.question} features {study.spec.features.feature_set}")
     for one in study.evidence:
         hidden = one.split == "test"
         rate = "closed until evaluation" if hidden else f"base rate {one.base_rate:.3f} ± {one.base_rate_error:.3f}"

@@ -69,6 +69,12 @@ class TargetSpec:
         suffix = "" if self.touch == "high" else f"-{self.touch}"
         return f"threshold-{self.threshold * 100:g}pct{suffix}"
 
+    @property
+    def question(self) -> str:
+        """The question in words, for example `does the high touch +1% within 3 sessions?`."""
+        sessions = "1 session" if self.horizon == 1 else f"{self.horizon} sessions"
+        return f"does the {self.touch} touch +{self.threshold * 100:g}% within {sessions}?"
+
 
 @dataclass(frozen=True, kw_only=True)
 class SplitSpec:
