@@ -31,10 +31,16 @@ def loss_against_size(frontier: Frontier) -> Figure:
     size = [entry.n_params for entry in frontier.entries]
     best = [entry.val_loss for entry in frontier.entries]
     axes.plot(size, best, "o-", color=ACCENT, label="best of the budget")
-    for entry in frontier.entries:
+    for number, entry in enumerate(frontier.entries):
         if "prior" in entry.against:
             gap = entry.against["prior"]
-            axes.vlines(entry.n_params, entry.val_loss + gap.low - gap.mean, entry.val_loss + gap.high - gap.mean, color=ACCENT)
+            axes.vlines(
+                entry.n_params,
+                entry.val_loss + gap.low - gap.mean,
+                entry.val_loss + gap.high - gap.mean,
+                color=ACCENT,
+                label="95%, validation days" if number == 0 else None,
+            )
         axes.annotate(
             entry.architecture,
             (entry.n_params, entry.val_loss),
