@@ -31,16 +31,11 @@ def loss_against_size(frontier: Frontier) -> Figure:
     size = [entry.n_params for entry in frontier.entries]
     best = [entry.val_loss for entry in frontier.entries]
     axes.plot(size, best, "o-", color=ACCENT, label="best of the budget")
-    for number, entry in enumerate(frontier.entries):
-        if "prior" in entry.against:
-            gap = entry.against["prior"]
-            axes.vlines(
-                entry.n_params,
-                entry.val_loss + gap.low - gap.mean,
-                entry.val_loss + gap.high - gap.mean,
-                color=ACCENT,
-                label="95%, validation days" if number == 0 else None,
-            )
+    gaps = [entry.against["prior"] for entry in frontier.entries if "prior" in entry.against]
+    if len(gaps) == len(best):
+        reach = [[gap.mean - gap.low for gap in gaps], [gap.high - gap.mean for gap in gaps]]
+        axes.errorbar(size, best, yerr=reach, fmt="none", color=ACCENT, label="95%, validation days")
+    for entry in frontier.entries:
         axes.annotate(
             entry.architecture,
             (entry.n_params, entry.val_loss),
