@@ -22,7 +22,6 @@ class SweepDisplay:
     def __init__(self, console: Console, title: str, n_trials: int, epochs: int):
         self.console = console
         self._title = title
-        self._epochs = epochs
         self._running = ""
         self._finished: list[Finished] = []
         self._live = Live(console=console, auto_refresh=True, refresh_per_second=4) if console.is_terminal else None

@@ -165,10 +165,10 @@ def write_common(folder: Path, context: Context, spec_json: str, logits: NDArray
     labels = context.study.prepared.labels_of("validation")
     probabilities = expit(logits)
     (folder / schema.SPEC_FILE).write_text(json.dumps(json.loads(spec_json), indent=2) + "\n")
-    days = context.study.prepared.target.days[context.study.prepared.split.validation]
-    pd.DataFrame(
-        {"date": days, "label": labels, "probability": probabilities, "logit": logits, "loss": row_losses(logits, labels)}
-    ).to_parquet(folder / schema.PREDICTIONS_FILE, index=False)
+    rows, target = context.study.prepared.split.validation, context.study.prepared.target
+    columns = {"date": target.days[rows], "label_end": target.label_ends(rows), "label": labels}
+    forecast = {"probability": probabilities, "logit": logits, "loss": row_losses(logits, labels)}
+    pd.DataFrame({**columns, **forecast}).to_parquet(folder / schema.PREDICTIONS_FILE, index=False)
     figures.save(figures.reliability(reliability(probabilities, labels), float(labels.mean())), folder / "reliability.png")
     false_positive, true_positive, _ = roc_curve(labels, logits)
     figures.save(figures.roc(false_positive, true_positive, found.auc, found.auc_se), folder / "roc.png")

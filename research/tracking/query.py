@@ -80,7 +80,7 @@ def children(store: Store, experiment_id: str, parent_id: str) -> list[RunRecord
 
 
 def predictions(store: Store, run_id: str) -> pd.DataFrame:
-    """Validation predictions of a run: date, label, probability, logit, loss (log loss of the day)."""
+    """Validation predictions of a run: date, label_end, label, probability, logit, loss (log loss of the day)."""
     return pd.read_parquet(store.local_artifact(run_id, schema.PREDICTIONS_FILE))
 
 

@@ -27,9 +27,9 @@ class Target:
         """Days whose label is known; they come first."""
         return len(self.labels) - self.spec.horizon
 
-    def label_end(self, row: int) -> int:
-        """Row of the last bar that the label of `row` depends on."""
-        return row + self.spec.horizon
+    def label_ends(self, rows: NDArray[np.int64]) -> pd.DatetimeIndex:
+        """Day of the last bar that each row's label depends on."""
+        return self.days[rows + self.spec.horizon]
 
 
 def threshold_target(frame: pd.DataFrame, spec: TargetSpec) -> Target:

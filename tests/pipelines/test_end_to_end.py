@@ -105,6 +105,7 @@ def test_sizes_are_counted_and_losses_are_those_of_the_stored_predictions(store:
         assert run.data.metrics["val_loss"] == pytest.approx(days["loss"].mean(), abs=1e-12)
         naive = np.where(days["label"] == 1, -np.log(days["probability"]), -np.log1p(-days["probability"]))
         assert days["loss"].to_numpy() == pytest.approx(naive, abs=1e-9)
+        assert (days["label_end"] > days["date"]).all()
         assert days["date"].min() >= pd.Timestamp("2012-01-01")
         assert days["date"].max() <= pd.Timestamp("2015-06-30")
 

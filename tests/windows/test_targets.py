@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import random_bars
@@ -114,9 +115,10 @@ def test_a_label_depends_on_no_bar_after_its_end(seed: int, horizon: int, row: i
     bars = random_bars(seed, 100)
     target = threshold_target(bars, TargetSpec(horizon=horizon))
     other = bars.copy()
-    other.iloc[target.label_end(row) + 1 :] *= 10
+    end = other.index.get_loc(target.label_ends(np.array([row]))[0])
+    other.iloc[end + 1 :] *= 10
     assert threshold_target(other, target.spec).labels[row] == target.labels[row]
-    other.iloc[target.label_end(row)] *= 10
+    other.iloc[end] *= 10
     assert threshold_target(other, target.spec).labels[row] == 1
 
 
