@@ -90,17 +90,15 @@ class Study:
         ]
 
     def evidence_metrics(self) -> dict[str, float]:
-        """Counts and base rates per split, for the parent run."""
-        return {
-            f"{schema.SWEEP_PREFIX}{one.split}_{name}": float(value)
-            for one in self.evidence
-            for name, value in (
-                ("n", one.n),
-                ("positives", one.positives),
-                ("base_rate", one.base_rate),
-                ("base_rate_se", one.base_rate_error),
-            )
-        }
+        """Counts and base rates per split, for the parent run; of the test only how many days it has."""
+        metrics: dict[str, float] = {}
+        for one in self.evidence:
+            metrics[f"{schema.SWEEP_PREFIX}{one.split}_n"] = one.n
+            if one.split != "test":
+                metrics[f"{schema.SWEEP_PREFIX}{one.split}_positives"] = one.positives
+                metrics[f"{schema.SWEEP_PREFIX}{one.split}_base_rate"] = one.base_rate
+                metrics[f"{schema.SWEEP_PREFIX}{one.split}_base_rate_se"] = one.base_rate_error
+        return metrics
 
 
 def prepare_study(options: StudyOptions, store: Store) -> Study:

@@ -52,9 +52,7 @@ class Store:
         found = self.client.get_experiment_by_name(name)
         if found is None:
             location = (self.root / "artifacts" / name).as_uri() if self.is_local else None
-            # MLflow's pages otherwise take the experiment for one about language models.
-            kind = {"mlflow.experimentKind": "custom_model_development"}
-            return str(self.client.create_experiment(name, artifact_location=location, tags=kind))
+            return str(self.client.create_experiment(name, artifact_location=location))
         return str(found.experiment_id)
 
     def local_artifact(self, run_id: str, path: str) -> Path:

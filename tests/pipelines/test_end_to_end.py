@@ -135,6 +135,7 @@ def test_the_parent_shows_the_leaderboard_and_names_the_best_child(sweep: Sweep,
     note = parent.data.tags[schema.NOTE]
     assert best.info.run_name in note
     assert "logistic regression" in note
+    assert "sweep/test_base_rate" not in parent.data.metrics
     assert parent.data.metrics["sweep/validation_n"] == best.data.metrics["val_n"]
 
 
