@@ -18,6 +18,7 @@ from research.models.accounting import parameter_count
 from research.models.architectures import Budget
 from research.significance import paired_difference
 from research.spec import ArchitectureSpec
+from research.tracking import schema
 from research.tracking.query import predictions
 from research.tracking.registry import Registered
 
@@ -57,6 +58,12 @@ def print_opening(
 def print_history(sweep: Sweep, console: Console) -> None:
     """Say that the sweep goes on where it was, if it does."""
     if sweep.history.suggested:
+        started_with = sweep.log.tags()[schema.GIT_COMMIT]
+        if started_with != sweep.context.provenance.commit:
+            changed = f"{started_with[:8]} to {sweep.context.provenance.commit[:8]}"
+            _say(
+                console, f"[yellow]warning[/]    the code has changed since this sweep began, {changed}; each run names its own"
+            )
         settled = len(sweep.history.settled)
         again = len(sweep.history.suggested) - settled
         retried = f", {again} interrupted and tried again" if again else ""

@@ -90,6 +90,10 @@ class RunLog:
         """Set one tag now."""
         self.store.client.set_tag(self.run_id, name, value)
 
+    def tags(self) -> dict[str, str]:
+        """The run's tags as they are in the store."""
+        return dict(self.store.client.get_run(self.run_id).data.tags)
+
     def artifacts(self, write: Callable[[Path], None]) -> None:
         """Let `write` fill a temporary folder and log all of it at once."""
         with tempfile.TemporaryDirectory() as folder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -62,6 +63,15 @@ def test_a_finished_sweep_trains_nothing_again(uninterrupted: Sweep) -> None:
     before = len(query.trials(open_store(root)))
     assert table(run(root)) == table(uninterrupted)
     assert len(query.trials(open_store(root))) == before
+
+
+def test_a_resumed_sweep_says_so_and_names_changed_code(uninterrupted: Sweep) -> None:
+    uninterrupted.log.tag(schema.GIT_COMMIT, "0123456789abcdef")
+    screen = Console(record=True, quiet=False, file=io.StringIO())
+    run_sweep(options(uninterrupted.options.store), screen)
+    said = screen.export_text()
+    assert "4 trials of this sweep are finished; TRIALS=4 in all" in said
+    assert "the code has changed since this sweep began, 01234567 to" in said
 
 
 def test_a_killed_sweep_ends_as_if_it_had_not_been(uninterrupted: Sweep, store_root: Path) -> None:
