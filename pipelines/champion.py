@@ -19,7 +19,7 @@ from research.data.bars import OHLCV
 from research.spec import canonical_json
 from research.tracking import schema
 from research.tracking.provenance import PROJECT
-from research.tracking.registry import Registered, register
+from research.tracking.registry import Registered, already_challenger, register
 
 if TYPE_CHECKING:
     from pipelines.driver import Sweep
@@ -40,12 +40,15 @@ def register_best(sweep: Sweep, best: Finished) -> Registered:
     assert best.spec is not None
     assert best.scores is not None
     study = sweep.context.study
+    name = f"{study.experiment}-{sweep.title}"
+    if held := already_challenger(sweep.context.store, name, best.run_id):
+        return held
     with tempfile.TemporaryDirectory() as folder:
         _save_model(Path(folder), sweep, best)
         sweep.context.store.client.log_artifacts(best.run_id, str(Path(folder) / schema.MODEL_FOLDER), schema.MODEL_FOLDER)
     return register(
         sweep.context.store,
-        name=f"{study.experiment}-{sweep.title}",
+        name=name,
         run_id=best.run_id,
         val_loss=best.scores.loss,
         study=sweep.context.tags[schema.STUDY_FINGERPRINT],

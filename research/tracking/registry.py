@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from research.tracking import schema
@@ -38,10 +39,25 @@ def register(store: Store, *, name: str, run_id: str, val_loss: float, study: st
     return Registered(name=name, version=version, is_challenger=wins)
 
 
+def already_challenger(store: Store, name: str, run_id: str) -> Registered | None:
+    """The present challenger, if it was made from this run; a resumed sweep then has nothing to register."""
+    held = _challenger(store, name)
+    if held is None or held.run_id != run_id:
+        return None
+    return Registered(name=name, version=str(held.version), is_challenger=True)
+
+
+def _challenger(store: Store, name: str) -> ModelVersion | None:
+    try:
+        return store.client.get_model_version_by_alias(name, schema.CHALLENGER)
+    except MlflowException:
+        # No such model or no such alias: MLflow answers both with an error.
+        return None
+
+
 def _challengers_loss(store: Store, name: str, study: str) -> float:
     """Validation loss of the present challenger; infinite if there is none or it answers another study."""
-    version = store.client.get_registered_model(name).aliases.get(schema.CHALLENGER)
-    if version is None:
+    held = _challenger(store, name)
+    if held is None or held.tags.get(schema.STUDY_FINGERPRINT) != study:
         return float("inf")
-    tags = store.client.get_model_version(name, str(version)).tags
-    return float(tags["val_loss"]) if tags.get(schema.STUDY_FINGERPRINT) == study else float("inf")
+    return float(held.tags["val_loss"])

@@ -62,7 +62,9 @@ def test_a_finished_sweep_trains_nothing_again(uninterrupted: Sweep) -> None:
     root = uninterrupted.options.store
     before = len(query.trials(open_store(root)))
     assert table(run(root)) == table(uninterrupted)
-    assert len(query.trials(open_store(root))) == before
+    store = open_store(root)
+    assert len(query.trials(store)) == before
+    assert len(store.client.search_model_versions(f"name = '{EXPERIMENT}-2K-h1'")) == 1
 
 
 def test_a_resumed_sweep_says_so_and_names_changed_code(uninterrupted: Sweep) -> None:
