@@ -104,9 +104,9 @@ def prepare(options: SweepOptions, console: Console) -> tuple[Context, list[Arch
     budget = Budget.parse(options.budget)
     for name in ("trials", "epochs", "patience"):
         require(getattr(options, name) >= 1, name.upper(), getattr(options, name), "give 1 or more.")
-    require(options.threads is None or options.threads >= 1, "threads", options.threads, "give 1 or more.")
     device = choose_device(options.device)
-    runtime = Runtime(device=device, threads=options.threads or DEFAULT_THREADS, micro_batch=options.micro_batch)
+    threads = DEFAULT_THREADS if options.threads is None else options.threads
+    runtime = Runtime(device=device, threads=threads, micro_batch=options.micro_batch)
     runtime.apply()
     store = open_store(options.store)
     study = prepare_study(options, store)
@@ -133,8 +133,9 @@ def open_sweep(options: SweepOptions, context: Context, architectures: list[Arch
     space = SearchSpace().for_training(len(context.study.prepared.split.train), options.epochs)
     known = sweep_with(context.store, context.experiment_id, identity)
     if known:
-        log = RunLog.reopen(context.store, known)
+        # A history that is refused must leave the parent as it ended.
         earlier = read_history(context.store, context.experiment_id, known, context.study.spec)
+        log = RunLog.reopen(context.store, known)
     else:
         log = parent.open_run(options, context, architectures, space, SAMPLER)
         earlier = History(settled={}, suggested={}, baselines={})

@@ -93,16 +93,16 @@ def trial_spec(suggested: Mapping[str, Any], fixed: Fixed, architectures: list[A
 def admits(suggested: Suggested, space: SearchSpace, architectures: list[ArchitectureSpec]) -> bool:
     """Whether the present grid and ranges could have proposed this, so that a sampler can learn from it."""
     ranges = {name: bounds for name, bounds in asdict(space).items() if name != "batch_size"}
-    inside = all(low <= suggested[name] <= high for name, (low, high) in ranges.items())
+    if not all(low <= suggested[name] <= high for name, (low, high) in ranges.items()):
+        return False
     ratios = _ratios(suggested["shape"], architectures)
-    heads = {a.n_heads for a in architectures}
-    searched = [suggested["ff_ratio"]] if "ff_ratio" in suggested else ratios
+    # A ratio stands in a suggestion exactly where there is a choice; elsewhere the proposal would be another one.
+    ratio_fits = suggested["ff_ratio"] in ratios if "ff_ratio" in suggested else len(ratios) == 1
     return (
-        inside
+        ratio_fits
+        and ("ff_ratio" in suggested) == (len(ratios) > 1)
+        and suggested["n_heads"] in {a.n_heads for a in architectures}
         and suggested["batch_size"] in space.batch_size
-        and suggested["n_heads"] in heads
-        and len(ratios) > 0
-        and (set(searched) <= set(ratios) if len(ratios) > 1 else searched == ratios)
     )
 
 

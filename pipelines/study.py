@@ -47,7 +47,8 @@ class Study:
 
     def params(self) -> dict[str, Value]:
         """Parameters of the study, read back from the objects that the models are given."""
-        target, split = self.prepared.target, self.spec.split
+        target, split = self.prepared.target, self.prepared.split.spec
+        assert split is not None
         return {
             "symbol": self.spec.data.symbol,
             "feature_set": self.prepared.matrix.spec.feature_set,
@@ -122,7 +123,7 @@ def prepare_study(options: StudyOptions, store: Store) -> Study:
         )
     prepared = prepare(matrix, target, split, options.context)
     # Baselines always see a25s, so that their losses are the same whatever the trials are given.
-    stationary = prepared if feature_set.name == A25S.name else (prepare(build(A25S, bars), target, split, options.context))
+    stationary = prepared if feature_set.name == A25S.name else prepare(build(A25S, bars), target, split, options.context)
     spec = StudySpec(
         data=DataSpec(snapshot_digest=snapshot.digest, symbol=options.symbol),
         features=feature_set.spec,

@@ -21,6 +21,7 @@ from pipelines.trial_record import (
     write_common,
     write_trial,
 )
+from research.features.feature_sets import A25S
 from research.models.baselines import BASELINES
 from research.spec import BaselineSpec, InputError, TrialSpec, canonical_json
 from research.tracking import schema
@@ -167,7 +168,7 @@ def run_baseline(context: Context, parent_id: str, name: str) -> Finished:
             "baseline": name,
             "budget": context.budget.label,
             **study.params(),
-            "feature_set": "a25s",
+            "feature_set": A25S.name,
             **{f"baseline_{key}": value for key, value in baseline.settings.items()},
         },
         tags={**context.tags, schema.TRIAL_FINGERPRINT: spec.fingerprint, schema.CONFIG_FINGERPRINT: spec.fingerprint},

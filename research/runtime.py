@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from research.spec import InputError
+from research.spec import InputError, require
 
 DEFAULT_THREADS = torch.get_num_threads()
 """What torch chose for this machine when it was loaded: one per physical core."""
@@ -28,6 +28,11 @@ class Runtime:
     """CPU threads of one process. Sums over another number of threads differ in their last bits."""
     micro_batch: int | None = None
     """Windows per forward pass; None means the whole batch. Gradients are accumulated to the full batch."""
+
+    def __post_init__(self) -> None:
+        require(self.threads >= 1, "threads", self.threads, "give 1 or more.")
+        small = self.micro_batch is None or self.micro_batch >= 1
+        require(small, "micro_batch", self.micro_batch, "give 1 or more windows, or leave it out.")
 
     def apply(self) -> None:
         """Make the process compute the way this says, whatever ran in it before."""

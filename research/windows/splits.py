@@ -23,6 +23,8 @@ class Split:
     train: Rows
     validation: Rows
     test: Rows
+    spec: SplitSpec | None = None
+    """What `holdout` was asked for, to be read back where a run declares its split."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +76,7 @@ def holdout(target: Target, spec: SplitSpec, first_row: int, context_length: int
         train=train,
         validation=_purged(target, borders[0], borders[1], spec.embargo),
         test=_purged(target, borders[1], borders[2], 0),
+        spec=spec,
     )
 
 

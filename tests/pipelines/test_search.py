@@ -10,7 +10,7 @@ from pipelines.sampler import new_study, propose
 from pipelines.search import Fixed, SearchSpace, admits, first_suggestions, trial_spec
 from research.models.accounting import parameter_count
 from research.models.architectures import Budget, architectures_for
-from research.spec import DataSpec, FeatureSpec, InputError, StudySpec, TargetSpec
+from research.spec import ArchitectureSpec, DataSpec, FeatureSpec, InputError, StudySpec, TargetSpec
 
 STUDY = StudySpec(
     data=DataSpec(snapshot_digest="0" * 16, symbol="^GSPC"),
@@ -111,6 +111,27 @@ def test_what_the_grid_no_longer_holds_teaches_the_sampler_nothing() -> None:
     assert not admits(suggested, SPACE, narrow)
     assert not admits({**suggested, "dropout": 0.9}, SPACE, wide)
     assert not admits({**suggested, "batch_size": 7}, SPACE, wide)
+
+
+def test_a_shape_that_gains_or_loses_a_ratio_has_no_place_for_the_old_suggestion() -> None:
+    architectures = architectures_for(Budget.parse("20K"))
+    two = next(a for a in architectures if {2, 4} <= ratios_of(a, architectures))
+    both = {**first_suggestions([two], SPACE)[0], "ff_ratio": 2}
+    single = {name: value for name, value in both.items() if name != "ff_ratio"}
+    only_one = [a for a in architectures if (a.d_model, a.n_layers) != (two.d_model, two.n_layers) or a.d_ff == 2 * a.d_model]
+    for suggested, grid, fits in (
+        (both, architectures, True),
+        (single, architectures, False),
+        (both, only_one, False),
+        (single, only_one, True),
+    ):
+        assert admits(suggested, SPACE, grid) is fits
+        if fits:
+            assert propose(new_study(), 0, 0, SPACE, grid, suggested)[1] == suggested
+
+
+def ratios_of(shape: ArchitectureSpec, grid: list[ArchitectureSpec]) -> set[int]:
+    return {a.d_ff // a.d_model for a in grid if (a.d_model, a.n_layers) == (shape.d_model, shape.n_layers)}
 
 
 def test_a_failed_trial_has_no_value_for_the_sampler() -> None:

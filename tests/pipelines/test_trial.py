@@ -123,6 +123,21 @@ def test_a_parameter_that_does_not_reach_the_optimizer_stops_the_trial(sweep: Sw
     assert only_trial(sweep).data.tags["outcome"] == "crashed"
 
 
+def test_a_split_other_than_the_declared_one_stops_the_trial(sweep: Sweep) -> None:
+    spec = spec_of(sweep)
+    declared = replace(spec.study.split, embargo=5)
+    with pytest.raises(InputError, match="embargo=5 was declared but 0 is in use"):
+        run_trial(
+            sweep.context,
+            sweep.log.run_id,
+            0,
+            replace(spec, study=replace(spec.study, split=declared)),
+            {},
+            "test",
+            Quiet(),
+        )
+
+
 def test_an_architecture_outside_its_budget_stops_the_trial(sweep: Sweep) -> None:
     spec = spec_of(sweep)
     wide = replace(spec, architecture=replace(spec.architecture, d_model=16, d_ff=64))
