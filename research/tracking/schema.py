@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-RunKind = Literal["snapshot", "sweep", "trial", "baseline", "final", "evaluation", "report", "control"]
+RunKind = Literal["snapshot", "sweep", "trial", "replicate", "baseline", "final", "evaluation", "report", "control"]
 Outcome = Literal["complete", "pruned", "diverged", "infeasible", "crashed", "interrupted", "adopted"]
 
 STATUS_OF_OUTCOME: dict[Outcome, str] = {
@@ -44,6 +44,19 @@ BEST_RUN = "best_run_id"
 REASON = "reason"
 """Why a trial did not complete, in one sentence."""
 
+OWNER = "owner"
+"""Who drives the sweep, as JSON: host, pid, started (of the process), token, seen (last heartbeat, seconds since 1970)."""
+ATTEMPT = "attempt"
+"""Which attempt of its trial a run is, counted from 1."""
+FROM_EPOCH = "from_epoch"
+"""Epochs that an attempt took over from the checkpoint of an earlier one."""
+LINKED = "linked_run_id"
+"""The finished run with the same fingerprint that a linked run stands for; the artifacts are there."""
+REPLICATE_OF = "replicate_of"
+"""The searched trial that a replicate repeats on another seed."""
+TRIALS_PLANNED = "trials_planned"
+"""How many trials the sweep is to have in all."""
+
 # Tags that MLflow's own pages read.
 PARENT = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"
@@ -52,6 +65,8 @@ SOURCE_NAME = "mlflow.source.name"
 SOURCE_COMMIT = "mlflow.source.git.commit"
 
 EPOCH_PREFIX = "epoch/"
+PROGRESS_STEP = "progress/step"
+"""Optimizer steps done, sent every few seconds while a trial trains: what `make status` watches."""
 SWEEP_PREFIX = "sweep/"
 """The parent's own metrics: a shared name would put it into the children's charts."""
 
