@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+import warnings
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from research.models.patch_transformer import PatchTransformer
 from research.runtime import PeakMemory, Runtime, seed_everything
-from research.spec import ArchitectureSpec, TrainingSpec, require
+from research.spec import ArchitectureSpec, TrainingSpec, fingerprint, require
+from research.training.checkpoint import Checkpoint, pack, random_states, restore_random_states
 from research.training.metrics import row_losses
 from research.training.optim import WarmupCosine, build_optimizer
 from research.windows.dataset import WindowDataset
@@ -55,6 +59,8 @@ class TrainingResult:
     samples_per_second: float
     """Training windows per second of training time, evaluation left out."""
     peak_memory_bytes: int
+    micro_batch: int
+    """Windows per forward pass that were in use at the end."""
 
     @property
     def val_loss(self) -> float:
@@ -73,8 +79,27 @@ class DivergedError(RuntimeError):
 class Listener(Protocol):
     """Whoever wants to know how training goes."""
 
+    def on_step(self, step: int) -> None:
+        """Called after each optimizer step, counted from 1 over all epochs; must return at once."""
+
     def on_epoch(self, record: EpochRecord) -> None:
-        """Called after each epoch's evaluation."""
+        """Called after each epoch's evaluation, and for each epoch that a checkpoint brought back."""
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """How far a training has come."""
+
+    records: list[EpochRecord] = field(default_factory=list)
+    best_epoch: int = 0
+    best_logits: NDArray[np.float64] = field(default_factory=lambda: np.array([]))
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    """On the CPU: a second copy on the device would halve the largest model that fits."""
+
+    @property
+    def best_loss(self) -> float:
+        """Lowest validation loss so far."""
+        return self.records[self.best_epoch - 1].val_loss if self.best_epoch else math.inf
 
 
 def build_model(architecture: ArchitectureSpec, training: TrainingSpec, device: torch.device) -> PatchTransformer:
@@ -123,48 +148,123 @@ class Trainer:
             "gradient_clip": self.spec.gradient_clip,
         }
 
-    def run(self, listener: Listener) -> TrainingResult:
+    def run(self, listener: Listener, checkpoint: Path | None = None) -> TrainingResult:
         """Train until the epochs or the patience end; restore the best epoch's weights.
+
+        With a `checkpoint` path the whole state is written there after every epoch, and a state found there is
+        continued: the result is then, to the bit, that of a training that never stopped.
 
         Raises `DivergedError` when the loss stops being finite.
         """
         seed_everything(self.spec.seed)
         order = torch.Generator().manual_seed(self.spec.seed)
         memory = PeakMemory(self._device)
-        records: list[EpochRecord] = []
-        best_epoch, best_logits = 0, np.array([])
-        best_weights: dict[str, Tensor] = {}
-        for epoch in range(1, self.spec.epochs + 1):
-            record, logits = self._epoch(epoch, order)
-            records.append(record)
-            if best_epoch == 0 or record.val_loss < records[best_epoch - 1].val_loss:
-                best_epoch, best_logits = epoch, logits
-                best_weights = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        progress = self._restored(checkpoint, order)
+        for record in progress.records:
             listener.on_epoch(record)
-            if epoch - best_epoch >= self.spec.patience:
-                break
-        self.model.load_state_dict(best_weights)
-        trained = len(self._train_rows) * len(records)
+        while not self._is_over(progress):
+            self._next_epoch(progress, order, listener)
+            if checkpoint:
+                self._save(progress, order, checkpoint)
+            listener.on_epoch(progress.records[-1])
+        self.model.load_state_dict(progress.best_weights)
+        trained = len(self._train_rows) * len(progress.records)
         return TrainingResult(
-            epochs=records,
-            best_epoch=best_epoch,
-            val_logits=best_logits,
-            samples_per_second=trained / sum(record.seconds for record in records),
+            epochs=progress.records,
+            best_epoch=progress.best_epoch,
+            val_logits=progress.best_logits,
+            samples_per_second=trained / sum(record.seconds for record in progress.records),
             peak_memory_bytes=memory.read(),
+            micro_batch=self.micro_batch,
         )
 
-    def _epoch(self, epoch: int, order: torch.Generator) -> tuple[EpochRecord, NDArray[np.float64]]:
+    def _is_over(self, progress: Progress) -> bool:
+        done = len(progress.records)
+        return done >= self.spec.epochs or done - progress.best_epoch >= self.spec.patience
+
+    def _next_epoch(self, progress: Progress, order: torch.Generator, listener: Listener) -> None:
+        record, logits = self._epoch(len(progress.records) + 1, order, listener)
+        if record.val_loss < progress.best_loss:
+            progress.best_epoch, progress.best_logits = record.epoch, logits
+            progress.best_weights = {
+                name: value.detach().to("cpu", copy=True) for name, value in self.model.state_dict().items()
+            }
+        progress.records.append(record)
+
+    def _save(self, progress: Progress, order: torch.Generator, path: Path) -> None:
+        try:
+            self._state(progress, order).save(path)
+        except (OSError, SafetensorError) as problem:
+            # A full disk must not cost the trial: it only loses the place to go on from.
+            warnings.warn(f"epoch {len(progress.records)}: no checkpoint could be written ({problem})", stacklevel=2)
+
+    @property
+    def _identity(self) -> str:
+        """What a checkpoint must have been written for."""
+        rows = {"train": len(self._train_rows), "validation": len(self._val_rows)}
+        return fingerprint({"architecture": self.model.architecture, "training": self.spec, **rows})
+
+    def _state(self, progress: Progress, order: torch.Generator) -> Checkpoint:
+        improved = progress.best_epoch == len(progress.records)
+        moments = {
+            f"{index}.{name}": value
+            for index, state in self.optimizer.state_dict()["state"].items()
+            for name, value in state.items()
+        }
+        return Checkpoint(
+            tensors={
+                **pack("model", self.model.state_dict()),
+                # The weights of an epoch that is the best so far would stand in the file twice.
+                **({} if improved else pack("best", progress.best_weights)),
+                **pack("optimizer", moments),
+                **pack("random", {**random_states(self._device), "order": order.get_state()}),
+                "best_logits": torch.from_numpy(progress.best_logits),
+            },
+            notes={
+                "identity": self._identity,
+                "records": [asdict(record) for record in progress.records],
+                "best_epoch": progress.best_epoch,
+                "micro_batch": self.micro_batch,
+            },
+        )
+
+    def _restored(self, path: Path | None, order: torch.Generator) -> Progress:
+        """The progress in the checkpoint, with model, optimizer and random states set to it; else a fresh start."""
+        found = Checkpoint.load(path) if path else None
+        if found is None or found.notes["identity"] != self._identity:
+            return Progress()
+        self.model.load_state_dict(found.part("model"))
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in found.part("optimizer").items():
+            index, _, key = name.partition(".")
+            moments.setdefault(int(index), {})[key] = value
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+        states = found.part("random")
+        restore_random_states(states, self._device)
+        order.set_state(states["order"])
+        # Another micro-batch adds up in another order; a smaller one was chosen because memory is short.
+        self.micro_batch = min(self.micro_batch, found.notes["micro_batch"])
+        return Progress(
+            records=[EpochRecord(**record) for record in found.notes["records"]],
+            best_epoch=found.notes["best_epoch"],
+            best_logits=found.tensors["best_logits"].numpy(),
+            best_weights=found.part("best") or found.part("model"),
+        )
+
+    def _epoch(self, epoch: int, order: torch.Generator, listener: Listener) -> tuple[EpochRecord, NDArray[np.float64]]:
         started = time.perf_counter()
         self.model.train()
         rows = self._train_rows[torch.randperm(len(self._train_rows), generator=order).to(self._device)]
         loss_sum = torch.zeros((), device=self._device)
         norm_sum = torch.zeros((), device=self._device)
         rate = 0.0
+        steps_before = (epoch - 1) * self.steps_per_epoch
         for number, rows_B in enumerate(torch.split(rows, self.batch_size)):
-            rate = self.schedule.set((epoch - 1) * self.steps_per_epoch + number)
+            rate = self.schedule.set(steps_before + number)
             loss, norm = self._step(rows_B)
             loss_sum += loss * len(rows_B)
             norm_sum += norm
+            listener.on_step(steps_before + number + 1)
         # The one synchronisation with the device per epoch.
         train_loss, gradient_norm = (loss_sum / len(rows)).item(), (norm_sum / self.steps_per_epoch).item()
         seconds = time.perf_counter() - started

@@ -44,7 +44,7 @@ def test_saving_leaves_one_whole_file_and_replaces_the_old_one(tmp_path: Path) -
 
 
 def test_an_old_file_survives_a_save_that_breaks_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def half_written(_: object, staging: Path) -> None:
+    def half_written(_: object, staging: Path, __: object) -> None:
         staging.write_bytes(b"half")
         raise OSError("no space left on device")
 

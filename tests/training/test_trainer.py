@@ -37,6 +37,10 @@ SPEC = TrainingSpec(
 @dataclass
 class Listening:
     records: list[EpochRecord] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+
+    def on_step(self, step: int) -> None:
+        self.steps.append(step)
 
     def on_epoch(self, record: EpochRecord) -> None:
         self.records.append(record)
