@@ -6,20 +6,30 @@ READY  := $(VENV)/.installed
 
 # VARIABLE=value -> --flag value, only where the user gave one.
 flag = $(if $($(1)),--$(2) '$($(1))')
+# VARIABLE=a,b,c -> --flag a b c
+comma := ,
+list = $(if $($(1)),--$(2) $(subst $(comma), ,$($(1))))
+# TRIALS=50 is 50 in all, TRIALS=+10 is 10 more.
+more = $(if $(filter +%,$(TRIALS)),--add-trials '$(patsubst +%,%,$(TRIALS))',$(call flag,TRIALS,trials))
 STUDY = $(call flag,DATA,data) $(call flag,SYMBOL,symbol) $(call flag,FEATURES,features) $(call flag,HORIZON,horizon) \
         $(call flag,THRESHOLD,threshold) $(call flag,TOUCH,touch) $(call flag,CONTEXT,context)
-SWEEP = $(STUDY) $(call flag,BUDGET,budget) $(call flag,TRIALS,trials) $(call flag,EPOCHS,epochs) \
-        $(call flag,PATIENCE,patience) $(call flag,SEED,seed) $(call flag,DEVICE,device) $(ARGS)
+SEARCH = $(STUDY) $(more) $(call flag,EPOCHS,epochs) $(call flag,PATIENCE,patience) $(call flag,SEED,seed) \
+        $(call list,LAYERS,layers) $(call list,WIDTHS,widths) $(call list,HEADS,heads) \
+        $(call flag,SAMPLER,sampler) $(call flag,PRUNER,pruner) $(call flag,REPLICATES,replicates) \
+        $(call flag,DEVICE,device) $(call flag,WORKERS,workers) $(call flag,THREADS,threads) $(call flag,RAY,ray)
+SWEEP = $(SEARCH) $(call flag,BUDGET,budget) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data sweep leaderboard scaling ui test test-slow lint
+.PHONY: help setup setup-ray data plan sweep adopt leaderboard scaling ui bench test test-slow lint
 
 help: ## this list
 	@echo "tapescale: does a bigger transformer help on market data, and in which shape?"
 	@echo
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | awk -F'|' '{printf "%-19s %s\n", $$1, $$2}'
 	@echo
-	@echo "  variables: BUDGET HORIZON TRIALS THRESHOLD TOUCH FEATURES DATA SYMBOL CONTEXT SEED EPOCHS DEVICE"
+	@echo "  question:  BUDGET HORIZON THRESHOLD TOUCH FEATURES DATA SYMBOL CONTEXT"
+	@echo "  search:    TRIALS (or +10) LAYERS WIDTHS HEADS SAMPLER PRUNER REPLICATES EPOCHS PATIENCE SEED"
+	@echo "  machine:   DEVICE WORKERS THREADS RAY"
 	@echo "  example:   make sweep BUDGET=20K HORIZON=3 TRIALS=12"
 	@echo "  all flags: python -m pipelines.sweep --help; pass others as ARGS='--patience 3'"
 
@@ -33,20 +43,32 @@ $(READY): pyproject.toml constraints.txt
 
 setup: $(READY) ## create .venv with pinned packages (every verb does this by itself)
 
+setup-ray: $(READY) ## add Ray, for trials on a cluster (RAY=auto)
+	@$(PY) -c 'import ray' 2>/dev/null || $(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[ray]'
+
 data: $(READY) ## take the bundled market data in as a snapshot and report what is odd about it
 	@$(PY) -m pipelines.ingest $(call flag,DATA,data) $(ARGS)
+
+plan: $(READY) ## what a sweep would take here: sizes, FLOPs, memory, hours, disk; nothing is trained
+	@$(PY) -m pipelines.plan $(SWEEP)
 
 sweep: $(READY) ## search architectures at one parameter budget, every trial a nested MLflow run
 	@$(PY) -m pipelines.sweep $(SWEEP)
 
+adopt: $(READY) ## bring results of an earlier study in: PATHS='log.txt results.csv folder'
+	@$(PY) -m pipelines.adopt $(PATHS) $(ARGS)
+
 leaderboard: $(READY) ## best architecture per budget and horizon, beside the baselines
-	@$(PY) -m analysis.leaderboard $(ARGS)
+	@$(PY) -m analysis.leaderboard $(if $(ADOPTED),--adopted) $(ARGS)
 
 scaling: $(READY) ## val_loss against counted parameters: table and figure
 	@$(PY) -m analysis.scaling $(ARGS)
 
 ui: $(READY) ## MLflow's pages over mlruns/, on this machine only
 	@$(PY) -m pipelines.ui $(call flag,PORT,port) $(ARGS)
+
+bench: $(READY) ## what tracking, reading and resuming cost, beside what others pay for the same (5 minutes)
+	@$(PY) -m pipelines.bench $(ARGS)
 
 test: $(READY) ## the tests
 	@$(PY) -m pytest $(ARGS)

@@ -10,21 +10,39 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from analysis.frontier import Entry, Frontier
+    from research.tracking.store import Store
 
 
 def main(options: LeaderboardOptions) -> None:
     """Print one table per question."""
-    from analysis.frontier import frontiers
+    from analysis import adopted
     from analysis.terminal import console
     from research.tracking.store import open_store
 
     screen = console()
-    for frontier in frontiers(open_store(options.store, must_exist=True), options.experiment):
+    store = open_store(options.store, must_exist=True)
+    earlier = adopted.studies(store, options.experiment) if options.adopted else []
+    for frontier in _frontiers(store, options.experiment, needed=not earlier):
         screen.print(table_of(frontier))
         for line in findings(frontier):
             screen.print(line, soft_wrap=True, highlight=False)
         screen.print()
+    if options.adopted:
+        adopted.show(earlier, screen)
     screen.print("next  make scaling   make ui   make sweep BUDGET=<another size>", highlight=False)
+
+
+def _frontiers(store: Store, experiment: str | None, *, needed: bool) -> list[Frontier]:
+    """What this platform found itself; there may be nothing where adopted results are there to show."""
+    from analysis.frontier import frontiers
+    from research.spec import InputError
+
+    try:
+        return frontiers(store, experiment)
+    except InputError:
+        if needed:
+            raise
+        return []
 
 
 def table_of(frontier: Frontier) -> Table:

@@ -7,11 +7,8 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeaderboardOptions:
-    """Best architecture per budget and horizon, beside the baselines of the same rows.
-
-    Example: python -m analysis.leaderboard --experiment sp500-threshold-1pct
-    """
+class ReaderOptions:
+    """Which results are read."""
 
     experiment: str | None = None
     """Only this MLflow experiment; all of them if not given."""
@@ -20,7 +17,18 @@ class LeaderboardOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScalingOptions(LeaderboardOptions):
+class LeaderboardOptions(ReaderOptions):
+    """Best architecture per budget and horizon, beside the baselines of the same rows.
+
+    Example: python -m analysis.leaderboard --experiment sp500-threshold-1pct
+    """
+
+    adopted: bool = False
+    """Show the results adopted from an earlier study as well, in a table of their own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScalingOptions(ReaderOptions):
     """Validation loss against counted parameters: a table and a figure with every trial and the baselines.
 
     Example: python -m analysis.scaling --experiment sp500-threshold-1pct

@@ -14,7 +14,7 @@ import pandas as pd
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema
 
-from pipelines.trial import Finished
+from pipelines.job import Finished
 from research.data.bars import OHLCV
 from research.spec import canonical_json
 from research.tracking import schema
@@ -22,7 +22,7 @@ from research.tracking.provenance import PROJECT
 from research.tracking.registry import Registered, already_challenger, register
 
 if TYPE_CHECKING:
-    from pipelines.driver import Sweep
+    from pipelines.state import Sweep
 
 SERVED_FILE = PROJECT / "pipelines" / "served_model.py"
 REQUIREMENTS = ("mlflow", "torch", "numpy", "pandas", "TA-Lib", "safetensors", "scipy", "pyarrow")
@@ -60,7 +60,7 @@ def register_best(sweep: Sweep, best: Finished) -> Registered:
 def _save_model(folder: Path, sweep: Sweep, best: Finished) -> None:
     assert best.spec is not None
     prepared = sweep.context.study.prepared
-    weights = sweep.context.store.local_artifact(best.run_id, schema.WEIGHTS_FILE)
+    weights = sweep.context.store.local_artifact(best.linked_run_id or best.run_id, schema.WEIGHTS_FILE)
     scaler = {"mean": prepared.standardiser.mean.tolist(), "scale": prepared.standardiser.scale.tolist()}
     (folder / "scaler.json").write_text(json.dumps(scaler))
     (folder / schema.SPEC_FILE).write_text(canonical_json(best.spec))

@@ -49,20 +49,46 @@ class SweepOptions(StudyOptions):
     budget: str = "3K"
     """Number of parameters: 3K, 20K, 2M, 200M, 2B or any other; architectures within 25% of it are tried."""
     trials: int = 12
-    """Trials of the search; the baselines come on top."""
+    """Trials of the search in all, those of earlier starts included; baselines and replicates come on top."""
+    add_trials: int | None = None
+    """Trials more than the sweep was planned to have; a supplement that was stopped is finished, not added to."""
     epochs: int = 20
     """Most epochs a trial may take; there is no time limit."""
     patience: int = 6
     """Epochs without a better validation loss before a trial stops."""
+    layers: tuple[int, ...] = ()
+    """Depths to search instead of the budget's grid, for example 64 96 128; earlier trials stay and count."""
+    widths: tuple[int, ...] = ()
+    """Values of d_model to search instead of the grid's."""
+    heads: tuple[int, ...] = ()
+    """Numbers of attention heads to search instead of the grid's."""
     window_norm: bool = False
     """Normalise each window by its own level and feed the level back in as an input."""
+    sampler: Literal["tpe", "gp", "cmaes", "random"] = "tpe"
+    """Who proposes: TPE (multivariate), a Gaussian process, CMA-ES or nobody."""
+    random_share: float = 0.4
+    """Share of trials drawn at random whatever the sampler has learned, 20 of 50: unbiased tuning curves need them."""
+    pruner: Literal["none", "hyperband", "median", "wilcoxon"] = "none"
+    """Stops trials that fall behind; their losses are not comparable any more, so it is off unless asked for."""
+    replicates: int = 0
+    """Fresh seeds on which the best configurations are trained again after the search."""
+    replicate_best: int = 3
+    """How many of the best configurations are replicated."""
     seed: int = 0
     """Seed of the search and of every trial's weights, data order and dropout."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
+    workers: int | None = None
+    """Trials at a time, each in a process of its own; 1 runs them in this process. Chosen by measurement if not given."""
+    ray: str | None = None
+    """Run trials as Ray tasks: `auto` (the cluster there is, else this machine) or a cluster's address."""
     threads: int | None = None
-    """CPU threads; one per physical core if not given. Results are the same to the bit for the same number."""
+    """CPU threads of a trial; the cores shared among the workers if not given. The same number gives the same bits."""
     micro_batch: int | None = None
-    """Windows per forward pass, where memory is short; gradients add up to the full batch."""
+    """Windows per forward pass; chosen to fit the memory if not given. Gradients add up to the full batch."""
+    attempts: int = 3
+    """How often a trial may die in the same epoch before it counts as crashed."""
     store: Path = Path("mlruns")
     """Folder of the MLflow store; `MLFLOW_TRACKING_URI` names a server instead."""
+    checkpoints: Path | None = None
+    """Folder of the running trials' states, in the store if not given; give several machines a shared one."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import time
 import warnings
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,19 +14,25 @@ import pandas as pd
 
 from pipelines import figures
 from pipelines.champion import register_best
+from pipelines.job import Finished
+from pipelines.lease import ProcessId, TakenOverError
 from pipelines.options import SweepOptions
+from pipelines.replicates import Replicated, best_configurations, replicated
 from pipelines.search import SearchSpace
-from pipelines.trial import Finished
+from pipelines.terminal import ROWS_SHOWN
 from pipelines.trial_record import Context
 from research.models.accounting import parameter_count
 from research.spec import ArchitectureSpec
 from research.tracking import schema
+from research.tracking.patience import StoreUnavailable
 from research.tracking.registry import Registered
-from research.tracking.runs import RunLog
+from research.tracking.runs import RunLog, Value
 
 if TYPE_CHECKING:
-    from pipelines.driver import Sweep
+    from pipelines.state import Sweep
 
+STARTS_KEPT = 12
+"""A tag has room for so many."""
 COORDINATES = (
     "d_model",
     "n_layers",
@@ -38,11 +47,8 @@ COORDINATES = (
 )
 
 
-def open_run(
-    options: SweepOptions, context: Context, architectures: list[ArchitectureSpec], space: SearchSpace, sampler: str
-) -> RunLog:
-    """The parent run, with everything that its children share."""
-    sizes = [parameter_count(a) for a in architectures]
+def open_run(options: SweepOptions, context: Context, architectures: list[ArchitectureSpec], space: SearchSpace) -> RunLog:
+    """The parent run, with everything that its children share. What a later start may change is in its tags."""
     log = RunLog.start(
         context.store,
         experiment_id=context.experiment_id,
@@ -55,19 +61,52 @@ def open_run(
             "epochs": options.epochs,
             "patience": options.patience,
             "seed": options.seed,
-            "sampler": sampler,
-            "n_architectures": len(architectures),
-            "smallest_architecture": min(sizes),
-            "largest_architecture": max(sizes),
-            **space.describe(),
+            **_asked(options, architectures, space),
         },
-        tags=context.tags,
+        tags={**context.tags, schema.OWNER: ProcessId.mine().text(token="", seen=time.time())},
         inputs=context.study.inputs(),
     )
     for name, value in context.study.evidence_metrics().items():
         log.metric(name, value)
     log.artifacts(context.provenance.write)
     return log
+
+
+def note_start(sweep: Sweep) -> None:
+    """Add to the parent what this start asks for: grid, ranges and number of trials may differ from start to start."""
+    starts = json.loads(sweep.log.tags().get(schema.STARTS, "[]"))
+    asked = {**_asked(sweep.options, sweep.architectures, sweep.space), "trials": sweep.total}
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    starts.append({"at": at, "by": str(ProcessId.mine()), **asked})
+    sweep.log.tag(schema.STARTS, json.dumps(starts[-STARTS_KEPT:]))
+    sweep.log.tag(schema.TRIALS_PLANNED, str(sweep.total))
+
+
+def _asked(options: SweepOptions, architectures: list[ArchitectureSpec], space: SearchSpace) -> dict[str, Value]:
+    sizes = [parameter_count(a) for a in architectures]
+    return {
+        "sampler": options.sampler,
+        "pruner": options.pruner,
+        "random_share": options.random_share,
+        "n_architectures": len(architectures),
+        "smallest_architecture": min(sizes),
+        "largest_architecture": max(sizes),
+        "deepest": max(a.n_layers for a in architectures),
+        "widest": max(a.d_model for a in architectures),
+        **space.describe(),
+    }
+
+
+def abandon(sweep: Sweep, problem: BaseException) -> None:
+    """Close the parent of a sweep that did not get to its end; what had finished stays and counts."""
+    if isinstance(problem, (StoreUnavailable, TakenOverError)):
+        # The first cannot be written to, the second belongs to another driver.
+        return
+    stopped = isinstance(problem, KeyboardInterrupt)
+    why = "stopped by the user" if stopped else type(problem).__name__
+    best = {schema.BEST_RUN: sweep.best.run_id} if sweep.best else {}
+    reason = f"{why} after {len(sweep.trials)} of {sweep.total} trials"
+    sweep.log.finish("interrupted" if stopped else "crashed", tags={**best, schema.REASON: reason})
 
 
 def update(sweep: Sweep) -> None:
@@ -84,12 +123,28 @@ def description(sweep: Sweep) -> str:
     study, target = sweep.context.study, sweep.context.study.spec.target
     lines = [
         f"**{sweep.context.budget.label} parameters, horizon {target.horizon}**, {study.spec.data.symbol}: {target.question}",
-        f"{len(sweep.trials)} of {sweep.options.trials} trials; {len(sweep.architectures)} architectures fit the budget.",
+        f"{len(sweep.trials)} of {sweep.total} trials; {len(sweep.architectures)} architectures fit the budget.",
         "",
         "| run | parameters | val_loss | skill | AUC | outcome |",
         "|---|--:|--:|--:|--:|---|",
     ]
-    return "\n".join(lines + [_row(one) for one in sorted(sweep.finished, key=lambda one: one.val_loss)[:20]])
+    ranked = sorted((one for one in sweep.finished if one.kind != "replicate"), key=lambda one: one.val_loss)
+    return "\n".join([*lines, *(_row(one) for one in ranked[:ROWS_SHOWN]), *_replicate_lines(sweep)])
+
+
+def _replicate_lines(sweep: Sweep) -> list[str]:
+    rows = replicates_of(sweep)
+    if not rows:
+        return []
+    heading = ["", "| replicated on fresh seeds | chosen at | mean | sd | seeds |", "|---|--:|--:|--:|--:|"]
+    return heading + [
+        f"| {row.chosen.name} | {row.chosen.val_loss:.4f} | {row.mean:.4f} | {row.sd:.4f} | {len(row.losses)} |" for row in rows
+    ]
+
+
+def replicates_of(sweep: Sweep) -> list[Replicated]:
+    """What the replicates say, best configuration of the search first."""
+    return replicated(best_configurations(sweep.trials, sweep.options.replicate_best), sweep.replicates)
 
 
 def _row(one: Finished) -> str:
@@ -111,10 +166,12 @@ def close(sweep: Sweep) -> Registered | None:
     registered = None
     tags: dict[str, str] = {}
     if sweep.best:
-        importance = importances(sweep.optuna_study)
+        importance = importances(sweep.proposer.study)
         sweep.log.artifacts(lambda folder: _write_figures(folder, sweep, complete, importance))
         registered = register_best(sweep, sweep.best)
         tags[schema.BEST_RUN] = sweep.best.run_id
+    for row in replicates_of(sweep):
+        counts.update(row.metrics())
     sweep.log.finish("complete" if sweep.best else "crashed", metrics=counts, tags=tags)
     return registered
 

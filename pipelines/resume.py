@@ -3,119 +3,165 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
+import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from typing import Any
 
-from filelock import FileLock, Timeout
-
+from pipelines.job import Finished, Job, Key
+from pipelines.lease import ProcessId
 from pipelines.search import Suggested
-from pipelines.trial import Finished
+from pipelines.trial_record import Context
 from research.models.baselines import BASELINES
 from research.spec import ArchitectureSpec, InputError, StudySpec, TrainingSpec, TrialSpec
 from research.tracking import schema
 from research.tracking.query import RunRecord, children
 from research.tracking.runs import RunLog
 from research.tracking.store import Store
+from research.training.checkpoint import epochs_done
 from research.training.metrics import Scores
 
-ATTEMPTS = 3
-"""How often a trial may take its driver down before it counts as crashed."""
 DRIVER_DIED = "its driver died"
+DEATHS = (DRIVER_DIED, "worker process", "its Ray worker")
+"""How the reasons begin of attempts that took their process down, or that it took with it."""
+WORKER_GRACE_SECONDS = 10.0
+"""How long a dead driver's worker may take to notice."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class History:
     """A sweep's runs from earlier starts."""
 
-    settled: dict[int, Finished]
-    """Trials that have their outcome, by number; an interrupted one will be tried again and is not here."""
-    suggested: dict[int, Suggested]
+    settled: dict[Key, Finished] = field(default_factory=dict)
+    """Trials and replicates that have their outcome; an interrupted one will be tried again and is not here."""
+    suggested: dict[int, Suggested] = field(default_factory=dict)
     """What was proposed for each number, settled or not."""
-    baselines: dict[str, Finished]
+    attempts: Counter[Key] = field(default_factory=Counter)
+    """Runs of each trial so far."""
+    baselines: dict[str, Finished] = field(default_factory=dict)
     """Complete baselines by name."""
 
-
-@contextmanager
-def only_driver(store: Store, sweep_fingerprint: str) -> Iterator[None]:
-    """Hold the sweep's lock; the system frees it however this process ends. A second driver is an `InputError`."""
-    folder = store.root / "locks"
-    folder.mkdir(exist_ok=True, parents=True)
-    owner = folder / f"{sweep_fingerprint}.owner"
-    lock = FileLock(folder / f"{sweep_fingerprint}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise InputError(f"this sweep is running already, as {owner.read_text()}; wait for it or stop it.") from None
-    try:
-        owner.write_text(f"process {os.getpid()} on {socket.gethostname()}")
-        yield
-    finally:
-        lock.release()
+    @property
+    def trials(self) -> dict[int, Finished]:
+        """Settled trials of the search by number."""
+        return {key.number: one for key, one in sorted(self.settled.items()) if one.kind == "trial"}
 
 
-def read_history(store: Store, experiment_id: str, parent_id: str, study: StudySpec) -> History:
-    """Read the sweep's children, after closing what a dead driver left open."""
-    for run in children(store, experiment_id, parent_id):
+def read_history(context: Context, attempts: int) -> History:
+    """Read the sweep's children, after closing what a dead driver left open.
+
+    A trial whose last `attempts` attempts all died in the same epoch becomes `crashed`.
+    """
+    runs = children(context.store, context.experiment_id, context.parent_id)
+    for run in runs:
         if run.status == "RUNNING":
-            _close_orphan(store, run)
-    runs = children(store, experiment_id, parent_id)
-    trials = [run for run in runs if run.kind == "trial"]
-    _give_up(store, trials)
+            _close_orphan(context.store, run)
+    # A kill between the creation of a run and its parameters leaves one that says nothing.
+    tried = [run for run in runs if run.kind in ("trial", "replicate") and "number" in run.params]
+    by_key: dict[Key, list[RunRecord]] = {}
+    for run in tried:
+        by_key.setdefault(_key(run), []).append(run)
     settled = {}
-    for run in trials:
-        if run.tags[schema.OUTCOME] != "interrupted":
-            settled[int(run.params["number"])] = _finished_trial(run, study)
+    for key, attempts_made in by_key.items():
+        _give_up(context, attempts_made, attempts)
+        if ended := [run for run in attempts_made if run.outcome != "interrupted"]:
+            settled[key] = _finished_trial(ended[0], context.study.spec)
     return History(
         settled=settled,
-        suggested={int(run.params["number"]): json.loads(run.tags[schema.SUGGESTED]) for run in trials},
+        suggested={_key(run).number: json.loads(run.tags[schema.SUGGESTED]) for run in tried if run.kind == "trial"},
+        attempts=Counter({key: len(made) for key, made in by_key.items()}),
         baselines={
-            str(run.params["baseline"]): _finished(run, BASELINES[str(run.params["baseline"])].title, None)
+            str(run.params["baseline"]): finished_of(run, BASELINES[str(run.params["baseline"])].title, None)
             for run in runs
-            if run.kind == "baseline" and run.tags[schema.OUTCOME] == "complete"
+            if run.kind == "baseline" and run.outcome == "complete"
         },
     )
 
 
+def close_lost(context: Context, job: Job, reason: str, attempts: int) -> Finished | None:
+    """Close the run that a dead worker left; its result if it has one all the same, or has died once too often."""
+    made = [run for run in children(context.store, context.experiment_id, context.parent_id) if "number" in run.params]
+    made = [run for run in made if run.kind == job.kind and _key(run) == job.key]
+    for run in made:
+        if run.status == "RUNNING":
+            _close(context.store, run, reason)
+    _give_up(context, made, attempts)
+    ended = [run for run in made if run.outcome != "interrupted"]
+    return _finished_trial(ended[0], context.study.spec) if ended else None
+
+
+def close_strays(context: Context) -> None:
+    """Close children that are still open when the sweep ends, such as one created twice by a server that restarted."""
+    for run in children(context.store, context.experiment_id, context.parent_id):
+        if run.status == "RUNNING":
+            _close(context.store, run, "left open when its sweep ended")
+
+
+def _key(run: RunRecord) -> Key:
+    return Key(int(run.params["number"]), int(run.params["seed"]))
+
+
 def _close_orphan(store: Store, run: RunRecord) -> None:
-    """Close a run whose driver is gone; one that has its outcome tag had finished but for its status."""
+    """Close a run whose driver is gone; its worker ends with it, though it may take a moment."""
+    if schema.WORKER in run.tags and run.outcome is None:
+        worker = ProcessId.read(run.tags[schema.WORKER])
+        give_up_at = time.monotonic() + WORKER_GRACE_SECONDS
+        while worker.is_alive and worker != ProcessId.mine():
+            if time.monotonic() > give_up_at:
+                raise InputError(f"run {run.name} is still being trained by {worker}; wait for it or stop it.")
+            time.sleep(0.1)
+    _close(store, run, DRIVER_DIED)
+
+
+def _close(store: Store, run: RunRecord, reason: str) -> None:
+    """End an open run; one that has its outcome tag had finished but for its status."""
     outcome = run.outcome or "interrupted"
-    tags = {} if run.outcome else {schema.REASON: DRIVER_DIED}
+    tags = {} if run.outcome else {schema.REASON: reason}
     RunLog(store, run.run_id).finish(outcome, tags=tags)
     run.tags.update({**tags, schema.OUTCOME: outcome})
 
 
-def _give_up(store: Store, trials: list[RunRecord]) -> None:
-    """A trial that took its driver down too often becomes `crashed`, so that a sweep cannot loop on it."""
-    deaths = Counter(int(run.params["number"]) for run in trials if run.tags.get(schema.REASON) == DRIVER_DIED)
-    for run in reversed(trials):
-        number = int(run.params["number"])
-        if deaths[number] >= ATTEMPTS and run.outcome == "interrupted":
-            reason = f"it took its driver down {deaths[number]} times"
-            RunLog(store, run.run_id).finish("crashed", tags={schema.REASON: reason})
-            run.tags.update({schema.OUTCOME: "crashed", schema.REASON: reason})
-            deaths[number] = 0
+def _give_up(context: Context, made: list[RunRecord], attempts: int) -> None:
+    """A trial that died too often without finishing one more epoch is `crashed`, so that a sweep cannot loop on it."""
+    if any(run.outcome != "interrupted" for run in made):
+        return
+    reached = epochs_done(context.checkpoints / f"{made[-1].tags[schema.TRIAL_FINGERPRINT]}.safetensors") if made else 0
+    died = [run for run in made if run.tags.get(schema.REASON, "").startswith(DEATHS)]
+    stuck = [run for run in died if int(run.tags.get(schema.FROM_EPOCH, 0)) == reached]
+    if len(stuck) >= attempts:
+        last = made[-1]
+        reason = f"it took its process down {len(stuck)} times in epoch {reached + 1}; {last.tags.get(schema.REASON, '')}"
+        RunLog(context.store, last.run_id).finish("crashed", tags={schema.REASON: reason})
+        last.tags.update({schema.OUTCOME: "crashed", schema.REASON: reason})
 
 
-def _finished_trial(run: RunRecord, study: StudySpec) -> Finished:
+def spec_of(run: RunRecord, study: StudySpec) -> TrialSpec:
+    """The spec that a run's parameters describe; `InputError` if they are no longer those of its fingerprint."""
     spec = TrialSpec(
         study=study,
-        architecture=ArchitectureSpec(**{field.name: run.params[field.name] for field in fields(ArchitectureSpec)}),  # type: ignore[arg-type]
-        training=TrainingSpec(**{field.name: run.params[field.name] for field in fields(TrainingSpec)}),  # type: ignore[arg-type]
+        architecture=ArchitectureSpec(**_of(ArchitectureSpec, run)),
+        training=TrainingSpec(**_of(TrainingSpec, run)),
     )
     if spec.fingerprint != run.tags[schema.TRIAL_FINGERPRINT]:
         raise InputError(f"run {run.run_id} ({run.name}) no longer has the parameters of its fingerprint; delete it.")
-    return _finished(run, run.name, spec)
+    return spec
 
 
-def _finished(run: RunRecord, name: str, spec: TrialSpec | None) -> Finished:
+def _of(kind: type[ArchitectureSpec | TrainingSpec], run: RunRecord) -> dict[str, Any]:
+    # Parameters come back as the numbers they were; the spec checks their ranges again.
+    return {one.name: run.params[one.name] for one in fields(kind)}
+
+
+def _finished_trial(run: RunRecord, study: StudySpec) -> Finished:
+    return finished_of(run, run.name, spec_of(run, study))
+
+
+def finished_of(run: RunRecord, name: str, spec: TrialSpec | None) -> Finished:
+    """What a closed run says about itself, for tables and the sampler."""
     outcome = run.outcome
     assert outcome is not None
     complete = outcome == "complete"
-    found = {field.name: run.metrics[f"val_{field.name}"] for field in fields(Scores)} if complete else {}
+    found = {one.name: run.metrics[f"val_{one.name}"] for one in fields(Scores)} if complete else {}
     return Finished(
         run_id=run.run_id,
         name=name,
@@ -127,4 +173,7 @@ def _finished(run: RunRecord, name: str, spec: TrialSpec | None) -> Finished:
         alarm=run.tags.get(schema.ALARM, "none"),
         spec=spec,
         seconds=run.metrics.get("training_seconds", 0.0),
+        number=int(run.params.get("number", -1)),
+        proposed_by=run.tags.get(schema.PROPOSED_BY, ""),
+        linked_run_id=run.tags.get(schema.LINKED, ""),
     )

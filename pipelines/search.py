@@ -7,11 +7,12 @@ teaches a sampler nothing about its neighbours.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from research.models.architectures import extremes
 from research.spec import ArchitectureSpec, InputError, StudySpec, TrainingSpec, TrialSpec
@@ -53,19 +54,42 @@ class Fixed:
     seed: int
 
 
+def distributions(space: SearchSpace, architectures: list[ArchitectureSpec]) -> dict[str, BaseDistribution]:
+    """What each name may be at present. A feed-forward ratio is searched only for shapes that leave a choice."""
+    shapes = sorted({_shape(a) for a in architectures}, key=_shape_key)
+    low, high = space.warmup_steps
+    found: dict[str, BaseDistribution] = {
+        "shape": CategoricalDistribution(shapes),
+        "n_heads": CategoricalDistribution(sorted({a.n_heads for a in architectures})),
+        "learning_rate": FloatDistribution(*space.learning_rate, log=True),
+        "weight_decay": FloatDistribution(*space.weight_decay, log=True),
+        "dropout": FloatDistribution(*space.dropout),
+        "warmup_steps": IntDistribution(low, high),
+        "batch_size": CategoricalDistribution(space.batch_size),
+    }
+    ratios = sorted({ratio for shape in shapes for ratio in _choices(shape, architectures)})
+    return {**found, "ff_ratio": CategoricalDistribution(ratios)} if ratios else found
+
+
 def suggest(trial: optuna.Trial, space: SearchSpace, architectures: list[ArchitectureSpec]) -> Suggested:
     """Ask the sampler for a whole trial."""
-    shapes = sorted({_shape(a) for a in architectures}, key=_shape_key)
-    shape = trial.suggest_categorical("shape", shapes)
-    trial.suggest_categorical("n_heads", sorted({a.n_heads for a in architectures}))
-    if len(ratios := _ratios(shape, architectures)) > 1:
-        trial.suggest_categorical("ff_ratio", ratios)
-    trial.suggest_float("learning_rate", *space.learning_rate, log=True)
-    trial.suggest_float("weight_decay", *space.weight_decay, log=True)
-    trial.suggest_float("dropout", *space.dropout)
-    trial.suggest_int("warmup_steps", *space.warmup_steps)
-    trial.suggest_categorical("batch_size", space.batch_size)
+    known = distributions(space, architectures)
+    for name in ("shape", "n_heads", "ff_ratio", "learning_rate", "weight_decay", "dropout", "warmup_steps", "batch_size"):
+        if name != "ff_ratio" or _choices(trial.params["shape"], architectures):
+            _ask(trial, name, known[name])
     return dict(trial.params)
+
+
+def expressible(suggested: Suggested, space: SearchSpace, architectures: list[ArchitectureSpec]) -> Suggested:
+    """The part of a suggestion that the present grid and ranges have a place for, so that a sampler can learn from it.
+
+    All of it, and only then equal to `suggested`, if it could be proposed today.
+    """
+    known = distributions(space, architectures)
+    kept = {name: value for name, value in suggested.items() if name in known and _contains(known[name], value)}
+    # Shape and ratio go together: a ratio stands in a suggestion exactly where there is a choice.
+    fits = "shape" in kept and ("ff_ratio" in kept) == bool(_choices(kept["shape"], architectures))
+    return kept if fits else {name: value for name, value in kept.items() if name not in ("shape", "ff_ratio")}
 
 
 def trial_spec(suggested: Mapping[str, Any], fixed: Fixed, architectures: list[ArchitectureSpec]) -> TrialSpec:
@@ -90,24 +114,14 @@ def trial_spec(suggested: Mapping[str, Any], fixed: Fixed, architectures: list[A
     return TrialSpec(study=fixed.study, architecture=architecture, training=training)
 
 
-def admits(suggested: Suggested, space: SearchSpace, architectures: list[ArchitectureSpec]) -> bool:
-    """Whether the present grid and ranges could have proposed this, so that a sampler can learn from it."""
-    ranges = {name: bounds for name, bounds in asdict(space).items() if name != "batch_size"}
-    if not all(low <= suggested[name] <= high for name, (low, high) in ranges.items()):
-        return False
-    ratios = _ratios(suggested["shape"], architectures)
-    # A ratio stands in a suggestion exactly where there is a choice; elsewhere the proposal would be another one.
-    ratio_fits = suggested["ff_ratio"] in ratios if "ff_ratio" in suggested else len(ratios) == 1
-    return (
-        ratio_fits
-        and ("ff_ratio" in suggested) == (len(ratios) > 1)
-        and suggested["n_heads"] in {a.n_heads for a in architectures}
-        and suggested["batch_size"] in space.batch_size
-    )
+def first_suggestions(
+    architectures: list[ArchitectureSpec], space: SearchSpace, known: Iterable[Suggested] = ()
+) -> list[Suggested]:
+    """The deepest and the widest architecture with settings from the middle of every range.
 
-
-def first_suggestions(architectures: list[ArchitectureSpec], space: SearchSpace) -> list[Suggested]:
-    """The deepest and the widest architecture with settings from the middle of every range."""
+    A shape of which a trial is `known` is left out: a grid that has grown is tried at its new ends only.
+    """
+    seen = {suggested.get("shape") for suggested in known}
     middle = {
         "learning_rate": (space.learning_rate[0] * space.learning_rate[1]) ** 0.5,
         "weight_decay": (space.weight_decay[0] * space.weight_decay[1]) ** 0.5,
@@ -115,13 +129,36 @@ def first_suggestions(architectures: list[ArchitectureSpec], space: SearchSpace)
         "warmup_steps": sum(space.warmup_steps) // 2,
         "batch_size": space.batch_size[len(space.batch_size) // 2],
     }
-    return [{**_structure(a, architectures), **middle} for a in extremes(architectures)]
+    return [{**_structure(a, architectures), **middle} for a in extremes(architectures) if _shape(a) not in seen]
 
 
 def _structure(chosen: ArchitectureSpec, architectures: list[ArchitectureSpec]) -> Suggested:
     structure: Suggested = {"shape": _shape(chosen), "n_heads": chosen.n_heads}
-    searched = len(_ratios(_shape(chosen), architectures)) > 1
+    searched = _choices(_shape(chosen), architectures)
     return {**structure, "ff_ratio": _ratio(chosen)} if searched else structure
+
+
+def _ask(trial: optuna.Trial, name: str, d: BaseDistribution) -> None:
+    if isinstance(d, CategoricalDistribution):
+        trial.suggest_categorical(name, d.choices)
+    elif isinstance(d, FloatDistribution):
+        trial.suggest_float(name, d.low, d.high, log=d.log)
+    else:
+        assert isinstance(d, IntDistribution)
+        trial.suggest_int(name, d.low, d.high)
+
+
+def _contains(distribution: BaseDistribution, value: Any) -> bool:
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    assert isinstance(distribution, (FloatDistribution, IntDistribution))
+    return bool(distribution.low <= value <= distribution.high)
+
+
+def _choices(shape: str, architectures: list[ArchitectureSpec]) -> list[int]:
+    """Feed-forward ratios to choose from; empty where only one fits the budget."""
+    ratios = _ratios(shape, architectures)
+    return ratios if len(ratios) > 1 else []
 
 
 def _ratios(shape: str, architectures: list[ArchitectureSpec]) -> list[int]:

@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
+from pipelines.job import Finished
+from pipelines.parent import replicates_of
 from pipelines.study import Study
 from pipelines.terminal import results_table
-from pipelines.trial import Finished
 from pipelines.ui import UI_PORT
 from research.models.accounting import parameter_count
 from research.models.architectures import Budget
@@ -23,7 +24,8 @@ from research.tracking.query import predictions
 from research.tracking.registry import Registered
 
 if TYPE_CHECKING:
-    from pipelines.driver import Sweep
+    from pipelines.executors.choose import Layout
+    from pipelines.state import Sweep
 
 
 def print_opening(
@@ -55,8 +57,20 @@ def print_opening(
     )
 
 
-def print_history(sweep: Sweep, console: Console) -> None:
-    """Say that the sweep goes on where it was, if it does."""
+def print_left_out(count: int, free: int, console: Console) -> None:
+    """Say that the search is narrower than the budget's grid, and why."""
+    _say(
+        console,
+        f"[yellow]warning[/]    {count} more architectures do not fit the {free / 1e9:.1f} GB that are free, not even one "
+        "window at a time; they are not searched (make plan shows them)\n",
+    )
+
+
+def print_history(sweep: Sweep, layout: Layout, console: Console) -> None:
+    """Say how trials will run, and that the sweep goes on where it was, if it does."""
+    cores = "1 thread" if layout.threads == 1 else f"{layout.threads} threads"
+    how = "Ray tasks" if sweep.options.ray else "one trial at a time" if layout.workers == 1 else f"{layout.workers} processes"
+    _say(console, f"[bold]running[/]    {how}, {cores} each")
     if sweep.history.suggested:
         started_with = sweep.log.tags()[schema.GIT_COMMIT]
         if started_with != sweep.context.provenance.commit:
@@ -64,13 +78,11 @@ def print_history(sweep: Sweep, console: Console) -> None:
             _say(
                 console, f"[yellow]warning[/]    the code has changed since this sweep began, {changed}; each run names its own"
             )
-        settled = len(sweep.history.settled)
+        settled = len(sweep.history.trials)
         again = len(sweep.history.suggested) - settled
-        retried = f", {again} interrupted and tried again" if again else ""
-        _say(
-            console,
-            f"[bold]resuming[/]   {settled} trials of this sweep are finished{retried}; TRIALS={sweep.options.trials} in all\n",
-        )
+        retried = f", {again} interrupted and continued" if again else ""
+        _say(console, f"[bold]resuming[/]   {settled} trials of this sweep are finished{retried}; TRIALS={sweep.total} in all")
+    _say(console, "")
 
 
 def print_summary(sweep: Sweep, registered: Registered | None, console: Console) -> None:
@@ -90,6 +102,12 @@ def print_summary(sweep: Sweep, registered: Registered | None, console: Console)
         )
         if best.alarm != "none":
             _say(console, f"  [red]alarm: {best.alarm}[/]; this model says nothing that the base rate does not.")
+    for row in replicates_of(sweep):
+        _say(
+            console,
+            f"  {row.chosen.name} on {len(row.losses)} fresh seeds: {row.mean:.4f} ± {row.sd:.4f} (sd), chosen at "
+            f"{row.chosen.val_loss:.4f}" + (f"; {row.failed} failed" if row.failed else ""),
+        )
     if registered:
         kept = "" if registered.is_challenger else "; an earlier version has the lower val_loss and stays challenger"
         _say(console, f"\nregistered {registered.name} version {registered.version}{kept}")

@@ -1,15 +1,19 @@
-"""One trial or baseline: train, score, and leave a complete run behind, whatever happens."""
+"""One trial: train, score, and leave a complete run behind, whatever happens."""
 
 from __future__ import annotations
 
-import json
+import gc
+import math
+import time
 import traceback
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
-from pipelines.search import Suggested
+from pipelines.job import Finished, Job
+from pipelines.lease import ProcessId
 from pipelines.trial_record import (
     Context,
     applied,
@@ -17,176 +21,205 @@ from pipelines.trial_record import (
     declared,
     require_applied,
     trial_metrics,
-    val_metrics,
-    write_common,
     write_trial,
 )
-from research.features.feature_sets import A25S
-from research.models.baselines import BASELINES
-from research.spec import BaselineSpec, InputError, TrialSpec, canonical_json
+from research.runtime import available_memory
+from research.spec import InputError
 from research.tracking import schema
-from research.tracking.runs import RunLog
+from research.tracking.patience import StoreUnavailable
+from research.tracking.runs import RunClosedError, RunLog
 from research.tracking.schema import Outcome
-from research.training.metrics import Scores, alarm, logits_of, scores
-from research.training.trainer import DivergedError, EpochRecord, Listener, Trainer, build_model
+from research.training.checkpoint import epochs_done
+from research.training.memory import choose_micro_batch, peak_memory
+from research.training.metrics import alarm, scores
+from research.training.trainer import DivergedError, EpochRecord, Trainer, TrainingResult, build_model
+
+PROGRESS_SECONDS = 5.0
+Report = Callable[[EpochRecord], bool]
+"""Is told of each epoch and says whether the trial should go on."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Finished:
-    """How a trial or baseline ended, for the table and the sampler."""
+class PrunedError(Exception):
+    """The pruner stopped the trial."""
 
-    run_id: str
-    name: str
-    kind: str
-    outcome: Outcome
-    reason: str = ""
-    n_parameters: int = 0
-    scores: Scores | None = None
-    alarm: str = "none"
-    spec: TrialSpec | None = None
-    seconds: float = 0.0
+    def __init__(self, record: EpochRecord):
+        super().__init__(f"fell behind the other trials by epoch {record.epoch}")
+        self.record = record
 
-    @property
-    def ending(self) -> str:
-        """Outcome, with the alarm if there is one."""
-        return self.outcome if self.alarm == "none" else f"{self.outcome}, {self.alarm}"
 
-    @property
-    def val_loss(self) -> float:
-        """Objective; infinite unless the trial is complete, for sorting only."""
-        return self.scores.loss if self.scores and self.outcome == "complete" else float("inf")
+class InfeasibleError(Exception):
+    """The model does not fit the memory even one window at a time."""
 
 
 class RunListener:
-    """Sends epochs to the run's curves and passes them on."""
+    """Sends epochs and steps to the run's curves and asks whether to go on."""
 
-    def __init__(self, log: RunLog, then: Listener):
+    def __init__(self, log: RunLog, report: Report):
         self._log = log
-        self._then = then
+        self._report = report
+        self._last_epoch = 0
+        self._next_progress = time.monotonic() + PROGRESS_SECONDS
+
+    def on_step(self, step: int) -> None:
+        """Say every few seconds how far training is, so that others can see it move."""
+        if time.monotonic() >= self._next_progress:
+            self._log.metric(schema.PROGRESS_STEP, step, step=step)
+            self._log.flush()
+            self._next_progress = time.monotonic() + PROGRESS_SECONDS
 
     def on_epoch(self, record: EpochRecord) -> None:
-        """Buffer the epoch's values."""
+        """Buffer the epoch's values, once even if training starts again from a checkpoint."""
+        if record.epoch <= self._last_epoch:
+            return
+        self._last_epoch = record.epoch
         for name, value in asdict(record).items():
             if name != "epoch":
                 self._log.metric(f"{schema.EPOCH_PREFIX}{name}", value, step=record.epoch)
-        self._then.on_epoch(record)
+        if not self._report(record):
+            raise PrunedError(record)
 
 
-def run_trial(
-    context: Context,
-    parent_id: str,
-    number: int,
-    spec: TrialSpec,
-    suggested: Suggested,
-    proposed_by: str,
-    listener: Listener,
-    leading_loss: float = float("inf"),
-) -> Finished:
-    """Train one spec as a nested run. Ctrl-C ends it as `interrupted`; a failure is recorded, not raised.
+def run_trial(context: Context, job: Job, report: Report) -> Finished:
+    """Train a job's spec as a nested run, from its checkpoint if there is one.
 
-    `leading_loss` is the best validation loss of the sweep so far: a trial below it also leaves its weights.
+    Ctrl-C ends it as `interrupted`; a failure is recorded, not raised. A store that stays away or a mistake of the
+    user's is raised: the trial is then tried again when its sweep goes on.
     """
-    name = f"{number:04d} {spec.architecture.label}"
+    spec = job.spec
+    checkpoint = context.checkpoint_of(spec)
     log = RunLog.start(
         context.store,
         experiment_id=context.experiment_id,
-        kind="trial",
-        name=name,
-        params={**declared(spec, context), "number": number},
+        kind=job.kind,
+        name=job.name,
+        params={**declared(spec, context), "number": job.number},
         tags={
             **context.tags,
+            **job.tags,
             schema.TRIAL_FINGERPRINT: spec.fingerprint,
-            schema.PROPOSED_BY: proposed_by,
             schema.CONFIG_FINGERPRINT: spec.config_fingerprint,
-            schema.SUGGESTED: json.dumps(suggested),
+            schema.WORKER: ProcessId.mine().text(),
+            schema.FROM_EPOCH: str(epochs_done(checkpoint)),
         },
-        parent_id=parent_id,
+        parent_id=context.parent_id,
         inputs=context.study.inputs(),
     )
+    failed = Finished(run_id=log.run_id, name=job.name, kind=job.kind, outcome="crashed", spec=spec, number=job.number)
+    failed = replace(failed, proposed_by=job.tags.get(schema.PROPOSED_BY, ""))
     try:
-        return _trained(context, log, name, spec, leading_loss, listener)
+        ended = _trained(context, job, log, failed, checkpoint, report)
     except KeyboardInterrupt:
         log.finish("interrupted", tags={schema.REASON: "stopped by the user"})
         raise
+    except (StoreUnavailable, RunClosedError):
+        raise
+    except InputError as problem:
+        log.finish("crashed", tags={schema.REASON: str(problem)[:500]})
+        raise
     except Exception as problem:
-        outcome, reason = _classify(problem)
+        ended = _failed(problem, log, failed)
+    checkpoint.unlink(missing_ok=True)
+    return ended
+
+
+def _failed(problem: Exception, log: RunLog, failed: Finished) -> Finished:
+    """Record why there is no result; the traceback goes with a crash only, the others are no mistakes of the code."""
+    log.require_open()
+    outcome, reason = _classify(problem)
+    if outcome == "crashed":
         text = traceback.format_exc()
         log.artifacts(lambda folder: _write_text(folder / schema.TRACEBACK_FILE, text))
-        epoch = {"diverged_epoch": float(problem.epoch)} if isinstance(problem, DivergedError) else {}
-        log.finish(outcome, metrics=epoch, tags={schema.REASON: reason[:500]})
-        if isinstance(problem, InputError):
-            raise
-        return Finished(run_id=log.run_id, name=name, kind="trial", outcome=outcome, reason=reason, spec=spec)
+    metrics: dict[str, float] = {}
+    if isinstance(problem, DivergedError):
+        metrics = {"diverged_epoch": float(problem.epoch)}
+    if isinstance(problem, PrunedError):
+        metrics = {"pruned_epoch": float(problem.record.epoch), "val_loss_last": problem.record.val_loss}
+    log.finish(outcome, metrics=metrics, tags={schema.REASON: reason[:500]})
+    return replace(failed, outcome=outcome, reason=reason)
 
 
 def _classify(problem: Exception) -> tuple[Outcome, str]:
     sentence = f"{type(problem).__name__}: {problem}".splitlines()[0]
     if isinstance(problem, DivergedError):
         return "diverged", str(problem)
-    out_of_memory = isinstance(problem, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(problem)
-    return ("infeasible", f"out of memory: {sentence}") if out_of_memory else ("crashed", sentence)
+    if isinstance(problem, PrunedError):
+        return "pruned", str(problem)
+    if isinstance(problem, InfeasibleError):
+        return "infeasible", str(problem)
+    if is_out_of_memory(problem):
+        return "infeasible", f"out of memory one window at a time: {sentence}"
+    return "crashed", sentence
 
 
-def _trained(context: Context, log: RunLog, name: str, spec: TrialSpec, leading_loss: float, listener: Listener) -> Finished:
-    study = context.study
-    model = build_model(spec.architecture, spec.training, context.runtime.device)
-    n_parameters = counted(model, context.budget)
-    trainer = Trainer(model, context.dataset, study.prepared.split, spec.training, context.runtime)
-    require_applied(declared(spec, context), applied(model, trainer, study))
-    result = trainer.run(RunListener(log, listener))
+def is_out_of_memory(problem: BaseException) -> bool:
+    """Whether memory ran out, on the device or on the host."""
+    return isinstance(problem, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(problem)
+
+
+def _trained(context: Context, job: Job, log: RunLog, blank: Finished, checkpoint: Path, report: Report) -> Finished:
+    study, spec = context.study, job.spec
+    result, trainer = _within_memory(context, job, log, checkpoint, RunListener(log, report))
+    n_parameters = counted(trainer.model, context.budget)
     found = scores(result.val_logits, study.prepared.labels_of("validation"), study.training_base_rate)
-    ended = Finished(
-        run_id=log.run_id,
-        name=name,
-        kind="trial",
+    ended = replace(
+        blank,
         outcome="complete",
         n_parameters=n_parameters,
         scores=found,
         alarm=alarm(found),
-        spec=spec,
         seconds=sum(r.seconds for r in result.epochs),
     )
+    log.require_open()
     # Only a model that leads its sweep when it ends can become the sweep's best; the others leave no weights.
-    kept = model if found.loss < leading_loss else None
+    kept = trainer.model if found.loss < job.leading_loss else None
     log.artifacts(lambda folder: write_trial(folder, context, spec, result, found, kept))
     log.finish("complete", metrics=trial_metrics(spec, result, found, n_parameters), tags={schema.ALARM: ended.alarm})
     return ended
 
 
-def run_baseline(context: Context, parent_id: str, name: str) -> Finished:
-    """Fit one baseline on the sweep's rows as a nested run."""
-    baseline = BASELINES[name]
-    study = context.study
-    spec = BaselineSpec(study=study.spec, baseline=name, version=baseline.version)
-    title = f"baseline {baseline.title}"
-    log = RunLog.start(
-        context.store,
-        experiment_id=context.experiment_id,
-        kind="baseline",
-        name=title,
-        params={
-            "baseline": name,
-            "budget": context.budget.label,
-            **study.params(),
-            "feature_set": A25S.name,
-            **{f"baseline_{key}": value for key, value in baseline.settings.items()},
-        },
-        tags={**context.tags, schema.TRIAL_FINGERPRINT: spec.fingerprint, schema.CONFIG_FINGERPRINT: spec.fingerprint},
-        parent_id=parent_id,
-        inputs=study.inputs(),
-    )
-    try:
-        logits = logits_of(baseline(study.baseline_rows))
-    except KeyboardInterrupt:
-        log.finish("interrupted", tags={schema.REASON: "stopped by the user"})
-        raise
-    except Exception as problem:
-        log.finish("crashed", tags={schema.REASON: f"{type(problem).__name__}: {problem}"[:500]})
-        raise
-    found = scores(logits, study.prepared.labels_of("validation"), study.training_base_rate)
-    log.artifacts(lambda folder: write_common(folder, context, canonical_json(spec), logits, found))
-    log.finish("complete", metrics=val_metrics(found))
-    return Finished(run_id=log.run_id, name=baseline.title, kind="baseline", outcome="complete", scores=found)
+def _within_memory(
+    context: Context, job: Job, log: RunLog, checkpoint: Path, listener: RunListener
+) -> tuple[TrainingResult, Trainer]:
+    """Train at the largest micro-batch that fits; where memory runs out all the same, go on with half of it."""
+    micro_batch = _micro_batch(context, job)
+    while True:
+        try:
+            return _attempt(context, job, checkpoint, listener, micro_batch)
+        except Exception as problem:
+            if not is_out_of_memory(problem) or micro_batch == 1:
+                raise
+            reason = str(problem).splitlines()[0]
+        # Outside the handler: the traceback held the model, and with it the memory that is needed now.
+        gc.collect()
+        if context.runtime.device.type == "cuda":
+            torch.cuda.empty_cache()
+        micro_batch = math.ceil(micro_batch / 2)
+        log.tag(schema.HALVED, f"micro-batch {micro_batch} after: {reason}"[:500])
+
+
+def _micro_batch(context: Context, job: Job) -> int:
+    """The user's, or the largest that the free memory of this machine, shared with its other workers, has room for."""
+    batch_size, device = job.spec.training.batch_size, context.runtime.device
+    if context.runtime.micro_batch:
+        return min(context.runtime.micro_batch, batch_size)
+    free = int(available_memory(device) * context.memory_share)
+    chosen = choose_micro_batch(job.spec.architecture, batch_size, free, device)
+    if chosen is None:
+        needed = peak_memory(job.spec.architecture, 1, device)
+        raise InfeasibleError(f"needs {needed / 1e9:.1f} GB one window at a time; {free / 1e9:.1f} GB are free for it")
+    return chosen
+
+
+def _attempt(
+    context: Context, job: Job, checkpoint: Path, listener: RunListener, micro_batch: int
+) -> tuple[TrainingResult, Trainer]:
+    spec = job.spec
+    runtime = replace(context.runtime, micro_batch=micro_batch)
+    model = build_model(spec.architecture, spec.training, runtime.device)
+    counted(model, context.budget)
+    trainer = Trainer(model, context.windows, context.study.prepared.split, spec.training, runtime)
+    require_applied(declared(spec, context), applied(model, trainer, context.study))
+    return trainer.run(listener, checkpoint), trainer
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +37,37 @@ class Context:
     store: Store
     experiment_id: str
     study: Study
-    dataset: WindowDataset
-    """The study's windows; they live on the device once, for all trials."""
     budget: Budget
     runtime: Runtime
     provenance: Provenance
     tags: dict[str, str]
     """Tags of the sweep, on all its runs."""
+    checkpoints: Path
+    """Folder of the running trials' states."""
+    parent_id: str = ""
+    """Run of the sweep; empty until it exists."""
+    memory_share: float = 1.0
+    """Part of this machine's free memory that one trial may plan with."""
+    dataset: WindowDataset | None = None
+    """The study's windows; they live on the device once, for all trials of a process."""
+
+    @property
+    def windows(self) -> WindowDataset:
+        """The dataset of a context that is on its device."""
+        assert self.dataset is not None
+        return self.dataset
+
+    def portable(self) -> Context:
+        """A copy that another process can be sent: no open connection, nothing on a device."""
+        return replace(self, store=replace(self.store), dataset=None)
+
+    def on_device(self) -> Context:
+        """A copy with the windows where the trials run."""
+        return replace(self, dataset=self.study.prepared.dataset(self.runtime.device))
+
+    def checkpoint_of(self, spec: TrialSpec) -> Path:
+        """Where a trial's state is kept while it runs."""
+        return self.checkpoints / f"{spec.fingerprint}.safetensors"
 
 
 def declared(spec: TrialSpec, context: Context) -> dict[str, Value]:
@@ -138,6 +162,7 @@ def trial_metrics(spec: TrialSpec, result: TrainingResult, found: Scores, n_para
         "flops_per_sample": training_flops(spec.architecture),
         "samples_per_second": result.samples_per_second,
         "peak_memory_bytes": result.peak_memory_bytes,
+        "micro_batch": result.micro_batch,
         "log10_learning_rate": float(np.log10(spec.training.learning_rate)),
     }
 

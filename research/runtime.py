@@ -6,16 +6,23 @@ import os
 import platform
 import random
 import resource
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 import torch
 
 from research.spec import InputError, require
 
 DEFAULT_THREADS = torch.get_num_threads()
 """What torch chose for this machine when it was loaded: one per physical core."""
+CGROUP_MEMORY = {
+    "": ("", "memory.max", "memory.current", "inactive_file"),
+    "memory": ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
+"""Linux control groups, version 2 (its one hierarchy has no name) and version 1: folder, limit, usage, reclaimable pages."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +97,43 @@ def _cpu_name() -> str:
 
 def _memory_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def available_memory(device: torch.device) -> int:
+    """Bytes that can still be allocated on a device without harm to what runs there."""
+    if device.type == "cuda":
+        # Blocks that torch's allocator holds but does not use are free to us, though not to others.
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + cached
+    if device.type == "mps":
+        return max(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory(), 0)
+    free = int(psutil.virtual_memory().available)
+    return min([free, *cgroup_rooms()])
+
+
+def cgroup_rooms(groups: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
+    """Bytes left under each memory limit of the process's control groups, its own and those above it.
+
+    A container often sees its own group at the mount's root whatever path it is told, so the root is read too.
+    """
+    for line in groups.read_text().splitlines() if groups.exists() else []:
+        _, controllers, path = line.split(":", 2)
+        for controller in CGROUP_MEMORY.keys() & set(controllers.split(",")):
+            folder_name, *names = CGROUP_MEMORY[controller]
+            base = mount / folder_name
+            own = base / path.strip("/")
+            for folder in {own, *own.parents, base}:
+                if folder.is_relative_to(base) and (folder / names[0]).exists():
+                    yield from _room(folder, *names)
+
+
+def _room(folder: Path, limit: str, used: str, reclaimable: str) -> Iterator[int]:
+    bound = (folder / limit).read_text().strip()
+    if bound != "max":
+        statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        # File pages that nobody has used lately count as usage, but are given up at once when memory is asked for.
+        taken = int((folder / used).read_text()) - int(statistics.get(reclaimable, 0))
+        yield max(int(bound) - taken, 0)
 
 
 class PeakMemory:

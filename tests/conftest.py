@@ -27,8 +27,8 @@ from research.windows.splits import holdout
 from research.windows.targets import threshold_target
 
 if TYPE_CHECKING:
-    from pipelines.driver import Sweep
     from pipelines.options import SweepOptions
+    from pipelines.state import Sweep
 
 # After `research.runtime` has read the default: on shared cores one thread is faster for the tests' small nets.
 torch.set_num_threads(min(1, DEFAULT_THREADS))
@@ -94,6 +94,7 @@ def store_root(migrated_store: Path, tmp_path: Path) -> Path:
 
 def start_sweep(options: SweepOptions) -> Sweep:
     """A sweep with its parent run, ready for its first trial."""
-    from pipelines.driver import open_sweep, prepare
+    from pipelines.driver import open_sweep
+    from pipelines.preparation import prepare
 
     return open_sweep(options, *prepare(options, Console(quiet=True)))

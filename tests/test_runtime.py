@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from research.runtime import PeakMemory, Runtime, choose_device, hardware, seed_everything
+from research.runtime import PeakMemory, Runtime, available_memory, cgroup_rooms, choose_device, hardware, seed_everything
 from research.spec import InputError
 
 MEBIBYTE = 2**20
@@ -117,3 +117,68 @@ def test_a_runtime_decides_the_threads_whatever_ran_before() -> None:
     Runtime(device=torch.device("cpu"), threads=2).apply()
     assert torch.get_num_threads() == 2
     torch.set_num_threads(1)
+
+
+def test_memory_of_the_cpu_is_between_nothing_and_all_of_it() -> None:
+    found = available_memory(torch.device("cpu"))
+    assert 10 * MEBIBYTE < found <= int(hardware(torch.device("cpu"))["memory_bytes"])
+
+
+def test_what_is_allocated_is_no_longer_available(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (5000, 9000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 700)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 600)
+    # What torch's allocator keeps without using it can be had as well.
+    assert available_memory(torch.device("cuda")) == 5100
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 800)
+    monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 300)
+    assert available_memory(torch.device("mps")) == 500
+
+
+@pytest.mark.parametrize(
+    ("line", "folder", "names"),
+    [
+        ("0::/slice/job", "", ("memory.max", "memory.current", "inactive_file")),
+        (
+            "4:cpu,memory:/slice/job",
+            "memory",
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ),
+    ],
+    ids=["version 2", "version 1"],
+)
+def test_a_container_has_what_its_tightest_limit_leaves(
+    line: str, folder: str, names: tuple[str, str, str], tmp_path: Path
+) -> None:
+    limit, used, reclaimable = names
+
+    def group(path: str, bound: str, usage: int) -> None:
+        place = tmp_path / "mount" / folder / path
+        place.mkdir(parents=True, exist_ok=True)
+        (place / limit).write_text(f"{bound}\n")
+        (place / used).write_text(f"{usage}\n")
+        (place / "memory.stat").write_text(f"anon 3\n{reclaimable} 100\n")
+
+    def rooms() -> list[int]:
+        return sorted(cgroup_rooms(tmp_path / "groups", tmp_path / "mount"))
+
+    (tmp_path / "groups").write_text(f"7:pids:/slice/job\n{line}\n")
+    assert rooms() == []
+    group("slice/job", "1000", 400)
+    assert rooms() == [700]  # Pages of files that nobody uses count as free.
+    group("slice", "900", 500)
+    group("", "5000", 500)
+    assert rooms() == [500, 700, 4600]
+    group("slice/job", "300", 450)
+    assert rooms()[0] == 0
+    if not folder:
+        group("slice/job", "max", 450)
+        assert rooms() == [500, 4600]
+
+
+def test_a_container_that_sees_its_own_group_as_the_root_has_its_limit(tmp_path: Path) -> None:
+    (tmp_path / "groups").write_text("0::/path/on/the/host\n")
+    (tmp_path / "memory.max").write_text("1000")
+    (tmp_path / "memory.current").write_text("400")
+    (tmp_path / "memory.stat").write_text("inactive_file 0")
+    assert list(cgroup_rooms(tmp_path / "groups", tmp_path)) == [600]

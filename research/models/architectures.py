@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
 from research.models.accounting import parameter_count
-from research.spec import ArchitectureSpec, InputError
+from research.spec import ArchitectureSpec, InputError, require
 
 TOLERANCE = 0.25
 """An architecture fits a budget when its count lies within this share of it."""
@@ -72,13 +73,16 @@ class Budget:
         return REFERENCE_GRID if self.n_parameters >= REFERENCE_FROM else SMALL_GRID
 
 
-def architectures_for(budget: Budget, template: ArchitectureSpec | None = None) -> list[ArchitectureSpec]:
-    """Every architecture of the budget's grid that fits it, by width, depth, heads and feed-forward ratio.
+def architectures_for(
+    budget: Budget, template: ArchitectureSpec | None = None, grid: Grid | None = None
+) -> list[ArchitectureSpec]:
+    """Every architecture of the grid that fits the budget, by width, depth, heads and feed-forward ratio.
 
-    `template` gives context, patches and features; its width and depth are replaced.
+    `template` gives context, patches and features; its width and depth are replaced. `grid` is the budget's own
+    if it is not given.
     """
     template = template or ArchitectureSpec(d_model=4, n_layers=1, n_heads=1, d_ff=8)
-    grid = budget.grid
+    grid = grid or budget.grid
     shapes = product(grid.widths, grid.depths, grid.heads, grid.ff_ratios)
     candidates = (
         replace(template, d_model=d, n_layers=depth, n_heads=heads, d_ff=ratio * d)
@@ -90,9 +94,36 @@ def architectures_for(budget: Budget, template: ArchitectureSpec | None = None) 
         raise InputError(
             f"BUDGET={budget.label}: no architecture of the grid (d {grid.widths[0]}..{grid.widths[-1]}, "
             f"L {grid.depths[0]}..{grid.depths[-1]}) has this many parameters within "
-            f"{TOLERANCE:.0%}; give a budget between 2K and 4B."
+            f"{TOLERANCE:.0%}; give a budget between 2K and 4B, or other LAYERS, WIDTHS and HEADS."
         )
     return fitting
+
+
+def focused(grid: Grid, *, widths: Sequence[int] = (), depths: Sequence[int] = (), heads: Sequence[int] = ()) -> Grid:
+    """The grid with the given values in place of its own; any positive whole numbers, in the grid or not."""
+    for name, values in (("WIDTHS", widths), ("LAYERS", depths), ("HEADS", heads)):
+        text = ",".join(map(str, values))
+        require(all(value >= 1 for value in values), name, text, "give positive whole numbers, as in 64,96,128.")
+    return replace(
+        grid,
+        widths=tuple(sorted(set(widths))) or grid.widths,
+        depths=tuple(sorted(set(depths))) or grid.depths,
+        heads=tuple(sorted(set(heads))) or grid.heads,
+    )
+
+
+def require_used(asked: Grid, grid: Grid, architectures: list[ArchitectureSpec]) -> None:
+    """Raise `InputError` for a value that was asked for and that no architecture of the budget has."""
+    used = {
+        "WIDTHS": (asked.widths, grid.widths, {a.d_model for a in architectures}),
+        "LAYERS": (asked.depths, grid.depths, {a.n_layers for a in architectures}),
+        "HEADS": (asked.heads, grid.heads, {a.n_heads for a in architectures}),
+    }
+    for name, (wanted, own, found) in used.items():
+        idle = sorted(set(wanted) - found) if wanted != own else []
+        fitting = ", ".join(map(str, sorted(found)))
+        fix = f"no architecture of this budget has it; leave it out or widen the others ({fitting} fit)."
+        require(not idle, name, ",".join(map(str, idle)), fix)
 
 
 def extremes(architectures: list[ArchitectureSpec]) -> list[ArchitectureSpec]:

@@ -1,132 +1,152 @@
-"""Reading runs back as tidy tables. Parameters are numbers again, one row per run."""
+"""Reading runs back as tidy tables. Parameters are numbers again, one row per run.
+
+A local store is read by SQL, a server by pages of `search_runs`; both give the same.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any
 
 import pandas as pd
 from mlflow.entities import Run, ViewType
 
-from research.tracking import schema
+from research.tracking import schema, sql
+from research.tracking.records import RunRecord, measured, numbers
 from research.tracking.store import Store
 
+__all__ = ["RunRecord", "children", "histories", "predictions", "runs", "sweep_with", "trials", "with_tag"]
+
 PAGE = 1000
+CURVES = (schema.EPOCH_PREFIX, "progress/", "system/")
+"""Metrics with a history: their last value says nothing in a table."""
 
 
-def runs(store: Store, *, kinds: Sequence[str], experiment: str | None = None) -> pd.DataFrame:
-    """All runs of the given kinds, oldest first.
+def runs(store: Store, *, kinds: Sequence[str], experiment: str | None = None, adopted: bool | None = None) -> pd.DataFrame:
+    """All runs of the given kinds, oldest first; only trials adopted from files, or only others, if `adopted` says so.
 
     Columns: run_id, name, experiment, status, started, seconds, parent_id, and every parameter, metric (last
-    value) and tag under its own name; epoch curves are left out.
+    value) and tag under its own name; curves are left out.
     """
     found = store.client.search_experiments(view_type=ViewType.ACTIVE_ONLY)
     names = {one.experiment_id: one.name for one in found if experiment in (None, one.name)}
-    rows = []
-    for kind in kinds if names else ():
-        rows += [_row(run, names) for run in _pages(store, list(names), f"tags.{schema.KIND} = '{kind}'")]
-    table = pd.DataFrame(rows)
-    return table.sort_values("started", kind="stable", ignore_index=True) if len(table) else table
+    wanted = _records(store, list(names), {schema.KIND: kinds})
+    if adopted is not None:
+        wanted = [run for run in wanted if (schema.ADOPTED_FINGERPRINT in run.tags) == adopted]
+    return pd.DataFrame([_row(run, names) for run in wanted])
 
 
 def trials(store: Store, *, experiment: str | None = None) -> pd.DataFrame:
-    """Trials and baselines of all sweeps; `outcome` is missing while a trial still runs."""
-    table = runs(store, kinds=("trial", "baseline"), experiment=experiment)
+    """Trials and baselines of all sweeps, without adopted ones; `outcome` is missing while a trial still runs."""
+    table = runs(store, kinds=("trial", "baseline"), experiment=experiment, adopted=False)
     return table if schema.OUTCOME in table.columns or table.empty else table.assign(**{schema.OUTCOME: None})
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunRecord:
-    """One run as it stands in the store."""
-
-    run_id: str
-    name: str
-    kind: str
-    status: str
-    params: dict[str, int | float | str | bool]
-    metrics: dict[str, float]
-    """Last value of each."""
-    tags: dict[str, str]
-
-    @property
-    def outcome(self) -> schema.Outcome | None:
-        """None while the run is open."""
-        found = self.tags.get(schema.OUTCOME)
-        return cast("schema.Outcome | None", found)
 
 
 def sweep_with(store: Store, experiment_id: str, sweep_fingerprint: str) -> str | None:
     """Run id of the sweep with this fingerprint, or None if it was never started."""
-    condition = f"tags.{schema.KIND} = 'sweep' and tags.{schema.SWEEP_FINGERPRINT} = '{sweep_fingerprint}'"
-    found = _pages(store, [experiment_id], condition)
-    return str(found[0].info.run_id) if found else None
+    found = with_tag(store, experiment_id, schema.SWEEP_FINGERPRINT, sweep_fingerprint, kinds=("sweep",))
+    return found[0].run_id if found else None
 
 
 def children(store: Store, experiment_id: str, parent_id: str) -> list[RunRecord]:
     """The nested runs of a parent, oldest first."""
-    return [
-        RunRecord(
-            run_id=run.info.run_id,
-            name=str(run.info.run_name),
-            kind=run.data.tags[schema.KIND],
-            status=run.info.status,
-            params={name: _number(text) for name, text in run.data.params.items()},
-            metrics=dict(run.data.metrics),
-            tags=dict(run.data.tags),
-        )
-        for run in _pages(store, [experiment_id], f"tags.`{schema.PARENT}` = '{parent_id}'")
-    ]
+    return _records(store, [experiment_id], {schema.PARENT: [parent_id]})
+
+
+def with_tag(
+    store: Store, experiment_id: str, tag: str, value: str, *, kinds: Sequence[str] = ("trial", "baseline")
+) -> list[RunRecord]:
+    """Runs of an experiment that have this value of a tag, oldest first."""
+    return _records(store, [experiment_id], {schema.KIND: kinds, tag: [value]})
+
+
+def histories(store: Store, run_ids: Sequence[str], metric: str) -> dict[str, dict[int, float]]:
+    """Curves of one metric: run id -> step -> last value; an empty curve for a run that has none."""
+    if _by_sql(store):
+        return store.patience.call(sql.histories, store.database, run_ids, metric)
+    return {run_id: _history(store, run_id, metric) for run_id in run_ids}
 
 
 def predictions(store: Store, run_id: str) -> pd.DataFrame:
-    """Validation predictions of a run: date, label_end, label, probability, logit, loss (log loss of the day)."""
-    return pd.read_parquet(store.local_artifact(run_id, schema.PREDICTIONS_FILE))
+    """Validation predictions of a run: date, label_end, label, probability, logit, loss (log loss of the day).
+
+    A linked run has none of its own; they are those of the run that it stands for.
+    """
+    holder = store.client.get_run(run_id).data.tags.get(schema.LINKED, run_id)
+    return pd.read_parquet(store.local_artifact(holder, schema.PREDICTIONS_FILE))
 
 
-def _pages(store: Store, experiment_ids: list[str], condition: str) -> list[Run]:
-    found: list[Run] = []
+def _records(store: Store, experiment_ids: Sequence[str], tags: Mapping[str, Sequence[str]]) -> list[RunRecord]:
+    """Runs that have one of the given values of every given tag, by start and then by id."""
+    if _by_sql(store):
+        return store.patience.call(sql.records, store.database, experiment_ids, tags)
+    if not experiment_ids:
+        return []
+    wanted = (zip(tags, values) for values in product(*tags.values()))
+    conditions = (" and ".join(f"tags.`{name}` = {_quoted(value)}" for name, value in pairs) for pairs in wanted)
+    found = (_record(run) for condition in conditions for run in _pages(store, experiment_ids, condition))
+    return sorted(found, key=lambda run: (run.started, run.run_id))
+
+
+def _by_sql(store: Store) -> bool:
+    return store.is_local and store.patience.call(sql.is_readable, store.database)
+
+
+def _pages(store: Store, experiment_ids: Sequence[str], condition: str) -> Iterator[Run]:
     token: str | None = None
     while True:
         # A stable order keeps pages apart while other processes write.
         page = store.client.search_runs(
-            experiment_ids,
+            list(experiment_ids),
             condition,
             max_results=PAGE,
             page_token=token,
             order_by=["attributes.start_time ASC", "attributes.run_id ASC"],
         )
-        found += page
+        yield from page
         token = page.token
         if not token:
-            return found
+            return
 
 
-def _row(run: Run, experiments: dict[str, str]) -> dict[str, Any]:
-    tags = {name: value for name, value in run.data.tags.items() if not name.startswith("mlflow.")}
-    metrics = {name: value for name, value in run.data.metrics.items() if not name.startswith(schema.EPOCH_PREFIX)}
-    ended = run.info.end_time
+def _record(run: Run) -> RunRecord:
+    return RunRecord(
+        run_id=run.info.run_id,
+        name=str(run.info.run_name),
+        kind=run.data.tags.get(schema.KIND, ""),
+        status=run.info.status,
+        experiment_id=run.info.experiment_id,
+        started=run.info.start_time,
+        ended=run.info.end_time,
+        params=numbers(run.data.params),
+        metrics={name: measured(value) for name, value in run.data.metrics.items()},
+        tags=dict(run.data.tags),
+    )
+
+
+def _history(store: Store, run_id: str, metric: str) -> dict[int, float]:
+    points = store.client.get_metric_history(run_id, metric)
+    ordered = sorted(points, key=lambda point: (point.step, point.timestamp, point.value))
+    return {point.step: measured(point.value) for point in ordered}
+
+
+def _row(run: RunRecord, experiments: dict[str, str]) -> dict[str, Any]:
     return {
-        **tags,
-        **{name: _number(text) for name, text in run.data.params.items()},
-        **metrics,
-        "run_id": run.info.run_id,
-        "name": run.info.run_name,
-        "experiment": experiments[run.info.experiment_id],
-        "experiment_id": run.info.experiment_id,
-        "status": run.info.status,
-        "started": run.info.start_time,
-        "seconds": (ended - run.info.start_time) / 1000 if ended else None,
-        "parent_id": run.data.tags.get(schema.PARENT),
+        **{name: value for name, value in run.tags.items() if not name.startswith("mlflow.")},
+        **run.params,
+        **{name: value for name, value in run.metrics.items() if not name.startswith(CURVES)},
+        "run_id": run.run_id,
+        "name": run.name,
+        "experiment": experiments[run.experiment_id],
+        "experiment_id": run.experiment_id,
+        "status": run.status,
+        "started": run.started,
+        "seconds": (run.ended - run.started) / 1000 if run.ended else None,
+        "parent_id": run.tags.get(schema.PARENT),
     }
 
 
-def _number(text: str) -> int | float | str | bool:
-    if text in ("True", "False"):
-        return text == "True"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+def _quoted(text: str) -> str:
+    """A value in MLflow's filter language, which has no escapes."""
+    return f'"{text}"' if "'" in text else f"'{text}'"

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
+from research.spec import InputError
 from research.tracking import schema
 from research.tracking.schema import Outcome, RunKind
 from research.tracking.store import Store
 
 FLUSH_SECONDS = 5.0
-BATCH_LIMIT = 1000
-"""Metrics that MLflow accepts in one batch."""
+BATCH_LIMIT = 900
+"""Metrics in one batch: MLflow's client would split one of more than 1,000 entries and send the outcome too early."""
 
 Value = str | int | float | bool
 
@@ -32,6 +33,10 @@ class Input:
     """What it was used as: `bars` or `target`."""
     profile: str = "{}"
     """JSON with a few counts."""
+
+
+class RunClosedError(InputError):
+    """Somebody else has ended this run."""
 
 
 class RunLog:
@@ -81,9 +86,16 @@ class RunLog:
 
     def flush(self) -> None:
         """Send what is buffered."""
-        pending, self._pending = self._pending, []
-        for start in range(0, len(pending), BATCH_LIMIT):
-            self.store.client.log_batch(self.run_id, metrics=pending[start : start + BATCH_LIMIT])
+        self._send()
+
+    def _send(self, tags: Sequence[RunTag] = ()) -> None:
+        """Send what is buffered, and the tags with the last of it: a call costs more than what it carries."""
+        while len(self._pending) > BATCH_LIMIT:
+            self.store.client.log_batch(self.run_id, metrics=self._pending[:BATCH_LIMIT])
+            del self._pending[:BATCH_LIMIT]
+        if self._pending or tags:
+            self.store.client.log_batch(self.run_id, metrics=self._pending, tags=tags)
+        self._pending = []
         self._last_flush = time.monotonic()
 
     def tag(self, name: str, value: str) -> None:
@@ -94,26 +106,33 @@ class RunLog:
         """The run's tags as they are in the store."""
         return dict(self.store.client.get_run(self.run_id).data.tags)
 
+    def tags_and_status(self) -> tuple[dict[str, str], str]:
+        """The run's tags and MLflow status as they are in the store."""
+        run = self.store.client.get_run(self.run_id)
+        return dict(run.data.tags), str(run.info.status)
+
+    def require_open(self) -> None:
+        """Raise `RunClosedError` if another driver has closed the run and tries its trial again: results come once."""
+        tags, status = self.tags_and_status()
+        if status != "RUNNING" or schema.OUTCOME in tags:
+            raise RunClosedError(f"run {self.run_id} was closed by another driver, which goes on with its sweep.")
+
     def artifacts(self, write: Callable[[Path], None]) -> None:
         """Let `write` fill a temporary folder and log all of it at once."""
         with tempfile.TemporaryDirectory() as folder:
-            write(Path(folder))
+            self.store.patience.call(write, Path(folder))
             self.store.client.log_artifacts(self.run_id, folder)
 
     def finish(
         self, outcome: Outcome, *, metrics: Mapping[str, float] | None = None, tags: Mapping[str, str] | None = None
     ) -> None:
-        """Write the final metrics and the outcome in one batch, then the status: it never precedes the outcome.
+        """Write what is buffered, the final metrics and the outcome, then the status: it never precedes the outcome.
 
         MLflow stores a batch's metrics before its tags, so a run with an outcome tag has all its metrics.
         """
-        self.flush()
         now = int(time.time() * 1000)
-        self.store.client.log_batch(
-            self.run_id,
-            metrics=[Metric(name, float(value), now, 0) for name, value in (metrics or {}).items()],
-            tags=[RunTag(key, value) for key, value in {**(tags or {}), schema.OUTCOME: outcome}.items()],
-        )
+        self._pending += [Metric(name, float(value), now, 0) for name, value in (metrics or {}).items()]
+        self._send([RunTag(key, value) for key, value in {**(tags or {}), schema.OUTCOME: outcome}.items()])
         self.store.client.set_terminated(self.run_id, schema.STATUS_OF_OUTCOME[outcome])
 
 

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from research.spec import InputError
-
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-
-from mlflow import MlflowClient
+from research.tracking.patience import PATIENCE_SECONDS, Patience, patient_client
 
 DATABASE = "mlflow.db"
 
@@ -31,11 +29,24 @@ class Store:
     """Folder of snapshots and, for a local store, of the database and the artifacts."""
     uri: str
     """Tracking address."""
+    patience_seconds: float = PATIENCE_SECONDS
+    """How long a call waits for a store that is away before it fails."""
 
     @cached_property
     def client(self) -> MlflowClient:
-        """The only MLflow client of the process; the fluent API keeps state elsewhere and is not used."""
-        return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+        """The only MLflow client of the process, and a patient one; the fluent API keeps state elsewhere and is not used."""
+        return patient_client(self.uri, self.patience)
+
+    @cached_property
+    def patience(self) -> Patience:
+        """What repeats a call while the store is away."""
+        # What is printed must not hold the password that a server's address may carry.
+        return Patience(re.sub("^sqlite:///|(?<=//)[^/@]*@", "", self.uri), self.patience_seconds)
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file of a local store."""
+        return self.root / DATABASE
 
     @property
     def is_local(self) -> bool:
@@ -50,10 +61,17 @@ class Store:
     def experiment(self, name: str) -> str:
         """Id of the experiment of that name, created on first use."""
         found = self.client.get_experiment_by_name(name)
-        if found is None:
-            location = (self.root / "artifacts" / name).as_uri() if self.is_local else None
+        if found is not None:
+            return str(found.experiment_id)
+        location = (self.root / "artifacts" / name).as_uri() if self.is_local else None
+        try:
             return str(self.client.create_experiment(name, artifact_location=location))
-        return str(found.experiment_id)
+        except MlflowException as problem:
+            # Another process was first, or our own call had come through and only its answer was lost.
+            found = self.client.get_experiment_by_name(name)
+            if problem.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:
+                raise
+            return str(found.experiment_id)
 
     def local_artifact(self, run_id: str, path: str) -> Path:
         """A file of a run on this machine.
@@ -91,7 +109,7 @@ def open_store(root: Path, *, must_exist: bool = False) -> Store:
     with FileLock(root / ".store.lock"):
         if not _is_ready(database):
             store.client.search_experiments(max_results=1)
-            with sqlite3.connect(database) as connection:
+            with closing(sqlite3.connect(database)) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")
     return store
 
@@ -100,12 +118,14 @@ def _is_ready(database: Path) -> bool:
     if not database.exists():
         return False
     try:
-        with sqlite3.connect(database) as connection:
+        with closing(sqlite3.connect(database)) as connection:
             return bool(connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal")
     except sqlite3.DatabaseError as problem:
         raise InputError(f"{database} is no MLflow database ({problem}); move it away or give another --store.") from problem
 
 
 def _quiet_mlflow() -> None:
-    for name in ("alembic", "mlflow.store.db.utils", "mlflow.pyfunc"):
+    for name in ("alembic", "mlflow.pyfunc"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It logs the traceback of every failed statement, those that `patience` repeats too.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)

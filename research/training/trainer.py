@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -95,6 +96,14 @@ class Progress:
     best_logits: NDArray[np.float64] = field(default_factory=lambda: np.array([]))
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     """On the CPU: a second copy on the device would halve the largest model that fits."""
+
+    def keep(self, weights: Mapping[str, Tensor]) -> None:
+        """Copy the weights, over the last best ones where there are any: a third copy would cost as much as the model."""
+        for name, value in weights.items():
+            if name in self.best_weights:
+                self.best_weights[name].copy_(value)
+            else:
+                self.best_weights[name] = value.detach().to("cpu", copy=True)
 
     @property
     def best_loss(self) -> float:
@@ -186,9 +195,7 @@ class Trainer:
         record, logits = self._epoch(len(progress.records) + 1, order, listener)
         if record.val_loss < progress.best_loss:
             progress.best_epoch, progress.best_logits = record.epoch, logits
-            progress.best_weights = {
-                name: value.detach().to("cpu", copy=True) for name, value in self.model.state_dict().items()
-            }
+            progress.keep(self.model.state_dict())
         progress.records.append(record)
 
     def _save(self, progress: Progress, order: torch.Generator, path: Path) -> None:

@@ -17,8 +17,9 @@ from rich.console import Console
 
 from analysis.frontier import frontiers
 from pipelines.champion import example_of
-from pipelines.driver import Sweep, run_sweep
+from pipelines.driver import run_sweep
 from pipelines.options import SweepOptions
+from pipelines.state import Sweep
 from research.models.accounting import parameter_count
 from research.spec import ArchitectureSpec
 from research.tracking import query, schema
@@ -29,7 +30,7 @@ TRIALS = 3
 
 
 def options(root: Path, **changes: object) -> SweepOptions:
-    chosen = {"budget": "2K", "trials": TRIALS, "epochs": 2, "device": "cpu", "store": root, **changes}
+    chosen = {"budget": "2K", "trials": TRIALS, "epochs": 2, "device": "cpu", "workers": 1, "store": root, **changes}
     return SweepOptions(**chosen)  # type: ignore[arg-type]
 
 

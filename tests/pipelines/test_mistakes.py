@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipelines.driver import prepare
 from pipelines.options import SweepOptions
+from pipelines.preparation import prepare
 from research.spec import InputError
 from research.tracking.store import open_store
 
@@ -73,6 +73,7 @@ def test_thin_evidence_is_allowed_only_aloud_and_tagged(store_root: Path) -> Non
     [
         ("pipelines.sweep", ["--budget", "banana"], "BUDGET=banana"),
         ("pipelines.sweep", ["--trials", "0"], "TRIALS=0"),
+        ("pipelines.plan", ["--budget", "banana"], "BUDGET=banana"),
         ("pipelines.ingest", ["--data", "nowhere"], "DATA=nowhere"),
         ("analysis.leaderboard", ["--store", "no/such/store"], "make sweep"),
         ("analysis.scaling", ["--store", "no/such/store"], "make sweep"),
@@ -92,7 +93,8 @@ def test_the_command_line_ends_with_one_line_and_a_nonzero_exit(
 
 
 @pytest.mark.parametrize(
-    "module", ["pipelines.sweep", "pipelines.ingest", "pipelines.ui", "analysis.leaderboard", "analysis.scaling"]
+    "module",
+    ["pipelines.sweep", "pipelines.plan", "pipelines.ingest", "pipelines.ui", "analysis.leaderboard", "analysis.scaling"],
 )
 def test_help_shows_an_example_and_loads_no_heavy_library(module: str) -> None:
     code = (

@@ -16,19 +16,22 @@ import pytest
 from conftest import start_sweep
 from rich.console import Console
 
-from pipelines.driver import Sweep, run_sweep
+from pipelines.driver import run_sweep
+from pipelines.lease import only_driver
 from pipelines.options import SweepOptions
-from pipelines.resume import ATTEMPTS, only_driver, read_history
+from pipelines.resume import DRIVER_DIED, read_history
+from pipelines.state import Sweep
 from research.spec import InputError
 from research.tracking import query, schema
 from research.tracking.runs import RunLog
 from research.tracking.store import open_store
 
+ATTEMPTS = 3
 EXPERIMENT = "sp500-threshold-1pct"
 
 
 def options(root: Path, **changes: object) -> SweepOptions:
-    return SweepOptions(**{"budget": "2K", "trials": 4, "epochs": 2, "device": "cpu", "store": root, **changes})  # type: ignore[arg-type]
+    return SweepOptions(**{"budget": "2K", "trials": 4, "epochs": 2, "device": "cpu", "workers": 1, "store": root, **changes})  # type: ignore[arg-type]
 
 
 def run(root: Path, **changes: object) -> Sweep:
@@ -77,7 +80,20 @@ def test_a_resumed_sweep_says_so_and_names_changed_code(uninterrupted: Sweep) ->
 
 
 def test_a_killed_sweep_ends_as_if_it_had_not_been(uninterrupted: Sweep, store_root: Path) -> None:
-    flags = ["--budget", "2K", "--trials", "4", "--epochs", "2", "--device", "cpu", "--store", str(store_root)]
+    flags = [
+        "--budget",
+        "2K",
+        "--trials",
+        "4",
+        "--epochs",
+        "2",
+        "--device",
+        "cpu",
+        "--workers",
+        "1",
+        "--store",
+        str(store_root),
+    ]
     process = subprocess.Popen([sys.executable, "-m", "pipelines.sweep", *flags], stdout=subprocess.DEVNULL)
     _wait_for_trials(store_root, 2)
     os.kill(process.pid, signal.SIGKILL)
@@ -90,7 +106,7 @@ def test_a_killed_sweep_ends_as_if_it_had_not_been(uninterrupted: Sweep, store_r
     numbers = [one.params["number"] for one in runs if one.kind == "trial" and one.outcome == "complete"]
     assert sorted(numbers) == [0, 1, 2, 3]
     died = [one for one in runs if one.outcome == "interrupted"]
-    assert {one.tags[schema.REASON] for one in died} <= {"its driver died"}
+    assert {one.tags[schema.REASON] for one in died} <= {DRIVER_DIED}
 
 
 def _wait_for_trials(root: Path, count: int) -> None:
@@ -131,9 +147,9 @@ def test_a_trial_that_keeps_killing_its_driver_becomes_crashed(store_root: Path)
             tags={schema.SUGGESTED: json.dumps({}), schema.TRIAL_FINGERPRINT: _fingerprint_of_first_trial(sweep)},
             parent_id=sweep.log.run_id,
         )
-    history = read_history(context.store, context.experiment_id, sweep.log.run_id, context.study.spec)
-    assert history.settled[0].outcome == "crashed"
-    assert "3 times" in history.settled[0].reason
+    history = read_history(context, ATTEMPTS)
+    assert history.trials[0].outcome == "crashed"
+    assert "3 times in epoch 1" in history.trials[0].reason
     runs = query.children(context.store, context.experiment_id, sweep.log.run_id)
     assert sorted((one.outcome, one.status) for one in runs) == [("crashed", "FAILED"), *[("interrupted", "KILLED")] * 2]
 
@@ -152,7 +168,7 @@ def test_a_run_whose_parameters_were_changed_is_refused(store_root: Path) -> Non
     )
     log.finish("crashed")
     with pytest.raises(InputError, match=log.run_id):
-        read_history(context.store, context.experiment_id, sweep.log.run_id, context.study.spec)
+        read_history(context, ATTEMPTS)
 
 
 def _params_of_first_trial() -> dict[str, int | float | str]:

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import optuna
 import pytest
 from conftest import SPLIT
 
-from pipelines.sampler import new_study, propose
-from pipelines.search import Fixed, SearchSpace, admits, first_suggestions, trial_spec
+from pipelines.job import Finished
+from pipelines.sampler import Proposal, Proposer
+from pipelines.search import Fixed, SearchSpace, Suggested, expressible, first_suggestions, trial_spec
 from research.models.accounting import parameter_count
 from research.models.architectures import Budget, architectures_for
 from research.spec import ArchitectureSpec, DataSpec, FeatureSpec, InputError, StudySpec, TargetSpec
+from research.training.metrics import Scores
 
 STUDY = StudySpec(
     data=DataSpec(snapshot_digest="0" * 16, symbol="^GSPC"),
@@ -20,6 +23,26 @@ STUDY = StudySpec(
 )
 FIXED = Fixed(study=STUDY, epochs=5, patience=2, seed=7)
 SPACE = SearchSpace()
+
+
+def proposer(architectures: list[ArchitectureSpec], **changes: object) -> Proposer:
+    settings = {"sampler": "tpe", "pruner": "none", "seed": 0, "random_share": 0.0, "space": SPACE, "epochs": 5}
+    return Proposer(architectures=architectures, **{**settings, **changes})  # type: ignore[arg-type]
+
+
+def complete(loss: float) -> Finished:
+    values = dict.fromkeys(("loss_se", "base_rate_loss", "skill", "auc", "auc_se", "brier", "ece", "spread"), 0.1)
+    return Finished(run_id="r", name="n", kind="trial", outcome="complete", scores=Scores(loss=loss, n=9, **values))
+
+
+def tell(search: Proposer, proposal: Proposal, loss: float) -> None:
+    search.tell(proposal, complete(loss))
+
+
+def whole(suggested: Suggested, architectures: list[ArchitectureSpec]) -> bool:
+    return expressible(suggested, SPACE, architectures) == suggested
+
+
 BUDGETS = ["2K", "20K", "2M", "200M"]
 
 
@@ -27,11 +50,12 @@ BUDGETS = ["2K", "20K", "2M", "200M"]
 def test_every_suggestion_becomes_an_architecture_of_the_budget(label: str) -> None:
     budget = Budget.parse(label)
     architectures = architectures_for(budget)
-    study = new_study()
+    search = proposer(architectures)
     seen = set()
     for number in range(40):
-        trial, suggested = propose(study, 0, number, SPACE, architectures)
-        assert admits(suggested, SPACE, architectures)
+        proposal = search.propose(number)
+        suggested = proposal.suggested
+        assert whole(suggested, architectures)
         spec = trial_spec(suggested, FIXED, architectures)
         assert spec.architecture in architectures
         assert budget.admits(parameter_count(spec.architecture))
@@ -39,17 +63,18 @@ def test_every_suggestion_becomes_an_architecture_of_the_budget(label: str) -> N
         assert spec.training.weight_decay == suggested["weight_decay"]
         assert (spec.training.epochs, spec.training.patience, spec.training.seed) == (5, 2, 7)
         seen.add(spec.architecture)
-        study.tell(trial, parameter_count(spec.architecture) / budget.n_parameters)
+        tell(search, proposal, parameter_count(spec.architecture) / budget.n_parameters)
     assert len(seen) >= 8
 
 
 @pytest.mark.parametrize("label", BUDGETS)
 def test_the_deepest_and_the_widest_come_first(label: str) -> None:
     architectures = architectures_for(Budget.parse(label))
-    study, first = new_study(), []
+    search, first = proposer(architectures), []
     for number, planned in enumerate(first_suggestions(architectures, SPACE)):
-        _, suggested = propose(study, 0, number, SPACE, architectures, planned)
-        assert suggested == planned
+        proposal = search.propose(number, planned)
+        suggested = proposal.suggested
+        assert (suggested, proposal.proposed_by) == (planned, "enqueued")
         first.append(trial_spec(suggested, FIXED, architectures).architecture)
     assert first[0].n_layers == max(a.n_layers for a in architectures)
     assert first[1].d_model == max(a.d_model for a in architectures)
@@ -78,19 +103,19 @@ def test_every_searched_range_reaches_the_spec() -> None:
         assert changed.fingerprint != reference.fingerprint
 
 
-def proposals(seed: int, stopped_after: int = 0) -> list[dict[str, object]]:
+def proposals(seed: int, stopped_after: int = 0, **changes: object) -> list[Suggested]:
     """Fifteen proposals; after `stopped_after` of them a fresh study is told what was known."""
     architectures = architectures_for(Budget.parse("20K"))
-    study, found = new_study(), []
+    search, found = proposer(architectures, seed=seed, **changes), []
     for number in range(15):
         if stopped_after and number == stopped_after:
-            study = new_study()
+            search = proposer(architectures, seed=seed, **changes)
             for earlier, suggested in enumerate(found):
-                trial, _ = propose(study, 99, 99, SPACE, architectures, suggested)
-                study.tell(trial, float(earlier % 5))
-        trial, suggested = propose(study, seed, number, SPACE, architectures)
-        found.append(suggested)
-        study.tell(trial, float(number % 5))
+                search.recall(suggested, complete(float(earlier % 5)), {1: float(earlier % 5)})
+        proposal = search.propose(number)
+        found.append(proposal.suggested)
+        search.report(proposal, 1, float(number % 5))
+        tell(search, proposal, float(number % 5))
     return found
 
 
@@ -99,18 +124,85 @@ def test_a_seed_gives_the_same_proposals_and_another_seed_others() -> None:
     assert proposals(1) != proposals(2)
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "random"])
 @pytest.mark.parametrize("stopped_after", [1, 7, 13])
-def test_a_resumed_search_proposes_what_an_uninterrupted_one_would(stopped_after: int) -> None:
-    assert proposals(1, stopped_after) == proposals(1)
+def test_a_resumed_search_proposes_what_an_uninterrupted_one_would(stopped_after: int, sampler: str) -> None:
+    changes = {"sampler": sampler, "random_share": 0.4, "pruner": "median"}
+    assert proposals(1, stopped_after, **changes) == proposals(1, **changes)
 
 
-def test_what_the_grid_no_longer_holds_teaches_the_sampler_nothing() -> None:
+def test_cma_es_goes_on_from_the_trials_it_is_told() -> None:
+    assert len(proposals(1, 7, sampler="cmaes")) == 15
+
+
+def test_of_an_earlier_trial_only_what_the_present_grid_can_express_is_told() -> None:
     wide, narrow = architectures_for(Budget.parse("20K")), architectures_for(Budget.parse("2K"))
     suggested = first_suggestions(wide, SPACE)[0]
-    assert admits(suggested, SPACE, wide)
-    assert not admits(suggested, SPACE, narrow)
-    assert not admits({**suggested, "dropout": 0.9}, SPACE, wide)
-    assert not admits({**suggested, "batch_size": 7}, SPACE, wide)
+    assert expressible(suggested, SPACE, wide) == suggested
+    assert set(suggested) - set(expressible(suggested, SPACE, narrow)) == {"shape", "ff_ratio"} & set(suggested)
+    assert "dropout" not in expressible({**suggested, "dropout": 0.9}, SPACE, wide)
+    assert "batch_size" not in expressible({**suggested, "batch_size": 7}, SPACE, wide)
+
+
+def test_trials_of_shapes_outside_the_focus_still_teach_the_learning_rate() -> None:
+    """Of 40 earlier trials of other depths the low learning rates were the good ones: proposals must follow."""
+    everything = architectures_for(Budget.parse("20K"))
+    focus = [a for a in everything if a.n_layers <= 2]
+    elsewhere = proposer([a for a in everything if a.n_layers > 2], sampler="random")
+    taught, untaught = proposer(focus), proposer(focus)
+    for number in range(40):
+        suggested = elsewhere.propose(number).suggested
+        taught.recall(suggested, complete(abs(math.log10(suggested["learning_rate"]) + 4)))
+    rates = [
+        [math.log10(search.propose(number).suggested["learning_rate"]) for number in range(100, 112)]
+        for search in (taught, untaught)
+    ]
+    assert sum(rates[0]) / 12 < sum(rates[1]) / 12 - 0.3
+
+
+def mean_rate(search: Proposer) -> float:
+    rates = [search.propose(number).suggested["learning_rate"] for number in range(100, 112)]
+    return sum(math.log10(rate) for rate in rates) / len(rates)
+
+
+def test_twenty_of_fifty_trials_are_random_and_know_nothing_of_the_others() -> None:
+    architectures = architectures_for(Budget.parse("20K"))
+    search = proposer(architectures, random_share=0.4)
+    assert sum(search.is_random(number) for number in range(50)) == 20
+    alone = proposer(architectures, random_share=0.4)
+    for number in range(20):
+        proposal = search.propose(number)
+        tell(search, proposal, 0.1 * number)
+        assert (proposal.proposed_by == "random") == search.is_random(number)
+        if proposal.proposed_by == "random":
+            assert alone.propose(number).suggested == proposal.suggested
+
+
+def test_a_pruner_stops_what_falls_behind_but_never_a_random_trial() -> None:
+    architectures = architectures_for(Budget.parse("20K"))
+    search = proposer(architectures, random_share=0.5, pruner="median")
+    for number in range(100, 106):
+        proposal = search.propose(number)
+        assert search.report(proposal, 1, 0.3)
+        tell(search, proposal, 0.3)
+    behind = {search.propose(number).proposed_by: search.propose(number) for number in (110, 111)}
+    assert {by: search.report(proposal, 1, 0.9) for by, proposal in behind.items()} == {"tpe": False, "random": True}
+    search.tell(behind["tpe"], replace(complete(0.9), outcome="pruned", scores=None))
+    assert behind["tpe"].trial.study.trials[behind["tpe"].trial.number].state == optuna.trial.TrialState.PRUNED
+
+
+@pytest.mark.parametrize("pruner", ["hyperband", "median", "wilcoxon"])
+def test_every_pruner_learns_from_the_curves_of_earlier_starts(pruner: str) -> None:
+    architectures = architectures_for(Budget.parse("20K"))
+    search = proposer(architectures, pruner=pruner)
+    for number in range(20):
+        suggested = proposer(architectures).propose(number).suggested
+        search.recall(suggested, complete(0.3), dict.fromkeys(range(1, 6), 0.3))
+    stopped = []
+    for number in range(20, 32):
+        proposal = search.propose(number)
+        stopped.append(not all(search.report(proposal, epoch, 0.9 + 0.01 * epoch) for epoch in range(1, 6)))
+    assert any(stopped)
 
 
 def test_a_shape_that_gains_or_loses_a_ratio_has_no_place_for_the_old_suggestion() -> None:
@@ -125,9 +217,9 @@ def test_a_shape_that_gains_or_loses_a_ratio_has_no_place_for_the_old_suggestion
         (both, only_one, False),
         (single, only_one, True),
     ):
-        assert admits(suggested, SPACE, grid) is fits
+        assert whole(suggested, grid) is fits
         if fits:
-            assert propose(new_study(), 0, 0, SPACE, grid, suggested)[1] == suggested
+            assert proposer(grid).propose(0, suggested).suggested == suggested
 
 
 def ratios_of(shape: ArchitectureSpec, grid: list[ArchitectureSpec]) -> set[int]:
@@ -136,11 +228,12 @@ def ratios_of(shape: ArchitectureSpec, grid: list[ArchitectureSpec]) -> set[int]
 
 def test_a_failed_trial_has_no_value_for_the_sampler() -> None:
     architectures = architectures_for(Budget.parse("20K"))
-    study = new_study()
-    trial, _ = propose(study, 0, 0, SPACE, architectures)
-    study.tell(trial, state=optuna.trial.TrialState.FAIL)
-    assert study.trials[0].value is None
-    propose(study, 0, 1, SPACE, architectures)
+    search = proposer(architectures)
+    search.tell(search.propose(0), replace(complete(0.1), outcome="diverged", scores=None))
+    search.recall(search.propose(1).suggested, replace(complete(0.1), outcome="crashed", scores=None))
+    assert [trial.value for trial in search.study.trials] == [None, None, None]
+    assert search.study.trials[0].state == search.study.trials[2].state == optuna.trial.TrialState.FAIL
+    search.propose(2)
 
 
 @pytest.mark.parametrize(("n_train", "epochs"), [(3012, 20), (3012, 1), (50, 1), (1, 1)])

@@ -11,27 +11,33 @@ from mlflow.entities import Run
 
 import pipelines.trial
 import research.training.trainer
-from pipelines.driver import Sweep
+from pipelines.job import Finished, Job
 from pipelines.options import SweepOptions
 from pipelines.search import Fixed, first_suggestions, trial_spec
-from pipelines.trial import Finished, run_trial
+from pipelines.state import Sweep
+from pipelines.trial import run_trial
 from research.spec import InputError, TrainingSpec, TrialSpec
 from research.training.trainer import EpochRecord
 
 
-class Quiet:
-    """A listener that only counts."""
+class Counting:
+    """Counts epochs and lets every trial go on."""
 
     def __init__(self) -> None:
         self.epochs = 0
 
-    def on_epoch(self, record: EpochRecord) -> None:
+    def __call__(self, record: EpochRecord) -> bool:
         self.epochs += 1
+        return True
+
+
+def trained(sweep: Sweep, spec: TrialSpec, report: Callable[[EpochRecord], bool] | None = None) -> Finished:
+    return run_trial(sweep.context.on_device(), Job(number=0, spec=spec), report or Counting())
 
 
 @pytest.fixture
 def sweep(store_root: Path) -> Sweep:
-    return start_sweep(SweepOptions(budget="2K", trials=1, epochs=2, device="cpu", store=store_root))
+    return start_sweep(SweepOptions(budget="2K", trials=1, epochs=2, device="cpu", workers=1, store=store_root))
 
 
 def spec_of(sweep: Sweep, **training: object) -> TrialSpec:
@@ -57,9 +63,7 @@ def failing(problem: Exception) -> Callable[..., None]:
 
 
 def test_an_exploding_loss_is_recorded_as_diverged_with_its_epoch(sweep: Sweep) -> None:
-    finished = run_trial(
-        sweep.context, sweep.log.run_id, 0, spec_of(sweep, learning_rate=1e9, gradient_clip=1e9), {}, "test", Quiet()
-    )
+    finished = trained(sweep, spec_of(sweep, learning_rate=1e9, gradient_clip=1e9))
     run = run_of(sweep, finished)
     assert (finished.outcome, run.info.status) == ("diverged", "FAILED")
     assert run.data.metrics["diverged_epoch"] == 1
@@ -69,7 +73,7 @@ def test_an_exploding_loss_is_recorded_as_diverged_with_its_epoch(sweep: Sweep) 
 
 def test_a_crash_leaves_its_traceback_and_the_sweep_goes_on(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipelines.trial, "build_model", failing(RuntimeError("cable unplugged")))
-    finished = run_trial(sweep.context, sweep.log.run_id, 0, spec_of(sweep), {}, "test", Quiet())
+    finished = trained(sweep, spec_of(sweep))
     run = run_of(sweep, finished)
     assert (finished.outcome, run.info.status) == ("crashed", "FAILED")
     assert "cable unplugged" in run.data.tags["reason"]
@@ -79,33 +83,33 @@ def test_a_crash_leaves_its_traceback_and_the_sweep_goes_on(sweep: Sweep, monkey
 
 def test_running_out_of_memory_is_infeasible(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipelines.trial, "build_model", failing(torch.OutOfMemoryError("no room")))
-    finished = run_trial(sweep.context, sweep.log.run_id, 0, spec_of(sweep), {}, "test", Quiet())
+    finished = trained(sweep, spec_of(sweep))
     assert run_of(sweep, finished).data.tags["outcome"] == "infeasible"
 
 
 def test_ctrl_c_ends_the_trial_as_interrupted(sweep: Sweep) -> None:
-    class Stopping(Quiet):
-        def on_epoch(self, record: EpochRecord) -> None:
+    class Stopping(Counting):
+        def __call__(self, record: EpochRecord) -> bool:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_trial(sweep.context, sweep.log.run_id, 0, spec_of(sweep), {}, "test", Stopping())
+        trained(sweep, spec_of(sweep), Stopping())
     run = only_trial(sweep)
     assert (run.data.tags["outcome"], run.info.status) == ("interrupted", "KILLED")
     assert run.data.metrics["epoch/val_loss"] > 0
 
 
 def test_the_run_exists_with_its_parameters_before_training_starts(sweep: Sweep) -> None:
-    class Looking(Quiet):
-        def on_epoch(self, record: EpochRecord) -> None:
+    class Looking(Counting):
+        def __call__(self, record: EpochRecord) -> bool:
             run = only_trial(sweep)
             assert run.info.status == "RUNNING"
             assert run.data.params["learning_rate"] == repr(spec.training.learning_rate)
             assert "outcome" not in run.data.tags
-            super().on_epoch(record)
+            return super().__call__(record)
 
     spec, looking = spec_of(sweep), Looking()
-    run_trial(sweep.context, sweep.log.run_id, 0, spec, {}, "test", looking)
+    trained(sweep, spec, looking)
     assert looking.epochs == 2
 
 
@@ -116,10 +120,10 @@ def test_a_parameter_that_does_not_reach_the_optimizer_stops_the_trial(sweep: Sw
         return real(model, replace(spec, weight_decay=0.0))
 
     monkeypatch.setattr(research.training.trainer, "build_optimizer", forgetful)
-    quiet = Quiet()
+    counting = Counting()
     with pytest.raises(InputError, match="weight_decay"):
-        run_trial(sweep.context, sweep.log.run_id, 0, spec_of(sweep), {}, "test", quiet)
-    assert quiet.epochs == 0
+        trained(sweep, spec_of(sweep), counting)
+    assert counting.epochs == 0
     assert only_trial(sweep).data.tags["outcome"] == "crashed"
 
 
@@ -127,19 +131,11 @@ def test_a_split_other_than_the_declared_one_stops_the_trial(sweep: Sweep) -> No
     spec = spec_of(sweep)
     declared = replace(spec.study.split, embargo=5)
     with pytest.raises(InputError, match="embargo=5 was declared but 0 is in use"):
-        run_trial(
-            sweep.context,
-            sweep.log.run_id,
-            0,
-            replace(spec, study=replace(spec.study, split=declared)),
-            {},
-            "test",
-            Quiet(),
-        )
+        trained(sweep, replace(spec, study=replace(spec.study, split=declared)))
 
 
 def test_an_architecture_outside_its_budget_stops_the_trial(sweep: Sweep) -> None:
     spec = spec_of(sweep)
     wide = replace(spec, architecture=replace(spec.architecture, d_model=16, d_ff=64))
     with pytest.raises(InputError, match="BUDGET=2K"):
-        run_trial(sweep.context, sweep.log.run_id, 0, wide, {}, "test", Quiet())
+        trained(sweep, wide)

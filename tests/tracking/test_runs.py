@@ -4,6 +4,8 @@ import math
 from pathlib import Path
 
 import pytest
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from research.tracking import query, registry, schema
 from research.tracking.runs import Input, RunLog
@@ -52,13 +54,32 @@ def test_numbers_come_back_as_the_numbers_they_were(store: Store) -> None:
     assert row["colour"] == "blue"
 
 
-def test_more_metrics_than_a_batch_holds_all_arrive(store: Store) -> None:
+@pytest.mark.parametrize("points", [0, 900, 901, 1000, 2500])
+def test_more_metrics_than_a_batch_holds_all_arrive(store: Store, points: int) -> None:
     log = start(store)
-    for step in range(2500):
+    for step in range(points):
         log.metric("epoch/val_loss", step / 7, step=step)
-    log.finish("complete")
-    history = store.client.get_metric_history(log.run_id, "epoch/val_loss")
-    assert sorted((point.step, point.value) for point in history) == [(step, step / 7) for step in range(2500)]
+    log.finish("complete", tags={f"tag_{number}": "x" for number in range(99)})
+    assert query.histories(store, [log.run_id], "epoch/val_loss") == {log.run_id: {step: step / 7 for step in range(points)}}
+    assert log.tags()["outcome"] == "complete"
+
+
+@pytest.mark.parametrize("points", [3, 900, 1000, 1900])
+def test_the_outcome_comes_with_the_last_metrics_and_never_before(
+    store: Store, monkeypatch: pytest.MonkeyPatch, points: int
+) -> None:
+    log, real, sent = start(store), SqlAlchemyStore.log_batch, []
+
+    def seen(self: SqlAlchemyStore, run_id: str, metrics: list[Metric], params: list[Param], tags: list[RunTag]) -> None:
+        sent.append((len(metrics), "outcome" in {tag.key for tag in tags}))
+        real(self, run_id, metrics, params, tags)
+
+    monkeypatch.setattr(SqlAlchemyStore, "log_batch", seen)
+    for step in range(points):
+        log.metric("epoch/val_loss", 0.5, step=step)
+    log.finish("complete", tags={f"tag_{number}": "x" for number in range(99)})
+    assert sum(metrics for metrics, _ in sent) == points
+    assert [outcome for _, outcome in sent] == [False] * (len(sent) - 1) + [True]
 
 
 def test_tables_leave_out_curves_and_other_kinds(store: Store) -> None:

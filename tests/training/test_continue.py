@@ -17,7 +17,7 @@ from research.training.trainer import EpochRecord, TrainingResult
 LONG = replace(SPEC, dropout=0.3, epochs=6, patience=3, weight_decay=0.1)
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     pass
 
 
@@ -31,11 +31,11 @@ class StoppingAfter(Listening):
     def on_epoch(self, record: EpochRecord) -> None:
         super().on_epoch(record)
         if record.epoch == self.last:
-            raise Stopped
+            raise StoppedError
 
 
 def stopped_and_continued(spec: TrainingSpec, epoch: int, path: Path) -> tuple[TrainingResult, Listening]:
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         toy_trainer(spec, labels=noisy_labels()).run(StoppingAfter(epoch), path)
     torch.rand(11)  # Whatever the next process draws before it goes on.
     listening = Listening()
@@ -64,7 +64,7 @@ def test_the_best_epochs_weights_survive_the_stop(tmp_path: Path) -> None:
     whole, continued = toy_trainer(LONG, labels=noisy_labels()), toy_trainer(LONG, labels=noisy_labels())
     best = whole.run(Listening()).best_epoch
     assert best < LONG.epochs
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         toy_trainer(LONG, labels=noisy_labels()).run(StoppingAfter(best + 1), tmp_path / "c.safetensors")
     continued.run(Listening(), tmp_path / "c.safetensors")
     for name, value in whole.model.state_dict().items():
@@ -98,7 +98,7 @@ def test_a_broken_checkpoint_is_no_checkpoint(tmp_path: Path) -> None:
 
 def test_a_smaller_micro_batch_of_an_earlier_attempt_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "c.safetensors"
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         toy_trainer(micro_batch=8).run(StoppingAfter(1), path)
     assert toy_trainer().run(Listening(), path).micro_batch == 8
 

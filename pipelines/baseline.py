@@ -1,0 +1,53 @@
+"""One baseline on the sweep's rows, as a nested run."""
+
+from __future__ import annotations
+
+from pipelines.job import Finished
+from pipelines.trial_record import Context, val_metrics, write_common
+from research.features.feature_sets import A25S
+from research.models.baselines import BASELINES
+from research.spec import BaselineSpec, canonical_json
+from research.tracking import schema
+from research.tracking.runs import RunLog
+from research.training.metrics import logits_of, scores
+
+
+def baseline_spec(context: Context, name: str) -> BaselineSpec:
+    """What the baseline's result depends on."""
+    return BaselineSpec(study=context.study.spec, baseline=name, version=BASELINES[name].version)
+
+
+def run_baseline(context: Context, name: str) -> Finished:
+    """Fit one baseline on the sweep's rows as a nested run."""
+    baseline = BASELINES[name]
+    study = context.study
+    spec = baseline_spec(context, name)
+    title = f"baseline {baseline.title}"
+    log = RunLog.start(
+        context.store,
+        experiment_id=context.experiment_id,
+        kind="baseline",
+        name=title,
+        params={
+            "baseline": name,
+            "budget": context.budget.label,
+            **study.params(),
+            "feature_set": A25S.name,
+            **{f"baseline_{key}": value for key, value in baseline.settings.items()},
+        },
+        tags={**context.tags, schema.TRIAL_FINGERPRINT: spec.fingerprint, schema.CONFIG_FINGERPRINT: spec.fingerprint},
+        parent_id=context.parent_id,
+        inputs=study.inputs(),
+    )
+    try:
+        logits = logits_of(baseline(study.baseline_rows))
+    except KeyboardInterrupt:
+        log.finish("interrupted", tags={schema.REASON: "stopped by the user"})
+        raise
+    except Exception as problem:
+        log.finish("crashed", tags={schema.REASON: f"{type(problem).__name__}: {problem}"[:500]})
+        raise
+    found = scores(logits, study.prepared.labels_of("validation"), study.training_base_rate)
+    log.artifacts(lambda folder: write_common(folder, context, canonical_json(spec), logits, found))
+    log.finish("complete", metrics=val_metrics(found))
+    return Finished(run_id=log.run_id, name=baseline.title, kind="baseline", outcome="complete", scores=found)

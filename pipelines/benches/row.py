@@ -1,0 +1,47 @@
+"""One line of the bench table: what was measured, beside what, and how far it may go."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A measurement. Ratios of one run can be compared between machines, seconds cannot."""
+
+    name: str
+    seconds: float
+    reference: float | None = None
+    """Seconds of what it is compared with, on the same machine a moment before or after."""
+    most_ratio: float | None = None
+    """Target: at most this part of the reference."""
+    most_seconds: float | None = None
+    """Target: at most so many seconds."""
+
+    @property
+    def ratio(self) -> float | None:
+        """Measured part of the reference."""
+        return None if self.reference is None else self.seconds / self.reference
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the target is met; None for a row that is only there to compare with."""
+        if self.most_ratio is not None:
+            assert self.ratio is not None
+            return self.ratio <= self.most_ratio
+        return None if self.most_seconds is None else self.seconds <= self.most_seconds
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that the work took."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def typical(work: Callable[[int], object], times: int) -> float:
+    """Median seconds of the work, called with 0, 1, 2 ...; the first call warms up and is not counted."""
+    return median([timed(lambda number=number: work(number)) for number in range(times + 1)][1:])  # type: ignore[misc]

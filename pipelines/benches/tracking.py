@@ -1,0 +1,118 @@
+"""What it costs to keep a trial in MLflow, beside a plain MLflow script and beside Optuna's storages."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from statistics import median
+
+import optuna
+
+from pipelines.benches.one_trial import CURVES, EPOCHS, PARAMS, TAGS, curve_value, write_artifacts
+from pipelines.benches.row import Row, timed, typical
+from pipelines.benches.toy_search import objective, sampler, suggest
+from research.tracking.runs import Input, RunLog, Value
+from research.tracking.store import Store, open_store
+
+MOST_OF_FLUENT = 1 / 8
+MOST_OF_CALLBACK = 1 / 5
+MOST_GROWTH = 1.3
+REPEATS = 10
+SEARCH_TRIALS = 30
+EARLY, LATE = range(5, 15), range(295, 305)
+"""Trials around number 10 and number 300."""
+INPUTS = [Input(name=name, digest="0123456789abcdef", source="snapshots", context=name) for name in ("bars", "target")]
+
+
+def tracking(folder: Path) -> list[Row]:
+    """A trial through `RunLog` against fluent calls, a search against Optuna's storages, trial 300 against trial 10."""
+    return [_against_fluent(folder), *_searches(folder), _growth(folder)]
+
+
+def fresh_store(folder: Path, name: str) -> Store:
+    """An empty store; the migrations, which take seconds, run once per folder."""
+    template = folder / "template"
+    open_store(template)
+    return open_store(Path(shutil.copytree(template, folder / name)))
+
+
+def write_trial(
+    store: Store, experiment_id: str, number: int, params: Mapping[str, Value] = PARAMS, *, curves: bool = True
+) -> None:
+    """One trial as a sweep writes it; without curves, what is left is its start and its end."""
+    log = RunLog.start(
+        store, experiment_id=experiment_id, kind="trial", name=f"{number:04d}", params=params, tags=TAGS, inputs=INPUTS
+    )
+    if curves:
+        for epoch in range(EPOCHS):
+            for name in CURVES:
+                log.metric(name, curve_value(name, epoch), step=epoch)
+        log.artifacts(write_artifacts)
+    log.finish("complete", metrics={"val_loss": 0.5})
+
+
+def _against_fluent(folder: Path) -> Row:
+    store = fresh_store(folder, "runlog")
+    experiment = store.experiment("e")
+    ours = typical(lambda number: write_trial(store, experiment, number), REPEATS)
+    fluent = _reference("fluent", folder, REPEATS // 3)
+    return Row(name="a trial / fluent MLflow, a call per epoch", seconds=ours, reference=fluent, most_ratio=MOST_OF_FLUENT)
+
+
+def _searches(folder: Path) -> list[Row]:
+    bare, full = _search(folder, "bare", curves=False), _search(folder, "full", curves=True)
+    rows = {
+        "optuna_callback": ("ask, log, tell / Optuna on SQLite with the MLflow callback", bare),
+        "optuna_callback_curves": ("the same where both log 100 epochs and 3 files", full),
+    }
+    storage = _reference("mlflow_storage", folder, SEARCH_TRIALS)
+    return [
+        *(
+            Row(name=name, seconds=ours, reference=_reference(script, folder, SEARCH_TRIALS), most_ratio=MOST_OF_CALLBACK)
+            for script, (name, ours) in rows.items()
+        ),
+        Row(name="ask, log, tell / MLflow's own Optuna storage", seconds=bare, reference=storage),
+    ]
+
+
+def _search(folder: Path, name: str, *, curves: bool) -> float:
+    """Median seconds of a trial of a sweep's own kind: the study in memory, the trial in MLflow."""
+    store = fresh_store(folder, name)
+    experiment = store.experiment("e")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=sampler())
+
+    def trial(number: int) -> None:
+        asked = study.ask()
+        suggested = suggest(asked)
+        write_trial(store, experiment, number, params={**suggested, **(PARAMS if curves else {})}, curves=curves)
+        study.tell(asked, objective(suggested))
+
+    return typical(trial, SEARCH_TRIALS)
+
+
+def _growth(folder: Path) -> Row:
+    store = fresh_store(folder, "growth")
+    experiment = store.experiment("e")
+    seconds = [timed(lambda number=number: write_trial(store, experiment, number)) for number in range(LATE.stop)]  # type: ignore[misc]
+    early, late = (median(seconds[number] for number in numbers) for numbers in (EARLY, LATE))
+    return Row(name="trial number 300 / number 10 of one store", seconds=late, reference=early, most_ratio=MOST_GROWTH)
+
+
+def reference(name: str, store: Store, trials: int) -> float:
+    """What one reference takes, in a process of its own on the given store."""
+    command = [sys.executable, "-m", "pipelines.benches.references", name, str(store.root), str(trials)]
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()[-1])
+
+
+def _reference(name: str, folder: Path, trials: int) -> float:
+    """Median seconds of a reference's trial, on a store as MLflow itself makes it."""
+    store = fresh_store(folder, name)
+    with closing(sqlite3.connect(store.database)) as connection:
+        connection.execute("PRAGMA journal_mode=DELETE")
+    return reference(name, store, trials)

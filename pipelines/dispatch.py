@@ -1,0 +1,65 @@
+"""Keeps an executor busy, tries lost jobs again, and hands results back one at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+
+from pipelines.executors.base import Executor
+from pipelines.job import Finished, Job, Key
+from pipelines.resume import close_lost
+from pipelines.terminal import SweepDisplay
+from pipelines.trial_record import Context
+from research.tracking import schema
+from research.training.trainer import EpochRecord
+
+OnEpoch = Callable[[Job, EpochRecord], bool]
+
+
+class Dispatch:
+    """Between the search, which makes jobs, and an executor, which runs them."""
+
+    def __init__(
+        self, executor: Executor, context: Context, display: SweepDisplay, made: Counter[Key], attempts: int, on_epoch: OnEpoch
+    ):
+        self._executor, self._context, self._display = executor, context, display
+        self._made, self._attempts = made, attempts
+        self._on_epoch = on_epoch
+
+    def on_epoch(self, job: Job, record: EpochRecord) -> bool:
+        """An epoch of a running job; False prunes it."""
+        self._display.on_epoch(job, record)
+        return self._on_epoch(job, record)
+
+    def run(self, next_job: Callable[[], Job | None], on_end: Callable[[Job, Finished], None]) -> None:
+        """Run jobs until `next_job` has no more. It is asked whenever a slot is free, so it knows all results so far."""
+        open_jobs = 0
+        more = True
+        while more or open_jobs:
+            while more and open_jobs < self._executor.slots:
+                job = next_job()
+                more = job is not None
+                if job is not None:
+                    self._submit(job)
+                    open_jobs += 1
+            if open_jobs:
+                open_jobs -= self._one_end(on_end)
+
+    def _submit(self, job: Job) -> None:
+        self._made[job.key] += 1
+        self._display.started(job)
+        self._executor.submit(replace(job, tags={**job.tags, schema.ATTEMPT: str(self._made[job.key])}))
+
+    def _one_end(self, on_end: Callable[[Job, Finished], None]) -> int:
+        """Wait for a job to end; 1 if it has its result, 0 if it was lost and is tried again."""
+        ended = self._executor.wait(self)
+        finished = ended.finished
+        if finished is None:
+            finished = close_lost(self._context, ended.job, ended.lost, self._attempts)
+            if finished is None:
+                self._display.say(f"[yellow]lost[/]  {ended.job.name}: {ended.lost}; trying again from its last epoch")
+                self._submit(ended.job)
+                return 0
+        on_end(ended.job, finished)
+        return 1

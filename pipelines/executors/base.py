@@ -1,0 +1,32 @@
+"""The interface between the driver and whatever trains its trials."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from pipelines.job import Ended, Job
+from research.training.trainer import EpochRecord
+
+
+class Watcher(Protocol):
+    """Hears of running jobs, in the driver's process."""
+
+    def on_epoch(self, job: Job, record: EpochRecord) -> bool:
+        """An epoch of a job ended; False asks for the job to be pruned."""
+
+
+class Executor(Protocol):
+    """Runs jobs side by side. Workers write their runs to the store themselves; only results come back."""
+
+    @property
+    def slots(self) -> int:
+        """Jobs that it runs at a time."""
+
+    def submit(self, job: Job) -> None:
+        """Start a job; at most `slots` may be open."""
+
+    def wait(self, watcher: Watcher) -> Ended:
+        """Block until a job ends, passing on epochs meanwhile. A worker that dies is an `Ended` with `lost`."""
+
+    def close(self) -> None:
+        """Stop what is still running, as `interrupted`, and free everything."""

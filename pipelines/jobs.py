@@ -1,0 +1,123 @@
+"""Where a sweep's jobs come from, and what is learned from their results."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+from pipelines import parent
+from pipelines.job import Finished, Job
+from pipelines.lease import Lease
+from pipelines.links import KnownResults
+from pipelines.replicates import best_configurations, replicate_jobs
+from pipelines.sampler import Proposal
+from pipelines.search import Fixed, Suggested, expressible, first_suggestions, trial_spec
+from pipelines.state import Sweep
+from pipelines.terminal import SweepDisplay
+from research.tracking import schema
+from research.training.trainer import EpochRecord
+
+
+def record(sweep: Sweep, display: SweepDisplay, finished: Finished) -> None:
+    """Put a finished run into the table and onto the parent."""
+    sweep.finished.append(finished)
+    display.run_finished(finished)
+    parent.update(sweep)
+
+
+@dataclass(kw_only=True)
+class JobSource:
+    """Makes the jobs of a sweep and learns from their results."""
+
+    sweep: Sweep
+    known: KnownResults
+    display: SweepDisplay
+    lease: Lease
+    _numbers: list[int] = field(init=False)
+    _first: list[Suggested] = field(init=False)
+    _proposals: dict[int, Proposal] = field(init=False, default_factory=dict)
+    _replicates: list[Job] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        sweep = self.sweep
+        settled = sweep.history.trials
+        # A number that was used and lies beyond the total belongs to a trial that a stopped supplement left open.
+        self._numbers = [number for number in range(max(sweep.total, *settled, 0) + 1) if number not in settled]
+        self._numbers = self._numbers[: sweep.total - len(settled)]
+        self._first = first_suggestions(sweep.architectures, sweep.space, sweep.history.suggested.values())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to train, replicates included."""
+        return not self._numbers and not self._missing_replicates()
+
+    def next_job(self) -> Job | None:
+        """The next trial to train; one that the experiment knows already is linked on the way."""
+        while self._numbers:
+            self.lease.check()
+            number = self._numbers.pop(0)
+            proposal = self.sweep.proposer.propose(number, self._planned(number))
+            self._proposals[number] = proposal
+            job = self._job(number, proposal)
+            linked = self.known.trial(job)
+            if linked is None:
+                return job
+            self.on_end(job, linked)
+        return None
+
+    def begin_replicates(self) -> None:
+        """Choose what is replicated, when the search is over."""
+        self._replicates = self._missing_replicates()
+
+    def next_replicate(self) -> Job | None:
+        """The next replicate to train."""
+        while self._replicates:
+            self.lease.check()
+            job = self._replicates.pop(0)
+            linked = self.known.trial(job)
+            if linked is None:
+                return job
+            self.on_end(job, linked)
+        return None
+
+    def on_epoch(self, job: Job, record: EpochRecord) -> bool:
+        """Whether a running trial may go on."""
+        if job.kind == "replicate":
+            return True
+        return self.sweep.proposer.report(self._proposals[job.number], record.epoch, record.val_loss)
+
+    def on_end(self, job: Job, finished: Finished) -> None:
+        """MLflow has the outcome before the sampler hears of it."""
+        self.lease.check()
+        if job.kind == "trial":
+            self.sweep.proposer.tell(self._proposals.pop(job.number), finished)
+        record(self.sweep, self.display, finished)
+
+    def _planned(self, number: int) -> Suggested | None:
+        """An interrupted trial keeps what was proposed for it; the ends of the grid come before anything else."""
+        sweep = self.sweep
+        if number not in sweep.history.suggested:
+            return self._first.pop(0) if self._first else None
+        earlier = sweep.history.suggested[number]
+        return earlier if expressible(earlier, sweep.space, sweep.architectures) == earlier else None
+
+    def _job(self, number: int, proposal: Proposal) -> Job:
+        sweep = self.sweep
+        fixed = Fixed(
+            study=sweep.context.study.spec,
+            epochs=sweep.options.epochs,
+            patience=sweep.options.patience,
+            seed=sweep.options.seed,
+        )
+        return Job(
+            number=number,
+            spec=trial_spec(proposal.suggested, fixed, sweep.architectures),
+            tags={schema.SUGGESTED: json.dumps(proposal.suggested), schema.PROPOSED_BY: proposal.proposed_by},
+            leading_loss=sweep.leading_loss,
+        )
+
+    def _missing_replicates(self) -> list[Job]:
+        sweep = self.sweep
+        best = best_configurations(sweep.trials, sweep.options.replicate_best)
+        done = {one.spec.fingerprint for one in sweep.replicates if one.spec}
+        return [job for job in replicate_jobs(best, sweep.options.replicates) if job.spec.fingerprint not in done]

@@ -1,0 +1,139 @@
+"""What each architecture of a budget would cost on a machine, in numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+
+from research.models.accounting import forward_flops, parameter_count, training_flops
+from research.spec import ArchitectureSpec
+from research.training.memory import FITTING_SHARE, FLOAT, MemoryPlan, checkpoint_bytes, memory_plan, preflight
+from research.training.speed import Speed
+
+CHECKPOINTS_AT_ONCE = 2
+"""The old checkpoint stays until the new one is written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What a plan is made for, in bytes that are free."""
+
+    device: torch.device
+    memory: int
+    """On the device."""
+    host_memory: int
+    """Beside it; the same memory where the device is the CPU."""
+    disk: int
+    """Where checkpoints would be written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """How much a trial computes, at most."""
+
+    windows: tuple[int, int]
+    """Training windows of an epoch and validation windows of its evaluation."""
+    epochs: int
+    batch_sizes: tuple[int, ...]
+    """What the search may choose. Memory is planned for the largest, time for the smallest, which takes longest."""
+    micro_batch: int | None = None
+    """Asked for by the user."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanRow:
+    """One architecture on one machine."""
+
+    architecture: ArchitectureSpec
+    parameters: int
+    flops_per_sample: int
+    """Forward and backward pass of one window."""
+    flops_per_trial: int
+    """All epochs and their evaluations."""
+    micro_batch: int | None
+    """Windows per pass at the largest batch; None where not even one fits."""
+    accumulation: int
+    """Passes per optimizer step at the largest batch."""
+    peak_memory: int
+    """Bytes on the device with this micro-batch, or with a single window."""
+    host_memory: int
+    """Bytes in the host's memory."""
+    seconds: float
+    """Of a whole trial; of one that does not fit, what it would be if it did."""
+    checkpoint: int
+    """Bytes of a checkpoint file."""
+    obstacles: tuple[str, ...]
+    """What is too small for it; empty where it can be trained."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanTotals:
+    """What a whole sweep would take. Over the architectures that fit, or over all where none does."""
+
+    seconds: tuple[float, float, float]
+    """Of all trials: if each were the fastest, the median, the slowest architecture."""
+    checkpoint: int
+    """Bytes of the largest running trial's checkpoints."""
+    weights: int
+    """Bytes of weights kept, at most: a trial leaves them only if it leads when it ends."""
+    without: dict[str, int]
+    """Per obstacle the architectures that it rules out."""
+
+
+def plan_rows(architectures: Sequence[ArchitectureSpec], work: Workload, machine: Machine, speed: Speed) -> list[PlanRow]:
+    """One row per architecture, in the given order."""
+    chosen = preflight(architectures, work.batch_sizes, machine.device, machine.memory)
+    if given := work.micro_batch:
+        # What the user asks for is tried as it is; a sweep halves it only when memory really runs out.
+        chosen = {a: {size: min(given, size) for size in work.batch_sizes} for a in architectures}
+    return [_row(a, chosen[a], work, machine, speed) for a in architectures]
+
+
+def _row(a: ArchitectureSpec, chosen: dict[int, int | None], work: Workload, machine: Machine, speed: Speed) -> PlanRow:
+    most, fewest = max(work.batch_sizes), min(work.batch_sizes)
+    training, validation = work.windows
+    memory = memory_plan(a, chosen[most] or 1, machine.device)
+    return PlanRow(
+        architecture=a,
+        parameters=parameter_count(a),
+        flops_per_sample=training_flops(a),
+        flops_per_trial=work.epochs * (training * training_flops(a) + validation * forward_flops(a)),
+        micro_batch=chosen[most],
+        accumulation=math.ceil(most / (chosen[most] or 1)),
+        peak_memory=memory.device,
+        host_memory=memory.host,
+        seconds=speed.trial(
+            a, batch_size=fewest, micro_batch=chosen[fewest] or fewest, windows=work.windows, epochs=work.epochs
+        ),
+        checkpoint=checkpoint_bytes(a),
+        obstacles=obstacles(memory, checkpoint_bytes(a), machine),
+    )
+
+
+def obstacles(memory: MemoryPlan, checkpoint: int, machine: Machine) -> tuple[str, ...]:
+    """What is too small for a training."""
+    needs = {
+        "memory": (memory.device, FITTING_SHARE * machine.memory),
+        "host memory": (memory.host, FITTING_SHARE * machine.host_memory),
+        "disk": (CHECKPOINTS_AT_ONCE * checkpoint, machine.disk),
+    }
+    if memory.on_host:
+        del needs["host memory"]
+    return tuple(name for name, (needed, there) in needs.items() if needed > there)
+
+
+def totals(rows: Sequence[PlanRow], trials: int) -> PlanTotals:
+    """What the trials of a sweep come to."""
+    counted = [row for row in rows if not row.obstacles] or rows
+    seconds = [trials * row.seconds for row in counted]
+    names = [name for row in rows for name in row.obstacles]
+    return PlanTotals(
+        seconds=(min(seconds), median(seconds), max(seconds)),
+        checkpoint=CHECKPOINTS_AT_ONCE * max(row.checkpoint for row in counted),
+        weights=trials * max(FLOAT * row.parameters for row in counted),
+        without={name: names.count(name) for name in dict.fromkeys(names)},
+    )

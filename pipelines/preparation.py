@@ -1,0 +1,101 @@
+"""Data, grid and device of a sweep. Everything that can be refused is refused here, before the sweep has a run."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from pipelines import summary
+from pipelines.options import SweepOptions
+from pipelines.study import Study, prepare_study
+from pipelines.trial_record import Context
+from research.models.architectures import Budget, architectures_for, focused, require_used
+from research.runtime import DEFAULT_THREADS, Runtime, available_memory, choose_device, hardware
+from research.spec import ArchitectureSpec, InputError, fingerprint, require
+from research.tracking import schema
+from research.tracking.provenance import provenance
+from research.tracking.store import open_store
+from research.training.memory import choose_micro_batch, peak_memory
+
+
+def prepare(options: SweepOptions, console: Console) -> tuple[Context, list[ArchitectureSpec]]:
+    """The context of a sweep's runs and the architectures it may try."""
+    budget = Budget.parse(options.budget)
+    require_numbers(options)
+    device = choose_device(options.device)
+    threads = DEFAULT_THREADS if options.threads is None else options.threads
+    runtime = Runtime(device=device, threads=threads, micro_batch=options.micro_batch)
+    runtime.apply()
+    store = open_store(options.store)
+    study = prepare_study(options, store)
+    architectures = architectures_of(options, study, budget)
+    record = provenance(hardware(device))
+    identity = {schema.SWEEP_FINGERPRINT: sweep_fingerprint(options, study, budget)}
+    context = Context(
+        store=store,
+        experiment_id=store.experiment(study.experiment),
+        study=study,
+        budget=budget,
+        runtime=runtime,
+        provenance=record,
+        tags={**study.tags(), **record.tags("pipelines.sweep"), **identity},
+        checkpoints=(options.checkpoints or store.root / "checkpoints").resolve(),
+    )
+    fitting = architectures if options.ray else _that_fit(architectures, runtime)
+    summary.print_opening(study, budget, fitting, device, console)
+    if len(fitting) < len(architectures):
+        summary.print_left_out(len(architectures) - len(fitting), available_memory(device), console)
+    return context, fitting
+
+
+def require_numbers(options: SweepOptions) -> None:
+    """Refuse counts and shares that mean nothing."""
+    for name in ("trials", "epochs", "patience", "attempts", "replicate_best"):
+        require(getattr(options, name) >= 1, name.upper(), getattr(options, name), "give 1 or more.")
+    require(options.add_trials is None or options.add_trials >= 1, "TRIALS", f"+{options.add_trials}", "give +1 or more.")
+    require(options.replicates >= 0, "REPLICATES", options.replicates, "give 0 or more seeds.")
+    require(0 <= options.random_share <= 1, "random_share", options.random_share, "give a share between 0 and 1.")
+    require(options.workers is None or options.workers >= 1, "WORKERS", options.workers, "give 1 or more.")
+
+
+def architectures_of(options: SweepOptions, study: Study, budget: Budget) -> list[ArchitectureSpec]:
+    """The grid at the context and the number of features that the study really has, narrowed as the options ask."""
+    template = ArchitectureSpec(
+        d_model=1,
+        n_layers=1,
+        n_heads=1,
+        d_ff=1,
+        context_length=study.prepared.context_length,
+        n_features=len(study.prepared.matrix.columns),
+        window_norm=options.window_norm,
+    )
+    grid = focused(budget.grid, widths=options.widths, depths=options.layers, heads=options.heads)
+    architectures = architectures_for(budget, template, grid)
+    require_used(grid, budget.grid, architectures)
+    return architectures
+
+
+def sweep_fingerprint(options: SweepOptions, study: Study, budget: Budget) -> str:
+    """What makes two sweeps the same one; the grid, the ranges and the number of trials may grow."""
+    identity = {
+        "study": study.spec,
+        "budget": budget,
+        "context": options.context,
+        "epochs": options.epochs,
+        "patience": options.patience,
+        "window_norm": options.window_norm,
+        "seed": options.seed,
+    }
+    return fingerprint(identity)
+
+
+def _that_fit(architectures: list[ArchitectureSpec], runtime: Runtime) -> list[ArchitectureSpec]:
+    """Those that this machine can train at least one window at a time; trials on the others would be paid for nothing."""
+    free = available_memory(runtime.device)
+    fitting = [a for a in architectures if choose_micro_batch(a, 1, free, runtime.device)]
+    if not fitting:
+        least = min(peak_memory(a, 1, runtime.device) for a in architectures)
+        raise InputError(
+            f"BUDGET: its smallest architecture needs {least / 1e9:.1f} GB one window at a time and {free / 1e9:.1f} GB are "
+            "free here; give a smaller BUDGET or another DEVICE (make plan shows all of them)."
+        )
+    return fitting

@@ -1,0 +1,157 @@
+"""How long training takes on this machine, predicted from single blocks that are timed for a fraction of a second.
+
+A forward and backward pass costs a fixed time, in which every weight is read and its gradient written, and a time
+per window. Both are fitted through two timings; a deep model is its blocks one after the other.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from statistics import median
+
+import torch
+from torch import Tensor, nn
+
+from research.models.accounting import parameter_count
+from research.models.layers import Block
+from research.models.patch_transformer import PatchTransformer
+from research.spec import ArchitectureSpec
+
+MOST_PARAMETERS = 36_000_000
+"""Of a timed block: its weights and gradients then stay below 300 MB. A larger one is timed with a part of its d_ff."""
+MOST_FLOPS = {"cpu": 10e9, "mps": 200e9, "cuda": 2000e9}
+"""Of a timed pass: enough to be past the fixed costs, at most a fraction of a second."""
+MOST_WINDOWS = 64
+"""Of a timed pass."""
+HEADS_MATTER_BELOW = 384
+"""Width from which on the number of heads no longer shows in a block's time."""
+UPDATED_PARAMETERS = 8_000_000
+"""Of the timed optimizer step: more than caches hold."""
+TINY_TENSORS = 200
+TENSORS_PER_BLOCK = 12
+DROPOUT = 0.1
+"""Any rate above zero costs the same."""
+FORWARD_SHARE = 1 / 3
+"""Of a forward and backward pass."""
+FEWEST_REPEATS, TIMING_SECONDS = 3, 0.03
+"""A timing is repeated until both are reached."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Seconds that grow with a number."""
+
+    fixed: float
+    each: float
+
+    def of(self, number: float) -> float:
+        """Seconds for this many."""
+        return self.fixed + self.each * number
+
+
+class Speed:
+    """Predicted times on one device. Each distinct part is timed once, when it is first asked for."""
+
+    def __init__(self, device: torch.device):
+        self._device = device
+        self._costs: dict[object, Cost] = {}
+
+    def trial(self, a: ArchitectureSpec, *, batch_size: int, micro_batch: int, windows: tuple[int, int], epochs: int) -> float:
+        """Seconds of all epochs: a pass over the training windows, then an evaluation of the validation windows."""
+        training, validation = windows
+        steps = math.ceil(training / batch_size)
+        evaluation = FORWARD_SHARE * self._pass(a, validation)
+        return epochs * (steps * self.step(a, batch_size=batch_size, micro_batch=micro_batch) + evaluation)
+
+    def step(self, a: ArchitectureSpec, *, batch_size: int, micro_batch: int) -> float:
+        """Seconds of one optimizer step: its micro-batches, then the update of the weights."""
+        whole, rest = divmod(batch_size, micro_batch)
+        passes = whole * self._pass(a, micro_batch) + (self._pass(a, rest) if rest else 0.0)
+        update = self._once("update", self._time_update)
+        return passes + update.fixed * TENSORS_PER_BLOCK * a.n_layers + update.each * parameter_count(a)
+
+    def _pass(self, a: ArchitectureSpec, windows: int) -> float:
+        """Seconds of a forward and backward pass over all blocks and what lies around them."""
+        part = timed_part(a)
+        scale = _block_parameters(a) / _block_parameters(part)
+        block = self._once(part, lambda: self._time_block(part))
+        around = self._once(a.d_model, lambda: self._time_stem(replace(part, n_heads=1, d_ff=1)))
+        return a.n_layers * scale * block.of(windows) + around.of(windows)
+
+    def _once(self, key: object, measure: Callable[[], Cost]) -> Cost:
+        if key not in self._costs:
+            self._costs[key] = measure()
+        return self._costs[key]
+
+    def _time_block(self, a: ArchitectureSpec) -> Cost:
+        block = Block(a.d_model, a.n_heads, a.d_ff, DROPOUT).to(self._device)
+        return self._time_passes(block, (a.n_patches, a.d_model), flops=6 * a.n_patches * _block_parameters(a))
+
+    def _time_stem(self, a: ArchitectureSpec) -> Cost:
+        """Embedding, last norm and head: a model without its blocks."""
+        model = PatchTransformer(a, DROPOUT)
+        model.blocks = nn.ModuleList()
+        flops = 6 * a.n_patches * a.patch_length * a.n_features * a.d_model
+        return self._time_passes(model.to(self._device), (a.context_length, a.n_features), flops)
+
+    def _time_passes(self, module: nn.Module, shape: tuple[int, ...], flops: int) -> Cost:
+        """A forward and backward pass by number of windows of this shape, from one window and from many."""
+        many = max(2, min(MOST_WINDOWS, int(MOST_FLOPS[self._device.type] / flops)))
+        # Within a model a block also passes a gradient on; the stem's input is data and needs none.
+        inputs = (torch.randn(n, *shape, device=self._device, requires_grad=isinstance(module, Block)) for n in (1, many))
+        one_pass, all_passes = (self._median(partial(_forward_backward, module, x)) for x in inputs)
+        each = max(all_passes - one_pass, 0.0) / (many - 1)
+        return Cost(fixed=max(one_pass - each, 0.0), each=each)
+
+    def _time_update(self) -> Cost:
+        """Clipping and AdamW: seconds per tensor and per parameter, from many tiny tensors and from one large tensor."""
+        seconds = []
+        for tensors, size in ((TINY_TENSORS, 1), (1, UPDATED_PARAMETERS)):
+            parameters = [nn.Parameter(torch.ones(size, device=self._device)) for _ in range(tensors)]
+            for parameter in parameters:
+                parameter.grad = torch.ones_like(parameter)
+            optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
+            seconds.append(self._median(partial(_update, parameters, optimizer)))
+        return Cost(fixed=seconds[0] / TINY_TENSORS, each=seconds[1] / UPDATED_PARAMETERS)
+
+    def _median(self, run: Callable[[], None]) -> float:
+        """Median seconds of a run after a first one that warms up."""
+        seconds: list[float] = []
+        while len(seconds) <= FEWEST_REPEATS or sum(seconds) < TIMING_SECONDS:
+            started = time.perf_counter()
+            run()
+            self._synchronise()
+            seconds.append(time.perf_counter() - started)
+        return median(seconds[1:])
+
+    def _synchronise(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        elif self._device.type == "mps":
+            torch.mps.synchronize()
+
+
+def timed_part(a: ArchitectureSpec) -> ArchitectureSpec:
+    """The single block whose time stands for those of `a`: few heads stand for many in wide ones, a part of d_ff for all."""
+    heads = a.n_heads if a.d_model < HEADS_MATTER_BELOW else 1
+    part = replace(a, n_layers=1, n_heads=heads)
+    while _block_parameters(part) > MOST_PARAMETERS and part.d_ff > 1:
+        part = replace(part, d_ff=part.d_ff // 2)
+    return part
+
+
+def _block_parameters(a: ArchitectureSpec) -> int:
+    return parameter_count(replace(a, n_layers=2)) - parameter_count(replace(a, n_layers=1))
+
+
+def _forward_backward(module: nn.Module, inputs: Tensor) -> None:
+    module(inputs).sum().backward()
+
+
+def _update(parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
+    nn.utils.clip_grad_norm_(parameters, 1.0)
+    optimizer.step()
