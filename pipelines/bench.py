@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
     from pipelines.benches.row import Row
 
-Name = Literal["tracking", "reading", "resume", "search_runs"]
+Name = Literal["tracking", "reading", "resume", "workers", "search_runs"]
 SLOW: tuple[Name, ...] = ("search_runs",)
-FAST: tuple[Name, ...] = ("tracking", "reading", "resume")
+FAST: tuple[Name, ...] = ("tracking", "reading", "resume", "workers")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +37,15 @@ def main(options: BenchOptions) -> None:
     from pipelines.benches.reading import reading, search_runs
     from pipelines.benches.resume import resume
     from pipelines.benches.tracking import tracking
+    from pipelines.benches.workers import workers
 
-    benches = {"tracking": tracking, "reading": reading, "resume": resume, "search_runs": search_runs}
+    benches = {
+        "tracking": tracking,
+        "reading": reading,
+        "resume": resume,
+        "workers": workers,
+        "search_runs": search_runs,
+    }
     rows: list[Row] = []
     console = Console()
     # A pipe or a log file has no width of its own.

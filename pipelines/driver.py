@@ -11,13 +11,13 @@ from pipelines import parent, summary
 from pipelines.baseline import run_baseline
 from pipelines.dispatch import Dispatch
 from pipelines.executors.choose import Layout, executor_for, layout_for
-from pipelines.jobs import JobSource, record
+from pipelines.jobs import JobSource, recall, record
 from pipelines.lease import Lease, only_driver, refuse_if_driven
 from pipelines.links import KnownResults
 from pipelines.options import SweepOptions
 from pipelines.preparation import prepare
 from pipelines.resume import History, close_strays, read_history
-from pipelines.sampler import CURVES_NEEDED, Proposer
+from pipelines.sampler import Proposer
 from pipelines.search import SearchSpace
 from pipelines.state import Sweep
 from pipelines.terminal import SweepDisplay
@@ -25,19 +25,23 @@ from pipelines.trial_record import Context
 from research.models.baselines import BASELINES
 from research.spec import ArchitectureSpec
 from research.tracking import schema
-from research.tracking.query import histories, sweep_with
+from research.tracking.query import sweep_with
 from research.tracking.registry import Registered
 from research.tracking.runs import RunLog
 
 
-def run_sweep(options: SweepOptions, console: Console) -> Sweep:
-    """Start or continue a sweep and close it; raises `KeyboardInterrupt` after putting the store in order."""
-    context, architectures = prepare(options, console)
+def run_sweep(options: SweepOptions, console: Console, *, brief: bool = False) -> Sweep:
+    """Start or continue a sweep and close it; raises `KeyboardInterrupt` after putting the store in order.
+
+    `brief` leaves its opening and its summary out, for one of many sweeps.
+    """
+    context, architectures = prepare(options, Console(quiet=True) if brief else console)
     with only_driver(context.store, context.tags[schema.SWEEP_FINGERPRINT]):
         sweep = open_sweep(options, context, architectures)
         with Lease(sweep.log) as lease:
             registered = _run_and_close(sweep, lease, console)
-    summary.print_summary(sweep, registered, console)
+    if not brief:
+        summary.print_summary(sweep, registered, console)
     return sweep
 
 
@@ -59,7 +63,7 @@ def _run(sweep: Sweep, layout: Layout, lease: Lease, console: Console) -> None:
     title = f"sweep {sweep.title} on {sweep.context.study.experiment}"
     known = KnownResults(sweep.context)
     with SweepDisplay(console, title, sweep.total) as display:
-        _recall(sweep, display)
+        recall(sweep, display)
         for name in BASELINES:
             if name not in sweep.history.baselines:
                 record(sweep, display, known.baseline(name) or run_baseline(sweep.context, name))
@@ -76,7 +80,7 @@ def _run(sweep: Sweep, layout: Layout, lease: Lease, console: Console) -> None:
 def open_sweep(options: SweepOptions, context: Context, architectures: list[ArchitectureSpec]) -> Sweep:
     """The sweep with this fingerprint: a new parent run, or the one there is with all it knows."""
     identity = context.tags[schema.SWEEP_FINGERPRINT]
-    space = SearchSpace().for_training(len(context.study.prepared.split.train), options.epochs)
+    space = SearchSpace.asked_for(options).for_training(len(context.study.prepared.split.train), options.epochs)
     known = sweep_with(context.store, context.experiment_id, identity)
     history = History()
     if known:
@@ -127,16 +131,3 @@ def _proposer(options: SweepOptions, space: SearchSpace, architectures: list[Arc
         architectures=architectures,
         epochs=options.epochs,
     )
-
-
-def _recall(sweep: Sweep, display: SweepDisplay) -> None:
-    """Put what earlier starts left into the table and tell the fresh sampler about its trials."""
-    trials = sweep.history.trials
-    curves: dict[str, dict[int, float]] = {}
-    if sweep.options.pruner in CURVES_NEEDED:
-        curves = histories(sweep.context.store, [one.run_id for one in trials.values()], f"{schema.EPOCH_PREFIX}val_loss")
-    for number, one in trials.items():
-        sweep.proposer.recall(sweep.history.suggested[number], one, curves.get(one.run_id))
-    for one in [*sweep.history.baselines.values(), *sweep.history.settled.values()]:
-        sweep.finished.append(one)
-        display.recalled(one)

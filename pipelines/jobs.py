@@ -10,12 +10,26 @@ from pipelines.job import Finished, Job
 from pipelines.lease import Lease
 from pipelines.links import KnownResults
 from pipelines.replicates import best_configurations, replicate_jobs
-from pipelines.sampler import Proposal
+from pipelines.sampler import CURVES_NEEDED, Proposal
 from pipelines.search import Fixed, Suggested, expressible, first_suggestions, trial_spec
 from pipelines.state import Sweep
 from pipelines.terminal import SweepDisplay
 from research.tracking import schema
+from research.tracking.query import histories
 from research.training.trainer import EpochRecord
+
+
+def recall(sweep: Sweep, display: SweepDisplay) -> None:
+    """Put what earlier starts left into the table and tell the fresh sampler about its trials."""
+    trials = sweep.history.trials
+    curves: dict[str, dict[int, float]] = {}
+    if sweep.options.pruner in CURVES_NEEDED:
+        curves = histories(sweep.context.store, [one.run_id for one in trials.values()], f"{schema.EPOCH_PREFIX}val_loss")
+    for number, one in trials.items():
+        sweep.proposer.recall(sweep.history.suggested[number], one, curves.get(one.run_id))
+    for one in [*sweep.history.baselines.values(), *sweep.history.settled.values()]:
+        sweep.finished.append(one)
+        display.recalled(one)
 
 
 def record(sweep: Sweep, display: SweepDisplay, finished: Finished) -> None:

@@ -62,6 +62,16 @@ class SweepOptions(StudyOptions):
     """Values of d_model to search instead of the grid's."""
     heads: tuple[int, ...] = ()
     """Numbers of attention heads to search instead of the grid's."""
+    learning_rate: tuple[float, float] = (1e-4, 1e-2)
+    """Range of the peak learning rate, searched on a log scale."""
+    weight_decay: tuple[float, float] = (1e-4, 3e-1)
+    """Range of the decoupled decay, log scale."""
+    dropout: tuple[float, float] = (0.0, 0.4)
+    """Range of the dropout probability."""
+    warmup: tuple[int, int] = (0, 100)
+    """Range of the warm-up in optimizer steps; it always ends by half of the shortest training."""
+    batch_sizes: tuple[int, ...] = (64, 128, 256)
+    """Batch sizes to choose from, in windows per optimizer step."""
     window_norm: bool = False
     """Normalise each window by its own level and feed the level back in as an input."""
     sampler: Literal["tpe", "gp", "cmaes", "random"] = "tpe"

@@ -55,7 +55,7 @@ def main(options: PlanOptions) -> None:
     work = Workload(
         windows=(len(split.train), len(split.validation)),
         epochs=options.epochs,
-        batch_sizes=SearchSpace().batch_size,
+        batch_sizes=SearchSpace.asked_for(options).batch_size,
         micro_batch=options.micro_batch,
     )
     machine = machine_of(device, options)

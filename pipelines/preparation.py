@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+
 from rich.console import Console
 
 from pipelines import summary
 from pipelines.options import SweepOptions
+from pipelines.search import SearchSpace
 from pipelines.study import Study, prepare_study
 from pipelines.trial_record import Context
 from research.models.architectures import Budget, architectures_for, focused, require_used
@@ -14,7 +17,7 @@ from research.spec import ArchitectureSpec, InputError, fingerprint, require
 from research.tracking import schema
 from research.tracking.provenance import provenance
 from research.tracking.store import open_store
-from research.training.memory import choose_micro_batch, peak_memory
+from research.training.memory import checkpoint_bytes, choose_micro_batch, peak_memory
 
 
 def prepare(options: SweepOptions, console: Console) -> tuple[Context, list[ArchitectureSpec]]:
@@ -44,7 +47,17 @@ def prepare(options: SweepOptions, console: Console) -> tuple[Context, list[Arch
     summary.print_opening(study, budget, fitting, device, console)
     if len(fitting) < len(architectures):
         summary.print_left_out(len(architectures) - len(fitting), available_memory(device), console)
+    _look_at_the_disk(context, fitting, console)
     return context, fitting
+
+
+def _look_at_the_disk(context: Context, architectures: list[ArchitectureSpec], console: Console) -> None:
+    """A checkpoint is written beside the one it replaces; without room for both, a stopped trial starts again."""
+    context.checkpoints.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(context.checkpoints).free
+    needed = 2 * max(checkpoint_bytes(a) for a in architectures)
+    if free < needed:
+        summary.print_short_disk(needed, free, console)
 
 
 def require_numbers(options: SweepOptions) -> None:
@@ -54,6 +67,7 @@ def require_numbers(options: SweepOptions) -> None:
     require(options.add_trials is None or options.add_trials >= 1, "TRIALS", f"+{options.add_trials}", "give +1 or more.")
     require(options.replicates >= 0, "REPLICATES", options.replicates, "give 0 or more seeds.")
     require(0 <= options.random_share <= 1, "random_share", options.random_share, "give a share between 0 and 1.")
+    SearchSpace.asked_for(options)
     require(options.workers is None or options.workers >= 1, "WORKERS", options.workers, "give 1 or more.")
 
 

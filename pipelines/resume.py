@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from pipelines.job import Finished, Job, Key
-from pipelines.lease import ProcessId
 from pipelines.search import Suggested
 from pipelines.trial_record import Context
 from research.models.baselines import BASELINES
 from research.spec import ArchitectureSpec, InputError, StudySpec, TrainingSpec, TrialSpec
 from research.tracking import schema
+from research.tracking.owner import ProcessId
 from research.tracking.query import RunRecord, children
 from research.tracking.runs import RunLog
 from research.tracking.store import Store
@@ -125,7 +125,10 @@ def _give_up(context: Context, made: list[RunRecord], attempts: int) -> None:
     """A trial that died too often without finishing one more epoch is `crashed`, so that a sweep cannot loop on it."""
     if any(run.outcome != "interrupted" for run in made):
         return
-    reached = epochs_done(context.checkpoints / f"{made[-1].tags[schema.TRIAL_FINGERPRINT]}.safetensors") if made else 0
+    if not made:
+        return
+    checkpoint = context.checkpoints / f"{made[-1].tags[schema.TRIAL_FINGERPRINT]}.safetensors"
+    reached = epochs_done(checkpoint)
     died = [run for run in made if run.tags.get(schema.REASON, "").startswith(DEATHS)]
     stuck = [run for run in died if int(run.tags.get(schema.FROM_EPOCH, 0)) == reached]
     if len(stuck) >= attempts:
@@ -133,6 +136,7 @@ def _give_up(context: Context, made: list[RunRecord], attempts: int) -> None:
         reason = f"it took its process down {len(stuck)} times in epoch {reached + 1}; {last.tags.get(schema.REASON, '')}"
         RunLog(context.store, last.run_id).finish("crashed", tags={schema.REASON: reason})
         last.tags.update({schema.OUTCOME: "crashed", schema.REASON: reason})
+        checkpoint.unlink(missing_ok=True)
 
 
 def spec_of(run: RunRecord, study: StudySpec) -> TrialSpec:

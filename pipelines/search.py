@@ -14,8 +14,9 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from pipelines.options import SweepOptions
 from research.models.architectures import extremes
-from research.spec import ArchitectureSpec, InputError, StudySpec, TrainingSpec, TrialSpec
+from research.spec import ArchitectureSpec, InputError, StudySpec, TrainingSpec, TrialSpec, require
 
 Suggested = dict[str, Any]
 
@@ -33,11 +34,34 @@ class SearchSpace:
     """Optimizer steps."""
     batch_size: tuple[int, ...] = (64, 128, 256)
 
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "weight_decay", "dropout", "warmup_steps"):
+            low, high = getattr(self, name)
+            lowest = 0 if name in ("dropout", "warmup_steps") else 1e-12
+            fix = "give the lower end and the upper end, positive on a log scale, as in 0.0001 0.01."
+            require(lowest <= low <= high < math.inf, name, f"{low:g} {high:g}", fix)
+        require(self.dropout[1] < 1, "dropout", self.dropout[1], "give a probability below 1.")
+        fitting = bool(self.batch_size) and all(size >= 1 for size in self.batch_size)
+        require(fitting, "batch_sizes", " ".join(map(str, self.batch_size)), "give one or more positive whole numbers.")
+
+    @classmethod
+    def asked_for(cls, options: SweepOptions) -> SearchSpace:
+        """The ranges that a sweep was given."""
+        return cls(
+            learning_rate=options.learning_rate,
+            weight_decay=options.weight_decay,
+            dropout=options.dropout,
+            warmup_steps=options.warmup,
+            batch_size=tuple(sorted(set(options.batch_sizes))),
+        )
+
     def for_training(self, n_train: int, epochs: int) -> SearchSpace:
         """The same space with a warm-up that ends by half of the shortest training, that of the largest batch."""
         fewest_steps = epochs * math.ceil(n_train / max(self.batch_size))
         low, high = self.warmup_steps
-        return replace(self, warmup_steps=(low, min(high, fewest_steps // 2)))
+        most = fewest_steps // 2
+        require(low <= most, "warmup", low, f"the shortest training has {fewest_steps} steps; start at {most} or below.")
+        return replace(self, warmup_steps=(low, min(high, most)))
 
     def describe(self) -> dict[str, str]:
         """Parameters of the parent run."""

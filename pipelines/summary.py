@@ -66,6 +66,15 @@ def print_left_out(count: int, free: int, console: Console) -> None:
     )
 
 
+def print_short_disk(needed: int, free: int, console: Console) -> None:
+    """Say that checkpoints may not find room."""
+    _say(
+        console,
+        f"[yellow]warning[/]    a running trial's checkpoints take up to {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB of "
+        "the disk are free; without them a stopped trial starts again from its first epoch (--checkpoints names another folder)\n",
+    )
+
+
 def print_history(sweep: Sweep, layout: Layout, console: Console) -> None:
     """Say how trials will run, and that the sweep goes on where it was, if it does."""
     cores = "1 thread" if layout.threads == 1 else f"{layout.threads} threads"

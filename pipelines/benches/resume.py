@@ -14,7 +14,7 @@ from pipelines import driver
 from pipelines.benches.bulk import Copy, add_copies
 from pipelines.benches.row import Row, timed
 from pipelines.benches.tracking import fresh_store
-from pipelines.jobs import JobSource
+from pipelines.jobs import JobSource, recall
 from pipelines.lease import Lease
 from pipelines.links import KnownResults
 from pipelines.options import SweepOptions
@@ -46,7 +46,7 @@ def resume(folder: Path) -> list[Row]:
 
 def _propose(sweep: Sweep, console: Console) -> None:
     display = SweepDisplay(console, "", sweep.total)
-    driver._recall(sweep, display)
+    recall(sweep, display)
     jobs = JobSource(sweep=sweep, known=KnownResults(sweep.context), display=display, lease=Lease(sweep.log))
     job = jobs.next_job()
     assert len(sweep.trials) == TRIALS
