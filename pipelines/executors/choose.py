@@ -56,7 +56,7 @@ def executor_for(options: SweepOptions, context: Context, layout: Layout) -> Exe
     """The executor for a layout; one worker needs no process of its own."""
     context = replace(context, runtime=replace(context.runtime, threads=layout.threads))
     if options.ray:
-        return RayTasks(context=context, address=options.ray, workers=options.workers)
+        return RayTasks(context=context, workers=options.workers)
     if layout.workers == 1:
         return InProcess(replace(context, runtime=replace(context.runtime, device=layout.devices[0])))
     return Processes(context, layout.devices)

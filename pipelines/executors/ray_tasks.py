@@ -5,19 +5,28 @@ Ray only places and runs them: which trial comes next and whether a lost one is 
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
+
+import torch
 
 from pipelines.executors.base import Watcher
 from pipelines.job import Ended, Finished, Job
+from pipelines.trial import run_trial
 from pipelines.trial_record import Context
 from research.spec import InputError
+from research.tracking.store import Store
 from research.training.trainer import EpochRecord
 
 LOOK_SECONDS = 0.5
 """How often epochs are collected while waiting."""
 GRACE_SECONDS = 20.0
+PROBE_SECONDS = 5.0
+"""How long a cluster may take to answer; Ray itself would try for minutes."""
 
 
 class Desk:
@@ -42,30 +51,55 @@ class Desk:
         self._pruned.add(name)
 
 
+def connect(address: str, store: Store) -> None:
+    """Join the cluster at `address`, or start Ray on this machine where `auto` finds none."""
+    ray = _ray()
+    if ray.is_initialized():
+        return
+    address = _cluster(address)
+    # Ray puts a handler of its own in the place of ours, which closes the runs.
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    local = {"include_dashboard": False} if address == "local" else {}
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
+    except (ConnectionError, ValueError, RuntimeError) as problem:
+        raise _no_cluster(address, str(problem).splitlines()[0]) from None
+    finally:
+        signal.signal(signal.SIGTERM, on_sigterm)
+    away = {node["NodeManagerHostname"] for node in _nodes(ray)} - {socket.gethostname(), "localhost"}
+    if away and store.is_local:
+        ray.shutdown()
+        raise InputError(
+            f"RAY={address}: the store is a local file that {min(away)} cannot reach; start a tracking server and "
+            "set MLFLOW_TRACKING_URI to it (docs/scale-out.md)."
+        )
+
+
 @dataclass(kw_only=True)
 class RayTasks:
-    """As many tasks as the cluster has room for."""
+    """As many tasks as the connected cluster has room for."""
 
     context: Context
-    address: str
     workers: int | None = None
     _slots: int = field(init=False)
     _running: dict[Any, Job] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         ray = _ray()
-        _connect(ray, self.address)
-        self._require_reachable(ray)
-        gpus = 1 if self.context.runtime.device.type == "cuda" else 0
-        cpus = self.context.runtime.threads
-        room = _room(ray, cpus, gpus)
-        self._slots = min(self.workers or room, room)
-        nodes = max(len(ray.nodes()), 1)
-        share = 1.0 if gpus else min(nodes / self._slots, 1.0)
-        self._context = ray.put(replace(self.context.portable(), memory_share=share))
-        self._desk = ray.remote(num_cpus=0)(Desk).remote()
+        runtime = self.context.runtime
+        gpus = 1 if runtime.device.type == "cuda" else 0
+        rooms = _rooms(ray, runtime.threads, gpus)
+        self._slots = min(self.workers or sum(rooms), sum(rooms))
+        # Ray shows a task only the GPU that it was given, under the index 0.
+        runtime = replace(runtime, device=torch.device("cuda")) if gpus else runtime
+        share = 1.0 if gpus else 1 / min(max(rooms), self._slots)
+        self._context = ray.put(replace(self.context.portable(), runtime=runtime, memory_share=share))
+        # With the driver: a desk on another node could be lost while the driver lives.
+        affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+        here = affinity(ray.get_runtime_context().get_node_id(), soft=False)
+        self._desk = ray.remote(num_cpus=0, scheduling_strategy=here)(Desk).remote()
         # Ray would run a lost task again by itself, without an attempt of its own in the record.
-        self._task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(work)
+        self._task = ray.remote(num_cpus=runtime.threads, num_gpus=gpus, max_retries=0)(work)
 
     @property
     def slots(self) -> int:
@@ -105,65 +139,69 @@ class RayTasks:
     def _ended(self, task: Any, job: Job) -> Ended:
         ray = _ray()
         try:
-            result: Finished | str = ray.get(task)
+            result: Finished | InputError = ray.get(task)
         except ray.exceptions.RayTaskError as problem:
             raise problem.as_instanceof_cause() from None
         except ray.exceptions.RayError as problem:
             return Ended(job=job, lost=f"its Ray worker was lost ({type(problem).__name__})")
-        if isinstance(result, str):
-            raise InputError(result)
+        if isinstance(result, InputError):
+            raise result
         return Ended(job=job, finished=result)
 
-    def _require_reachable(self, ray: Any) -> None:
-        here = {socket.gethostname(), "localhost"}
-        away = [node["NodeManagerHostname"] for node in ray.nodes() if node["NodeManagerHostname"] not in here]
-        if away and self.context.store.is_local:
-            ray.shutdown()
-            raise InputError(
-                f"RAY={self.address}: the store is a local file that {away[0]} cannot reach; start a tracking server and "
-                "set MLFLOW_TRACKING_URI to it (docs/scale-out.md)."
-            )
 
-
-def work(context: Context, job: Job, desk: Any) -> Finished | str:
-    """A task: one trial. A mistake of the user's comes back as its sentence."""
-    from pipelines.trial import run_trial
-
+def work(context: Context, job: Job, desk: Any) -> Finished | InputError:
+    """A task: one trial. A mistake of the user's is a result: raised, it would carry Ray's traceback."""
     ray = _ray()
     context.runtime.apply()
     try:
         return run_trial(context.on_device(), job, lambda record: bool(ray.get(desk.report.remote(job.name, record))))
     except InputError as mistake:
-        return str(mistake)
+        return mistake
 
 
-def _connect(ray: Any, address: str) -> None:
-    quiet: dict[str, Any] = {"log_to_driver": False, "include_dashboard": False, "logging_level": "ERROR"}
+def _cluster(address: str) -> str:
+    """The address of a cluster that answers, or `local` if `auto` finds none that does."""
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS", "auto")
     if address != "auto":
-        try:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, ValueError, RuntimeError) as problem:
-            sentence = str(problem).splitlines()[0]
-            raise InputError(f"RAY={address}: no cluster answers there ({sentence}); give its address, or auto.") from None
-        return
+        return _answering(address)
+    # `ray start` leaves its address there, and a machine that crashed leaves it behind.
+    noted = Path("/tmp/ray/ray_current_cluster")
     try:
-        ray.init(address="auto", log_to_driver=False, logging_level="ERROR")
-    except ConnectionError:
-        ray.init(**quiet)
+        return _answering(noted.read_text().strip())
+    except (OSError, InputError):
+        return "local"
 
 
-def _room(ray: Any, cpus: int, gpus: int) -> int:
-    """Trials that the cluster can hold at a time."""
-    there = ray.cluster_resources()
-    room = int(there.get("GPU", 0)) // gpus if gpus else int(there.get("CPU", 0)) // cpus
-    if room < 1:
-        needs = f"{gpus} GPU" if gpus else f"{cpus} CPUs"
-        ray.shutdown()
-        raise InputError(f"RAY: no node has the {needs} that a trial needs; give fewer --threads or another DEVICE.")
-    return room
+def _answering(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), PROBE_SECONDS).close()
+    except (OSError, ValueError) as problem:
+        raise _no_cluster(address, str(problem)) from None
+    return address
+
+
+def _no_cluster(address: str, why: str) -> InputError:
+    fix = "give host:port as `ray start` says it, or auto (docs/scale-out.md)."
+    return InputError(f"RAY={address}: no cluster answers there ({why}); {fix}")
+
+
+def _nodes(ray: Any) -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def _rooms(ray: Any, cpus: int, gpus: int) -> list[int]:
+    """Trials that each node can hold at a time."""
+    what, needed = ("GPU", gpus) if gpus else ("CPU", cpus)
+    rooms = [int(node["Resources"].get(what, 0)) // needed for node in _nodes(ray)]
+    if not any(rooms):
+        raise InputError(f"RAY: no node has the {needed} {what}s that a trial needs; give fewer --threads or another DEVICE.")
+    return rooms
 
 
 def _ray() -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
     except ImportError:
