@@ -18,9 +18,10 @@ SEARCH = $(STUDY) $(more) $(call flag,EPOCHS,epochs) $(call flag,PATIENCE,patien
         $(call flag,SAMPLER,sampler) $(call flag,PRUNER,pruner) $(call flag,REPLICATES,replicates) \
         $(call flag,DEVICE,device) $(call flag,WORKERS,workers) $(call flag,THREADS,threads) $(call flag,RAY,ray)
 SWEEP = $(SEARCH) $(call flag,BUDGET,budget) $(ARGS)
+LADDER = $(SEARCH) $(call flag,BUDGET,budget) $(call flag,BUDGETS,budgets) $(call list,HORIZONS,horizons) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-ray data plan sweep adopt leaderboard scaling ui bench test test-slow lint
+.PHONY: help setup setup-ray data plan sweep study status adopt leaderboard scaling ui bench test test-slow lint
 
 help: ## this list
 	@echo "tapescale: does a bigger transformer help on market data, and in which shape?"
@@ -31,6 +32,7 @@ help: ## this list
 	@echo "  search:    TRIALS (or +10) LAYERS WIDTHS HEADS SAMPLER PRUNER REPLICATES EPOCHS PATIENCE SEED"
 	@echo "  machine:   DEVICE WORKERS THREADS RAY"
 	@echo "  example:   make sweep BUDGET=20K HORIZON=3 TRIALS=12"
+	@echo "             make study BUDGETS=20K,200K,2M HORIZONS=1,3,5 TRIALS=12"
 	@echo "  all flags: python -m pipelines.sweep --help; pass others as ARGS='--patience 3'"
 
 $(READY): pyproject.toml constraints.txt
@@ -55,6 +57,12 @@ plan: $(READY) ## what a sweep would take here: sizes, FLOPs, memory, hours, dis
 sweep: $(READY) ## search architectures at one parameter budget, every trial a nested MLflow run
 	@$(PY) -m pipelines.sweep $(SWEEP)
 
+study: $(READY) ## a ladder of sweeps, resumable as a whole: BUDGETS=2K..2M/half HORIZONS=1,3,5
+	@$(PY) -m pipelines.ladder $(LADDER)
+
+status: $(READY) ## running sweeps, best so far, time left, stalls, disk; WATCH=5 redraws every 5 seconds
+	@$(PY) -m analysis.status $(call flag,WATCH,watch) $(ARGS)
+
 adopt: $(READY) ## bring results of an earlier study in: PATHS='log.txt results.csv folder'
 	@$(PY) -m pipelines.adopt $(PATHS) $(ARGS)
 
@@ -73,7 +81,7 @@ bench: $(READY) ## what tracking, reading and resuming cost, beside what others 
 test: $(READY) ## the tests
 	@$(PY) -m pytest $(ARGS)
 
-test-slow: $(READY) ## the tests that take minutes
+test-slow: setup-ray ## the tests that take minutes; they need Ray
 	@$(PY) -m pytest -m slow $(ARGS)
 
 lint: $(READY) ## style and types

@@ -33,3 +33,14 @@ class ScalingOptions(ReaderOptions):
 
     Example: python -m analysis.scaling --experiment sp500-threshold-1pct
     """
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusOptions(ReaderOptions):
+    """Where running sweeps stand, what they train, what has stalled, and how much disk is left. Writes nothing.
+
+    Example: python -m analysis.status --watch 5
+    """
+
+    watch: float | None = None
+    """Draw again every so many seconds until Ctrl-C; once if not given."""

@@ -15,7 +15,6 @@ import pandas as pd
 from pipelines import figures
 from pipelines.champion import register_best
 from pipelines.job import Finished
-from pipelines.lease import ProcessId, TakenOverError
 from pipelines.options import SweepOptions
 from pipelines.replicates import Replicated, best_configurations, replicated
 from pipelines.search import SearchSpace
@@ -24,7 +23,7 @@ from pipelines.trial_record import Context
 from research.models.accounting import parameter_count
 from research.spec import ArchitectureSpec
 from research.tracking import schema
-from research.tracking.patience import StoreUnavailable
+from research.tracking.owner import ProcessId
 from research.tracking.registry import Registered
 from research.tracking.runs import RunLog, Value
 
@@ -99,9 +98,6 @@ def _asked(options: SweepOptions, architectures: list[ArchitectureSpec], space: 
 
 def abandon(sweep: Sweep, problem: BaseException) -> None:
     """Close the parent of a sweep that did not get to its end; what had finished stays and counts."""
-    if isinstance(problem, (StoreUnavailable, TakenOverError)):
-        # The first cannot be written to, the second belongs to another driver.
-        return
     stopped = isinstance(problem, KeyboardInterrupt)
     why = "stopped by the user" if stopped else type(problem).__name__
     best = {schema.BEST_RUN: sweep.best.run_id} if sweep.best else {}

@@ -78,13 +78,24 @@ def read_history(context: Context, attempts: int) -> History:
     )
 
 
-def close_lost(context: Context, job: Job, reason: str, attempts: int) -> Finished | None:
-    """Close the run that a dead worker left; its result if it has one all the same, or has died once too often."""
+def attempts_of(context: Context, job: Job) -> list[RunRecord]:
+    """The runs of a job so far, oldest first."""
     made = [run for run in children(context.store, context.experiment_id, context.parent_id) if "number" in run.params]
-    made = [run for run in made if run.kind == job.kind and _key(run) == job.key]
-    for run in made:
+    return [run for run in made if run.kind == job.kind and _key(run) == job.key]
+
+
+def close_lost(context: Context, made: list[RunRecord], mine: list[RunRecord], reason: str, attempts: int) -> Finished | None:
+    """Close what a dead worker left (`mine`, of all attempts `made`).
+
+    Gives the trial's result if there is one all the same, or if it has died once too often.
+    """
+    for run in mine:
         if run.status == "RUNNING":
             _close(context.store, run, reason)
+        elif run.outcome == "interrupted":
+            # Its worker was asked to stop, and not by us: for the trial that is as good as being killed.
+            RunLog(context.store, run.run_id).tag(schema.REASON, reason)
+            run.tags[schema.REASON] = reason
     _give_up(context, made, attempts)
     ended = [run for run in made if run.outcome != "interrupted"]
     return _finished_trial(ended[0], context.study.spec) if ended else None
@@ -128,7 +139,8 @@ def _give_up(context: Context, made: list[RunRecord], attempts: int) -> None:
     if not made:
         return
     checkpoint = context.checkpoints / f"{made[-1].tags[schema.TRIAL_FINGERPRINT]}.safetensors"
-    reached = epochs_done(checkpoint)
+    # The checkpoint may lie on another machine; what the last attempt began with was safe too.
+    reached = max(epochs_done(checkpoint), int(made[-1].tags.get(schema.FROM_EPOCH, 0)))
     died = [run for run in made if run.tags.get(schema.REASON, "").startswith(DEATHS)]
     stuck = [run for run in died if int(run.tags.get(schema.FROM_EPOCH, 0)) == reached]
     if len(stuck) >= attempts:

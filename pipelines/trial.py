@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 
 from pipelines.job import Finished, Job
-from pipelines.lease import ProcessId
 from pipelines.trial_record import (
     Context,
     applied,
@@ -26,6 +25,8 @@ from pipelines.trial_record import (
 from research.runtime import available_memory
 from research.spec import InputError
 from research.tracking import schema
+from research.tracking.monitor import monitored, unknown_temperatures
+from research.tracking.owner import ProcessId
 from research.tracking.patience import StoreUnavailable
 from research.tracking.runs import RunClosedError, RunLog
 from research.tracking.schema import Outcome
@@ -100,6 +101,7 @@ def run_trial(context: Context, job: Job, report: Report) -> Finished:
             schema.CONFIG_FINGERPRINT: spec.config_fingerprint,
             schema.WORKER: ProcessId.mine().text(),
             schema.FROM_EPOCH: str(epochs_done(checkpoint)),
+            **unknown_temperatures(context.runtime.device.type),
         },
         parent_id=context.parent_id,
         inputs=context.study.inputs(),
@@ -158,7 +160,8 @@ def is_out_of_memory(problem: BaseException) -> bool:
 
 def _trained(context: Context, job: Job, log: RunLog, blank: Finished, checkpoint: Path, report: Report) -> Finished:
     study, spec = context.study, job.spec
-    result, trainer = _within_memory(context, job, log, checkpoint, RunListener(log, report))
+    with monitored(log):
+        result, trainer = _within_memory(context, job, log, checkpoint, RunListener(log, report))
     n_parameters = counted(trainer.model, context.budget)
     found = scores(result.val_logits, study.prepared.labels_of("validation"), study.training_base_rate)
     ended = replace(

@@ -9,15 +9,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 from uuid import uuid4
-
-from mlflow import MlflowClient
-from mlflow.entities import Run
-from mlflow.exceptions import MlflowException, RestException
 
 from research.spec import InputError
 from research.tracking import schema
+
+if TYPE_CHECKING:
+    # MLflow takes seconds to import; a reader of a local store does without it.
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 PATIENCE_SECONDS = 300.0
 FIRST_PAUSE = 0.2
@@ -103,6 +104,8 @@ class Patience:
 
 def passing(problem: BaseException) -> str | None:
     """Why a failure may pass by itself, in a few words; None for one that will not."""
+    from mlflow.exceptions import MlflowException
+
     if isinstance(problem, InputError) or (isinstance(problem, MlflowException) and problem.error_code in REFUSALS):
         return None
     for one in _chain(problem):
@@ -117,6 +120,8 @@ def passing(problem: BaseException) -> str | None:
 
 
 def _http_status(problem: BaseException) -> int | None:
+    from mlflow.exceptions import RestException
+
     # Only a server's answer counts: locally MLflow gives every failure of the database the same status.
     if isinstance(problem, RestException):
         return int(problem.get_http_status_code())  # type: ignore[no-untyped-call]
@@ -170,5 +175,7 @@ class _PatientClient:
 
 def patient_client(uri: str, patience: Patience) -> MlflowClient:
     """A client of the store at `uri` that waits for it where a plain one would fail."""
+    from mlflow import MlflowClient
+
     client = patience.call(MlflowClient, tracking_uri=uri, registry_uri=uri)
-    return cast(MlflowClient, _PatientClient(client, patience))
+    return cast("MlflowClient", _PatientClient(client, patience))

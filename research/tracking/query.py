@@ -7,16 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
-from typing import Any
-
-import pandas as pd
-from mlflow.entities import Run, ViewType
+from typing import TYPE_CHECKING, Any
 
 from research.tracking import schema, sql
 from research.tracking.records import RunRecord, measured, numbers
 from research.tracking.store import Store
 
-__all__ = ["RunRecord", "children", "histories", "predictions", "runs", "sweep_with", "trials", "with_tag"]
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.entities import Run
+
+__all__ = [
+    "RunRecord",
+    "children",
+    "experiments",
+    "histories",
+    "moments",
+    "of_kinds",
+    "predictions",
+    "runs",
+    "sweep_with",
+    "trials",
+    "with_tag",
+]
 
 PAGE = 1000
 CURVES = (schema.EPOCH_PREFIX, "progress/", "system/")
@@ -29,12 +42,27 @@ def runs(store: Store, *, kinds: Sequence[str], experiment: str | None = None, a
     Columns: run_id, name, experiment, status, started, seconds, parent_id, and every parameter, metric (last
     value) and tag under its own name; curves are left out.
     """
-    found = store.client.search_experiments(view_type=ViewType.ACTIVE_ONLY)
-    names = {one.experiment_id: one.name for one in found if experiment in (None, one.name)}
-    wanted = _records(store, list(names), {schema.KIND: kinds})
+    import pandas as pd
+
+    names = experiments(store, experiment)
+    wanted = of_kinds(store, list(names), kinds)
     if adopted is not None:
         wanted = [run for run in wanted if (schema.ADOPTED_FINGERPRINT in run.tags) == adopted]
     return pd.DataFrame([_row(run, names) for run in wanted])
+
+
+def experiments(store: Store, name: str | None = None) -> dict[str, str]:
+    """Id -> name of all active experiments, or of the one of that name."""
+    if _by_sql(store):
+        found = store.patience.call(sql.experiments, store.database)
+    else:
+        found = {one.experiment_id: one.name for one in store.client.search_experiments()}
+    return {experiment_id: one for experiment_id, one in found.items() if name in (None, one)}
+
+
+def of_kinds(store: Store, experiment_ids: Sequence[str], kinds: Sequence[str]) -> list[RunRecord]:
+    """All runs of the given kinds in some experiments, oldest first."""
+    return _records(store, experiment_ids, {schema.KIND: kinds})
 
 
 def trials(store: Store, *, experiment: str | None = None) -> pd.DataFrame:
@@ -68,11 +96,21 @@ def histories(store: Store, run_ids: Sequence[str], metric: str) -> dict[str, di
     return {run_id: _history(store, run_id, metric) for run_id in run_ids}
 
 
+def moments(store: Store, run_ids: Sequence[str], metric: str) -> dict[str, list[tuple[int, int]]]:
+    """When each value of one metric was logged: run id -> (milliseconds since 1970, step), oldest first."""
+    if _by_sql(store):
+        return store.patience.call(sql.moments, store.database, run_ids, metric)
+    points = {run_id: store.client.get_metric_history(run_id, metric) for run_id in run_ids}
+    return {run_id: sorted((point.timestamp, point.step) for point in found) for run_id, found in points.items()}
+
+
 def predictions(store: Store, run_id: str) -> pd.DataFrame:
     """Validation predictions of a run: date, label_end, label, probability, logit, loss (log loss of the day).
 
     A linked run has none of its own; they are those of the run that it stands for.
     """
+    import pandas as pd
+
     holder = store.client.get_run(run_id).data.tags.get(schema.LINKED, run_id)
     return pd.read_parquet(store.local_artifact(holder, schema.PREDICTIONS_FILE))
 

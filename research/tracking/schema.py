@@ -54,6 +54,8 @@ FROM_EPOCH = "from_epoch"
 """Epochs that an attempt took over from the checkpoint of an earlier one."""
 WORKER = "worker"
 """The process that trains a run, as JSON: host, pid, started."""
+TEMPERATURE = "temperature"
+"""Present where a temperature cannot be read: `unknown`, or which one is; it must not pass for a normal one."""
 HALVED = "micro_batch_halved"
 """Present when memory ran out and training went on with a smaller micro-batch."""
 STARTS = "starts"
@@ -64,6 +66,9 @@ REPLICATE_OF = "replicate_of"
 """The searched trial that a replicate repeats on another seed."""
 TRIALS_PLANNED = "trials_planned"
 """How many trials the sweep is to have in all."""
+
+LADDER_TARGETS = "ladder_targets"
+"""Tag of an experiment, followed by a study's fingerprint: trials in all that each sweep of a ladder is to have, as JSON."""
 
 # Tags of runs that `make adopt` writes from files of the earlier study.
 ADOPTED_FINGERPRINT = "adopted_fingerprint"

@@ -32,10 +32,15 @@ RUNS = "SELECT run_uuid, name, status, experiment_id, start_time, end_time FROM 
 PARAMS = "SELECT p.run_uuid, p.key, p.value FROM chosen c JOIN params p ON p.run_uuid = c.run_uuid"
 TAGS = "SELECT t.run_uuid, t.key, t.value FROM chosen c JOIN tags t ON t.run_uuid = c.run_uuid"
 METRICS = "SELECT m.run_uuid, m.key, m.value, m.is_nan FROM chosen c JOIN latest_metrics m ON m.run_uuid = c.run_uuid"
+EXPERIMENTS = "SELECT experiment_id, name FROM experiments WHERE lifecycle_stage = 'active'"
 # Ascending, so that the value that MLflow itself would show for a step comes last and stays.
 HISTORIES = """
     SELECT run_uuid, step, value, is_nan FROM metrics
     WHERE run_uuid IN (SELECT value FROM json_each(?)) AND key = ? ORDER BY run_uuid, step, timestamp, value
+"""
+MOMENTS = """
+    SELECT run_uuid, timestamp, step FROM metrics
+    WHERE run_uuid IN (SELECT value FROM json_each(?)) AND key = ? ORDER BY run_uuid, timestamp, step
 """
 
 
@@ -43,6 +48,12 @@ def is_readable(database: Path) -> bool:
     """Whether the tables have the layout that this module knows."""
     with _reading(database) as connection:
         return connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(REVISION,)]
+
+
+def experiments(database: Path) -> dict[str, str]:
+    """Id -> name of every active experiment."""
+    with _reading(database) as connection:
+        return {str(experiment_id): name for experiment_id, name in connection.execute(EXPERIMENTS)}
 
 
 def records(database: Path, experiment_ids: Sequence[str], tags: Mapping[str, Sequence[str]]) -> list[RunRecord]:
@@ -86,6 +97,15 @@ def histories(database: Path, run_ids: Sequence[str], metric: str) -> dict[str, 
         for run_id, step, value, is_nan in connection.execute(HISTORIES, (json.dumps(list(run_ids)), metric)):
             curves[run_id][step] = measured(value, is_nan)
     return curves
+
+
+def moments(database: Path, run_ids: Sequence[str], metric: str) -> dict[str, list[tuple[int, int]]]:
+    """Run id -> (milliseconds since 1970, step) of every value of one metric, oldest first."""
+    found: dict[str, list[tuple[int, int]]] = {run_id: [] for run_id in run_ids}
+    with _reading(database) as connection:
+        for run_id, at, step in connection.execute(MOMENTS, (json.dumps(list(run_ids)), metric)):
+            found[run_id].append((at, step))
+    return found
 
 
 @contextmanager

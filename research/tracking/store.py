@@ -10,13 +10,16 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
-from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
 
 from research.spec import InputError
 from research.tracking.patience import PATIENCE_SECONDS, Patience, patient_client
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 DATABASE = "mlflow.db"
 
@@ -60,6 +63,8 @@ class Store:
 
     def experiment(self, name: str) -> str:
         """Id of the experiment of that name, created on first use."""
+        from mlflow.exceptions import MlflowException
+
         found = self.client.get_experiment_by_name(name)
         if found is not None:
             return str(found.experiment_id)
@@ -85,7 +90,14 @@ class Store:
             if not found.exists():
                 raise InputError(f"run {run_id} has no artifact {path} under {self.root}; was the store copied whole?")
             return found
-        return Path(self.client.download_artifacts(run_id, path))
+        folder = Path(self._downloads.name) / run_id
+        folder.mkdir(exist_ok=True)
+        return Path(self.client.download_artifacts(run_id, path, str(folder)))
+
+    @cached_property
+    def _downloads(self) -> TemporaryDirectory[str]:
+        """What was fetched from a server; it goes with the process."""
+        return TemporaryDirectory(prefix="tapescale-")
 
 
 def open_store(root: Path, *, must_exist: bool = False) -> Store:
@@ -97,6 +109,7 @@ def open_store(root: Path, *, must_exist: bool = False) -> Store:
     file lock; write-ahead logging is switched on last and therefore marks a finished set-up.
     """
     root = root.resolve()
+    _quiet_mlflow()
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if uri:
         return Store(root=root, uri=uri)
@@ -105,7 +118,6 @@ def open_store(root: Path, *, must_exist: bool = False) -> Store:
         raise InputError(f"STORE={root.name}: there are no runs yet; start with `make sweep`.")
     root.mkdir(parents=True, exist_ok=True)
     store = Store(root=root, uri=f"sqlite:///{database}")
-    _quiet_mlflow()
     with FileLock(root / ".store.lock"):
         if not _is_ready(database):
             store.client.search_experiments(max_results=1)
@@ -125,7 +137,7 @@ def _is_ready(database: Path) -> bool:
 
 
 def _quiet_mlflow() -> None:
-    for name in ("alembic", "mlflow.pyfunc"):
+    for name in ("alembic", "mlflow.pyfunc", "mlflow.store.model_registry.abstract_store"):
         logging.getLogger(name).setLevel(logging.WARNING)
     # It logs the traceback of every failed statement, those that `patience` repeats too.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)

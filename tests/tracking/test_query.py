@@ -88,6 +88,10 @@ def test_sql_and_client_read_the_same(written: Store, monkeypatch: pytest.Monkey
         return [
             query.sweep_with(written, experiment, "s1"),
             query.sweep_with(written, experiment, "no such"),
+            query.experiments(written),
+            query.experiments(written, "sp500-threshold-1pct"),
+            [run.run_id for run in query.of_kinds(written, [experiment], ("sweep", "baseline"))],
+            query.moments(written, [run.run_id for run in query.children(written, experiment, sweep)], "epoch/val_loss"),
             [repr(sorted_(run)) for run in query.children(written, experiment, sweep)],
             [run.run_id for run in query.with_tag(written, experiment, "trial_fingerprint", "it's")],
             repr(
@@ -130,6 +134,24 @@ def test_a_step_logged_twice_counts_with_its_later_value(store: Store, monkeypat
     only(monkeypatch, reader)
     found = query.histories(store, [log.run_id, other.run_id], "epoch/val_loss")
     assert found == {log.run_id: {1: 0.4, 2: 0.3}, other.run_id: {}}
+
+
+@pytest.mark.parametrize("reader", ["sql", "client"])
+def test_moments_come_in_the_order_of_their_time(store: Store, monkeypatch: pytest.MonkeyPatch, reader: str) -> None:
+    log, other = (start(store, store.experiment("e"), name) for name in ("0000", "0001"))
+    for step, at in ((9, 20), (5, 30), (3, 10), (4, 10)):
+        store.client.log_metric(log.run_id, schema.PROGRESS_STEP, float(step), timestamp=at, step=step)
+    only(monkeypatch, reader)
+    found = query.moments(store, [log.run_id, other.run_id], schema.PROGRESS_STEP)
+    assert found == {log.run_id: [(10, 3), (10, 4), (20, 9), (30, 5)], other.run_id: []}
+
+
+@pytest.mark.parametrize("reader", ["sql", "client"])
+def test_deleted_experiments_are_not_there(written: Store, monkeypatch: pytest.MonkeyPatch, reader: str) -> None:
+    only(monkeypatch, reader)
+    assert set(query.experiments(written).values()) == {"Default", "sp500-threshold-1pct"}
+    assert list(query.experiments(written, "sp500-threshold-1pct").values()) == ["sp500-threshold-1pct"]
+    assert query.experiments(written, "gone") == {}
 
 
 def test_with_tag_finds_the_kinds_asked_for(written: Store) -> None:
