@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from pipelines.executors.base import Executor
-from pipelines.job import Finished, Job, Key
-from pipelines.resume import close_lost
+from pipelines.job import Ended, Finished, Job, Key
+from pipelines.resume import attempts_of, close_lost
 from pipelines.terminal import SweepDisplay
 from pipelines.trial_record import Context
+from research.spec import InputError
 from research.tracking import schema
 from research.training.trainer import EpochRecord
 
@@ -26,6 +27,7 @@ class Dispatch:
         self._executor, self._context, self._display = executor, context, display
         self._made, self._attempts = made, attempts
         self._on_epoch = on_epoch
+        self._dead_starts = 0
 
     def on_epoch(self, job: Job, record: EpochRecord) -> bool:
         """An epoch of a running job; False prunes it."""
@@ -56,10 +58,22 @@ class Dispatch:
         ended = self._executor.wait(self)
         finished = ended.finished
         if finished is None:
-            finished = close_lost(self._context, ended.job, ended.lost, self._attempts)
+            finished = self._lost(ended)
             if finished is None:
                 self._display.say(f"[yellow]lost[/]  {ended.job.name}: {ended.lost}; trying again from its last epoch")
                 self._submit(ended.job)
                 return 0
         on_end(ended.job, finished)
         return 1
+
+    def _lost(self, ended: Ended) -> Finished | None:
+        """Close what a lost worker left. Workers that die before their trial has a run say nothing against the trial."""
+        made = attempts_of(self._context, ended.job)
+        mine = [run for run in made if run.tags.get(schema.ATTEMPT) == ended.job.tags[schema.ATTEMPT]]
+        self._dead_starts = 0 if mine else self._dead_starts + 1
+        if self._dead_starts >= self._attempts:
+            raise InputError(
+                f"WORKERS: {ended.lost} before it began a trial, the {self._dead_starts}. such death in a row; "
+                "see what it printed above, or give WORKERS=1."
+            )
+        return close_lost(self._context, made, mine, ended.lost, self._attempts)

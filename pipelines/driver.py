@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from rich.console import Console
@@ -10,9 +11,10 @@ from rich.console import Console
 from pipelines import parent, summary
 from pipelines.baseline import run_baseline
 from pipelines.dispatch import Dispatch
+from pipelines.executors.base import Executor
 from pipelines.executors.choose import Layout, executor_for, layout_for
 from pipelines.jobs import JobSource, recall, record
-from pipelines.lease import Lease, only_driver, refuse_if_driven
+from pipelines.lease import Lease, TakenOverError, only_driver, refuse_if_driven
 from pipelines.links import KnownResults
 from pipelines.options import SweepOptions
 from pipelines.preparation import prepare
@@ -25,6 +27,7 @@ from pipelines.trial_record import Context
 from research.models.baselines import BASELINES
 from research.spec import ArchitectureSpec
 from research.tracking import schema
+from research.tracking.patience import StoreUnavailable
 from research.tracking.query import sweep_with
 from research.tracking.registry import Registered
 from research.tracking.runs import RunLog
@@ -47,15 +50,27 @@ def run_sweep(options: SweepOptions, console: Console, *, brief: bool = False) -
 
 def _run_and_close(sweep: Sweep, lease: Lease, console: Console) -> Registered | None:
     left = sweep.total - len(sweep.history.trials)
-    layout = layout_for(sweep.options, sweep.context.runtime.device, sweep.architectures, left)
-    summary.print_history(sweep, layout, console)
     try:
+        layout = layout_for(sweep.options, sweep.context.runtime.device, sweep.architectures, left)
+        summary.print_history(sweep, layout, console)
         _run(sweep, layout, lease, console)
+        lease.confirm()
         close_strays(sweep.context)
         return parent.close(sweep)
-    except BaseException as problem:
-        parent.abandon(sweep, problem)
+    except StoreUnavailable:
+        # Nothing more can be written to it; the next start finds a dead driver's sweep and puts it in order.
         raise
+    except BaseException as problem:
+        _abandon(sweep, lease, problem)
+        raise
+
+
+def _abandon(sweep: Sweep, lease: Lease, problem: BaseException) -> None:
+    """Leave no run open, unless the sweep belongs to another driver by now: its runs are open for good reason."""
+    with suppress(TakenOverError):
+        lease.confirm()
+        close_strays(sweep.context)
+        parent.abandon(sweep, problem)
 
 
 def _run(sweep: Sweep, layout: Layout, lease: Lease, console: Console) -> None:
@@ -69,12 +84,24 @@ def _run(sweep: Sweep, layout: Layout, lease: Lease, console: Console) -> None:
                 record(sweep, display, known.baseline(name) or run_baseline(sweep.context, name))
         jobs = JobSource(sweep=sweep, known=known, display=display, lease=lease)
         if not jobs.is_over:
-            with closing(executor_for(sweep.options, sweep.context, layout)) as executor:
+            with _closed_after(executor_for(sweep.options, sweep.context, layout)) as executor:
                 made = sweep.history.attempts
                 dispatch = Dispatch(executor, sweep.context, display, made, sweep.options.attempts, jobs.on_epoch)
                 dispatch.run(jobs.next_job, jobs.on_end)
                 jobs.begin_replicates()
                 dispatch.run(jobs.next_replicate, jobs.on_end)
+
+
+@contextmanager
+def _closed_after(executor: Executor) -> Iterator[Executor]:
+    """Close the executor at the end. What stopped the sweep is not hidden by workers that cannot be closed after it."""
+    try:
+        yield executor
+    except BaseException:
+        with suppress(Exception):
+            executor.close()
+        raise
+    executor.close()
 
 
 def open_sweep(options: SweepOptions, context: Context, architectures: list[ArchitectureSpec]) -> Sweep:

@@ -108,7 +108,7 @@ class Lease:
         while not self._left.wait(self._every) and not self._taken_by:
             try:
                 self._look()
-                if not self._taken_by and not self._left.is_set():
+                if not self._left.is_set() and not self._taken_by:
                     self._claim()
             except Exception:
                 # A store that is away for a moment is the driver's to report; the next beat tries again.

@@ -10,7 +10,7 @@ from pipelines.resume import finished_of
 from pipelines.trial_record import Context
 from research.models.baselines import BASELINES
 from research.tracking import schema
-from research.tracking.query import RunRecord, with_tag
+from research.tracking.query import CURVES, RunRecord, with_tag
 from research.tracking.runs import RunLog
 
 SETTLED = ("complete", "diverged")
@@ -42,6 +42,8 @@ class KnownResults:
             return None
         log = self._link(known, job.kind, job.name, {**known.params, "number": job.number}, job.tags)
         found = finished_of(self._ended(log, known), job.name, job.spec)
+        # An attempt that was interrupted before the result became known may have left its state.
+        self._context.checkpoint_of(job.spec).unlink(missing_ok=True)
         return replace(found, kind=job.kind, number=job.number, proposed_by=job.tags.get(schema.PROPOSED_BY, ""))
 
     def baseline(self, name: str) -> Finished | None:
@@ -73,10 +75,11 @@ class KnownResults:
         )
 
     def _ended(self, log: RunLog, known: RunRecord) -> RunRecord:
-        """Close the link with what the known run has; its artifacts stay where they are."""
+        """Close the link with what the known run has; its artifacts and curves stay where they are."""
         assert known.outcome is not None
         kept = {tag: known.tags[tag] for tag in (schema.ALARM, schema.REASON) if tag in known.tags}
-        log.finish(known.outcome, metrics=known.metrics, tags=kept)
+        final = {name: value for name, value in known.metrics.items() if not name.startswith(CURVES)}
+        log.finish(known.outcome, metrics=final, tags=kept)
         return replace(known, run_id=log.run_id, tags={**known.tags, schema.LINKED: known.run_id})
 
     def _has_weights(self, known: RunRecord) -> bool:

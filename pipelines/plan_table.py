@@ -72,7 +72,7 @@ def plan_table(rows: Sequence[PlanRow], *, one_by_one: bool) -> Table:
 def findings(rows: Sequence[PlanRow], sums: PlanTotals, trials: int) -> list[str]:
     """Sentences under the table."""
     fitting = sum(not row.obstacles for row in rows)
-    low, middle, high = (_duration(seconds) for seconds in sums.seconds)
+    low, middle, high = (duration(seconds) for seconds in sums.seconds)
     counted = "those that fit" if fitting else "what would be if they fitted"
     lines = [
         "Micro-batch x passes per step at the largest batch, with its memory; time for all epochs at the smallest batch, from",
@@ -102,7 +102,7 @@ def _cells(rows: Sequence[PlanRow]) -> list[str]:
         _span((row.flops_per_trial for row in rows), _si),
         f"{sizes} x {passes}" if passes else "-",
         _span((row.peak_memory for row in rows), _bytes),
-        _span((row.seconds for row in rows), _duration),
+        _span((row.seconds for row in rows), duration),
         _verdict(rows),
     ]
 
@@ -147,7 +147,7 @@ def _bytes(number: float) -> str:
     return f"{number / 1e6:,.0f} MB" if number >= 1e6 else f"{number / 1e3:,.0f} KB"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Hours, or what reads better where they are few."""
     if seconds >= 3600:
         return f"{seconds / 3600:,.1f} h"

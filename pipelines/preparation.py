@@ -7,6 +7,7 @@ import shutil
 from rich.console import Console
 
 from pipelines import summary
+from pipelines.executors.ray_tasks import connect
 from pipelines.options import SweepOptions
 from pipelines.search import SearchSpace
 from pipelines.study import Study, prepare_study
@@ -29,6 +30,8 @@ def prepare(options: SweepOptions, console: Console) -> tuple[Context, list[Arch
     runtime = Runtime(device=device, threads=threads, micro_batch=options.micro_batch)
     runtime.apply()
     store = open_store(options.store)
+    if options.ray:
+        connect(options.ray, store)
     study = prepare_study(options, store)
     architectures = architectures_of(options, study, budget)
     record = provenance(hardware(device))
@@ -43,7 +46,7 @@ def prepare(options: SweepOptions, console: Console) -> tuple[Context, list[Arch
         tags={**study.tags(), **record.tags("pipelines.sweep"), **identity},
         checkpoints=(options.checkpoints or store.root / "checkpoints").resolve(),
     )
-    fitting = architectures if options.ray else _that_fit(architectures, runtime)
+    fitting = architectures if options.ray else _that_fit(architectures, runtime, budget)
     summary.print_opening(study, budget, fitting, device, console)
     if len(fitting) < len(architectures):
         summary.print_left_out(len(architectures) - len(fitting), available_memory(device), console)
@@ -102,14 +105,14 @@ def sweep_fingerprint(options: SweepOptions, study: Study, budget: Budget) -> st
     return fingerprint(identity)
 
 
-def _that_fit(architectures: list[ArchitectureSpec], runtime: Runtime) -> list[ArchitectureSpec]:
+def _that_fit(architectures: list[ArchitectureSpec], runtime: Runtime, budget: Budget) -> list[ArchitectureSpec]:
     """Those that this machine can train at least one window at a time; trials on the others would be paid for nothing."""
     free = available_memory(runtime.device)
     fitting = [a for a in architectures if choose_micro_batch(a, 1, free, runtime.device)]
     if not fitting:
         least = min(peak_memory(a, 1, runtime.device) for a in architectures)
         raise InputError(
-            f"BUDGET: its smallest architecture needs {least / 1e9:.1f} GB one window at a time and {free / 1e9:.1f} GB are "
-            "free here; give a smaller BUDGET or another DEVICE (make plan shows all of them)."
+            f"BUDGET={budget.label}: its smallest architecture needs {least / 1e9:.1f} GB one window at a time and "
+            f"{free / 1e9:.1f} GB are free here; give a smaller BUDGET or another DEVICE (make plan shows all of them)."
         )
     return fitting

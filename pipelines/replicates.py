@@ -59,6 +59,8 @@ def replicate_jobs(best: list[Finished], replicates: int) -> Iterator[Job]:
                 kind="replicate",
                 spec=replace(one.spec, training=training),
                 tags={schema.REPLICATE_OF: one.run_id, schema.PROPOSED_BY: "replicate"},
+                # It cannot become the sweep's best model, so that nothing needs its weights.
+                leading_loss=float("-inf"),
             )
 
 

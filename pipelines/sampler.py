@@ -115,10 +115,15 @@ class Proposer:
 
     def report(self, proposal: Proposal, epoch: int, val_loss: float) -> bool:
         """Note one epoch of a running trial; False if the pruner would stop it. Random trials are never stopped."""
-        if not self.prunes:
+        if not self.prunes or self._was_told(proposal, epoch):
             return True
         proposal.trial.report(val_loss, epoch)
         return proposal.proposed_by == RANDOM or not proposal.trial.should_prune()
+
+    def _was_told(self, proposal: Proposal, epoch: int) -> bool:
+        """Whether the epoch is one that a further attempt of the same trial took over from its checkpoint."""
+        last = self.study.get_trials(deepcopy=False)[proposal.trial.number].last_step
+        return last is not None and epoch <= last
 
     def tell(self, proposal: Proposal, finished: Finished) -> None:
         """A failure has no value, never a sentinel number."""

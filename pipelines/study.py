@@ -118,8 +118,8 @@ def prepare_study(options: StudyOptions, store: Store) -> Study:
     thin = thin_evidence(evidence, EvidenceFloor())
     if thin and not options.allow_thin_evidence:
         raise InputError(
-            f"too little evidence: {'; '.join(thin)}. Give more data, another THRESHOLD or HORIZON, "
-            "or --allow-thin-evidence, which is tagged on every run."
+            f"too little evidence at horizon {options.horizon}: {'; '.join(thin)}. Give more data, another THRESHOLD "
+            "or HORIZON, or --allow-thin-evidence, which is tagged on every run."
         )
     prepared = prepare(matrix, target, split, options.context)
     # Baselines always see a25s, so that their losses are the same whatever the trials are given.

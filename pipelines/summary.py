@@ -71,7 +71,7 @@ def print_short_disk(needed: int, free: int, console: Console) -> None:
     _say(
         console,
         f"[yellow]warning[/]    a running trial's checkpoints take up to {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB of "
-        "the disk are free; without them a stopped trial starts again from its first epoch (--checkpoints names another folder)\n",
+        "the disk are free; without them a stopped trial starts again from epoch 1 (--checkpoints names another folder)\n",
     )
 
 
@@ -120,7 +120,7 @@ def print_summary(sweep: Sweep, registered: Registered | None, console: Console)
     if registered:
         kept = "" if registered.is_challenger else "; an earlier version has the lower val_loss and stays challenger"
         _say(console, f"\nregistered {registered.name} version {registered.version}{kept}")
-    _say(console, f"see   make ui, then {children_link(sweep)}")
+    _say(console, f"see   {'make ui, then ' if sweep.context.store.is_local else ''}{children_link(sweep)}")
     _say(console, "next  make leaderboard   make scaling   make sweep BUDGET=<another size>")
 
 
@@ -145,9 +145,10 @@ def children_link(sweep: Sweep) -> str:
     """Deep link to the sweep's children, best first."""
     condition = quote(f"tags.`mlflow.parentRunId` = '{sweep.log.run_id}'")
     order = quote("metrics.`val_loss`")
+    store = sweep.context.store
+    pages = f"http://127.0.0.1:{UI_PORT}" if store.is_local else store.patience.where
     return (
-        f"http://127.0.0.1:{UI_PORT}/#/experiments/{sweep.context.experiment_id}/runs"
-        f"?searchFilter={condition}&orderByKey={order}&orderByAsc=true"
+        f"{pages}/#/experiments/{sweep.context.experiment_id}/runs?searchFilter={condition}&orderByKey={order}&orderByAsc=true"
     )
 
 

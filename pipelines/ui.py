@@ -28,7 +28,8 @@ def main(options: UiOptions) -> None:
 
     store = open_store(options.store, must_exist=True)
     if not store.is_local:
-        raise InputError(f"MLFLOW_TRACKING_URI={store.uri}: that server has pages of its own; open them in a browser.")
+        where = store.patience.where
+        raise InputError(f"MLFLOW_TRACKING_URI={where}: that server has pages of its own; open them in a browser.")
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         # As the server does: a port that was just closed may be taken again.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

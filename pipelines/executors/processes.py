@@ -6,9 +6,10 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pickle import UnpicklingError
@@ -70,7 +71,7 @@ class Processes:
         index = next(i for i, worker in enumerate(self._workers) if worker is None or worker.job is None)
         worker = self._workers[index]
         if worker is None or not worker.process.is_alive():
-            worker = self._workers[index] = self._start(self._contexts[index])
+            worker = self._start(index)
         worker.job = job
         if worker.ready:
             worker.send(job)
@@ -94,7 +95,7 @@ class Processes:
                     return self._ended(worker, message)
 
     def close(self) -> None:
-        """Ask busy workers to stop, give them time to close their runs, end the rest."""
+        """Ask busy workers to stop, give them time to close their runs, end the rest. A second stop does not wait."""
         there = [worker for worker in self._workers if worker is not None]
         for worker in there:
             if not worker.ready:
@@ -102,24 +103,24 @@ class Processes:
             elif worker.job is not None:
                 worker.process.terminate()
             worker.pipe.close()
-        for worker in there:
-            worker.process.join(GRACE_SECONDS)
-            if worker.process.is_alive():
+        try:
+            for worker in there:
+                worker.process.join(GRACE_SECONDS)
+        finally:
+            for worker in there:
                 worker.process.kill()
                 worker.process.join()
-        self._workers = [None for _ in self._workers]
+            self._workers = [None for _ in self._workers]
 
-    def _start(self, context: Context) -> Worker:
+    def _start(self, index: int) -> Worker:
         ours, theirs = self._mp.Pipe()
         process = self._mp.Process(target=work, args=(theirs,), daemon=True)
-        # The child inherits the mask: a stop that falls into its imports waits until it can be answered.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-        try:
+        worker = Worker(process=process, pipe=ours, context=self._contexts[index])
+        with stops_put_off():
             process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            self._workers[index] = worker
         theirs.close()
-        return Worker(process=process, pipe=ours, context=context)
+        return worker
 
     def _ended(self, worker: Worker, message: Finished | InputError | str | None) -> Ended:
         job, worker.job = worker.job, None
@@ -133,6 +134,28 @@ class Processes:
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         self._workers[self._workers.index(worker)] = None
         return Ended(job=job, lost=f"worker process {worker.process.pid} {how}")
+
+
+@contextmanager
+def stops_put_off() -> Iterator[None]:
+    """Let a stop wait until the block has ended; a process started inside lets it wait until it can answer.
+
+    The mask is for the process that is started. It would not do for this one: another thread takes the signal
+    then, and Python hands it to the main thread all the same.
+    """
+    # Its first start would lift the mask.
+    resource_tracker.ensure_running()
+    came: list[int] = []
+    handlers = {number: signal.signal(number, lambda number, _: came.append(number)) for number in STOP_SIGNALS}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for stop in came:
+        signal.raise_signal(stop)
 
 
 def work(pipe: Connection) -> None:
@@ -165,14 +188,15 @@ def _outcome(context: Context, job: Job, pipe: Connection) -> Finished | InputEr
     try:
         return run_trial(context, job, report)
     except InputError as mistake:
-        return InputError(str(mistake))
+        return mistake
 
 
 def _receive(pipe: Connection) -> EpochRecord | Finished | InputError | str | None:
     """The next message; None if the worker is gone."""
     try:
         message: EpochRecord | Finished | InputError | str = pipe.recv()
-    except PIPE_BROKEN:
+    except (EOFError, OSError):
+        # OSError: it died in the middle of a message.
         return None
     return message
 

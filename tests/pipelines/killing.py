@@ -31,7 +31,7 @@ def start(options: SweepOptions) -> int:
     try:
         with (options.store / "driver.log").open("a") as log:
             run_sweep(options, Console(file=log, width=120))
-    except BaseException as problem:  # noqa: BLE001
+    except BaseException as problem:
         print(f"driver failed: {problem!r}", file=sys.stderr)
         os._exit(1)
     os._exit(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import subprocess
 import sys
@@ -64,7 +65,7 @@ def require_at_most_one_epoch_repeated(store: Store, tried: list[RunRecord]) -> 
     for run in tried:
         by_number[int(run.params["number"])].append(run)
     for runs in by_number.values():
-        for before, after in zip(runs, runs[1:], strict=False):
+        for before, after in itertools.pairwise(runs):
             told = max(curves.get(before.run_id, {}), default=0)
             assert int(after.tags[schema.FROM_EPOCH]) >= max(told, int(before.tags[schema.FROM_EPOCH]))
 

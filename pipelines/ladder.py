@@ -1,0 +1,56 @@
+"""`make study`: a ladder of sweeps, every budget at every horizon with equal trials, in one command."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipelines.options import SweepOptions
+
+FAILED = 1
+"""Exit code where a sweep of the ladder failed and the others went on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LadderOptions(SweepOptions):
+    """Run a sweep at every budget and every horizon, cheapest first; the same command goes on where it was stopped.
+
+    Takes the same flags as a sweep. Example:
+    python -m pipelines.ladder --budgets 2K..20K/half --horizons 1 3 5 --trials 12
+    """
+
+    budgets: str = "2K..20K/half"
+    """A list (20K,200K,2M), a range in decades (2K..2M) or half decades (2K..2M/half), or a mix of them."""
+    horizons: tuple[int, ...] = (1, 3, 5)
+    """Sessions ahead; each is a sweep of its own at every budget."""
+    budget: str = ""
+    """Not for a study; give --budgets."""
+    horizon: int = 0
+    """Not for a study; give --horizons."""
+
+
+def main(options: LadderOptions) -> None:
+    """Run a study from the command line."""
+    from pipelines.rungs import parse_budgets, rungs_of
+    from research.spec import require
+
+    # Told before the heavy imports, so that a typo is answered at once.
+    require(not options.budget, "BUDGET", options.budget, f"a study takes a list; give BUDGETS={options.budget}.")
+    require(not options.horizon, "HORIZON", options.horizon, f"a study takes a list; give HORIZONS={options.horizon}.")
+    require(options.trials >= 1, "TRIALS", options.trials, "give 1 or more.")
+    rungs = rungs_of(parse_budgets(options.budgets), options.horizons)
+
+    from rich.console import Console
+
+    from pipelines.ladder_driver import run_ladder
+
+    console = Console()
+    # A pipe or a log file has no width of its own; a sweep's table needs about a hundred columns.
+    overview = run_ladder(options, rungs, console if console.is_terminal else Console(width=110))
+    if overview.failed:
+        raise SystemExit(FAILED)
+
+
+if __name__ == "__main__":
+    from research.cli import run
+
+    run(main, LadderOptions)
