@@ -30,7 +30,16 @@ TRIALS = 3
 
 
 def options(root: Path, **changes: object) -> SweepOptions:
-    chosen = {"budget": "2K", "trials": TRIALS, "epochs": 2, "device": "cpu", "workers": 1, "store": root, **changes}
+    chosen = {
+        "budget": "2K",
+        "trials": TRIALS,
+        "epochs": 2,
+        "device": "cpu",
+        "workers": 1,
+        "threads": 1,
+        "store": root,
+        **changes,
+    }
     return SweepOptions(**chosen)  # type: ignore[arg-type]
 
 

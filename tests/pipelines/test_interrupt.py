@@ -34,7 +34,7 @@ def test_ctrl_c_leaves_a_store_that_the_next_command_can_use(store_root: Path) -
     assert {run.data.tags["outcome"] for run in runs} <= {"complete", "interrupted"}
 
     after = run_sweep(
-        SweepOptions(budget="2K", trials=1, epochs=1, device="cpu", workers=1, store=store_root), Console(quiet=True)
+        SweepOptions(budget="2K", trials=1, epochs=1, device="cpu", workers=1, threads=1, store=store_root), Console(quiet=True)
     )
     assert after.best is not None
 

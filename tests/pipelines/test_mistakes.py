@@ -94,7 +94,17 @@ def test_the_command_line_ends_with_one_line_and_a_nonzero_exit(
 
 @pytest.mark.parametrize(
     "module",
-    ["pipelines.sweep", "pipelines.plan", "pipelines.ingest", "pipelines.ui", "analysis.leaderboard", "analysis.scaling"],
+    [
+        "pipelines.sweep",
+        "pipelines.plan",
+        "pipelines.ladder",
+        "pipelines.adopt",
+        "analysis.status",
+        "pipelines.ingest",
+        "pipelines.ui",
+        "analysis.leaderboard",
+        "analysis.scaling",
+    ],
 )
 def test_help_shows_an_example_and_loads_no_heavy_library(module: str) -> None:
     code = (

@@ -37,7 +37,7 @@ def trained(sweep: Sweep, spec: TrialSpec, report: Callable[[EpochRecord], bool]
 
 @pytest.fixture
 def sweep(store_root: Path) -> Sweep:
-    return start_sweep(SweepOptions(budget="2K", trials=1, epochs=2, device="cpu", workers=1, store=store_root))
+    return start_sweep(SweepOptions(budget="2K", trials=1, epochs=2, device="cpu", workers=1, threads=1, store=store_root))
 
 
 def spec_of(sweep: Sweep, **training: object) -> TrialSpec:
