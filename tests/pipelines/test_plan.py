@@ -122,7 +122,7 @@ def test_the_table_has_a_line_per_width_and_depth_or_one_per_architecture() -> N
 def test_a_plan_in_which_nothing_fits_says_so_and_what_would() -> None:
     rows = plan_rows(TWO_BILLION, WORK, replace(ROOMY, memory=20 * GB), Clock())
     told = text_of(rows, budget="2B")
-    assert "60 of 60 architectures do not fit: 60 for lack of memory; the smallest of all needs 38.8 GB." in told
+    assert "60 of 60 architectures do not fit: 60 for lack of memory; the smallest of all needs 32.7 GB." in told
     assert "no: memory" in told
     assert "make plan BUDGET=<a smaller size>" in told
     assert "make sweep" not in told
