@@ -77,9 +77,11 @@ def print_short_disk(needed: int, free: int, console: Console) -> None:
 
 def print_history(sweep: Sweep, layout: Layout, console: Console) -> None:
     """Say how trials will run, and that the sweep goes on where it was, if it does."""
+    left = sweep.total - len(sweep.history.trials)
     cores = "1 thread" if layout.threads == 1 else f"{layout.threads} threads"
     how = "Ray tasks" if sweep.options.ray else "one trial at a time" if layout.workers == 1 else f"{layout.workers} processes"
-    _say(console, f"[bold]running[/]    {how}, {cores} each")
+    if left > 0:
+        _say(console, f"[bold]running[/]    {how}, {cores} each")
     if sweep.history.suggested:
         started_with = sweep.log.tags()[schema.GIT_COMMIT]
         if started_with != sweep.context.provenance.commit:
