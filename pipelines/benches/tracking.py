@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -24,13 +25,12 @@ MOST_OF_CALLBACK = 1 / 5
 MOST_GROWTH = 1.3
 REPEATS = 10
 SEARCH_TRIALS = 30
-EARLY, LATE = range(5, 15), range(295, 305)
-"""Trials around number 10 and number 300."""
+FEW, MANY, TURNS = 10, 300, 15
 INPUTS = [Input(name=name, digest="0123456789abcdef", source="snapshots", context=name) for name in ("bars", "target")]
 
 
 def tracking(folder: Path) -> list[Row]:
-    """A trial through `RunLog` against fluent calls, a search against Optuna's storages, trial 300 against trial 10."""
+    """A trial through `RunLog` against fluent calls, a search against Optuna's storages, a full store against an empty one."""
     return [_against_fluent(folder), *_searches(folder), _growth(folder)]
 
 
@@ -97,11 +97,18 @@ def _search(folder: Path, name: str, *, curves: bool) -> float:
 
 
 def _growth(folder: Path) -> Row:
-    store = fresh_store(folder, "growth")
-    experiment = store.experiment("e")
-    seconds = [timed(lambda number=number: write_trial(store, experiment, number)) for number in range(LATE.stop)]  # type: ignore[misc]
-    early, late = (median(seconds[number] for number in numbers) for numbers in (EARLY, LATE))
-    return Row(name="trial number 300 / number 10 of one store", seconds=late, reference=early, most_ratio=MOST_GROWTH)
+    small, large = fresh_store(folder, "small"), fresh_store(folder, "large")
+    experiments = {store.root: store.experiment("e") for store in (small, large)}
+    for store, trials in ((small, FEW), (large, MANY)):
+        for number in range(trials):
+            write_trial(store, experiments[store.root], number)
+    seconds: dict[Path, list[float]] = {small.root: [], large.root: []}
+    # In turn, so that whatever else the machine does meets both.
+    for number in range(MANY, MANY + TURNS):
+        for store in (small, large):
+            seconds[store.root].append(timed(partial(write_trial, store, experiments[store.root], number)))
+    late, early = median(seconds[large.root]), median(seconds[small.root])
+    return Row(name="a trial after 300 others / after 10", seconds=late, reference=early, most_ratio=MOST_GROWTH)
 
 
 def reference(name: str, store: Store, trials: int) -> float:

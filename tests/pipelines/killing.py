@@ -18,7 +18,7 @@ from rich.console import Console
 from pipelines.driver import run_sweep
 from pipelines.options import SweepOptions
 
-LONGEST_LIFE = 4.0
+LONGEST_LIFE = 2.6
 """Seconds: a start lives for a random part of this, so that kills fall before, into and after trials."""
 
 
@@ -71,7 +71,7 @@ def main(root: str, kills: int, seed: int, workers: int, trials: int, epochs: in
         store=Path(root),
     )
     # Workers take some seconds to start; a driver with workers lives longer, or nothing would ever be trained.
-    life = LONGEST_LIFE if workers == 1 else 5 * LONGEST_LIFE
+    life = LONGEST_LIFE if workers == 1 else 8 * LONGEST_LIFE
     done, pid = 0, start(options)
     while True:
         code = ended(pid, rng.uniform(0.05, life) if done < kills else 300.0)

@@ -95,8 +95,8 @@ def copies(migrated_store: Path, tmp_path: Path) -> tuple[Path, Path]:
 @pytest.mark.slow
 def test_thirty_kills_change_nothing(migrated_store: Path, tmp_path: Path) -> None:
     killed, whole = copies(migrated_store, tmp_path)
-    assert survive(killed, kills=30, seed=2, workers=1, trials=12, epochs=8) == 30
-    require_same_table(killed, uninterrupted(whole, trials=12, epochs=8), trials=12)
+    assert survive(killed, kills=30, seed=2, workers=1, trials=8, epochs=8) == 30
+    require_same_table(killed, uninterrupted(whole, trials=8, epochs=8), trials=8)
 
 
 @pytest.mark.slow
