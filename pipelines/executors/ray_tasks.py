@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -166,7 +167,7 @@ def _cluster(address: str) -> str:
     if address != "auto":
         return _answering(address)
     # `ray start` leaves its address there, and a machine that crashed leaves it behind.
-    noted = Path("/tmp/ray/ray_current_cluster")
+    noted = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir(), "ray", "ray_current_cluster")
     try:
         return _answering(noted.read_text().strip())
     except (OSError, InputError):
