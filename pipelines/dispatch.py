@@ -74,6 +74,6 @@ class Dispatch:
         if self._dead_starts >= self._attempts:
             raise InputError(
                 f"WORKERS: {ended.lost} before it began a trial, the {self._dead_starts}. such death in a row; "
-                "see what it printed above, or give WORKERS=1."
+                "see what it printed above, or run trials in this process: WORKERS=1 without RAY."
             )
         return close_lost(self._context, made, mine, ended.lost, self._attempts)

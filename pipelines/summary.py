@@ -90,7 +90,8 @@ def print_history(sweep: Sweep, layout: Layout, console: Console) -> None:
                 console, f"[yellow]warning[/]    the code has changed since this sweep began, {changed}; each run names its own"
             )
         settled = len(sweep.history.trials)
-        again = len(sweep.history.suggested) - settled
+        # Fewer trials may be asked for than were begun.
+        again = min(len(sweep.history.suggested) - settled, left)
         retried = f", {again} interrupted and continued" if again else ""
         _say(console, f"[bold]resuming[/]   {settled} trials of this sweep are finished{retried}; TRIALS={sweep.total} in all")
     _say(console, "")

@@ -30,7 +30,7 @@ from research.tracking.owner import ProcessId
 from research.tracking.patience import StoreUnavailable
 from research.tracking.runs import RunClosedError, RunLog
 from research.tracking.schema import Outcome
-from research.training.checkpoint import epochs_done
+from research.training.checkpoint import epochs_done, micro_batch_of
 from research.training.memory import choose_micro_batch, peak_memory
 from research.training.metrics import alarm, scores
 from research.training.trainer import DivergedError, EpochRecord, Trainer, TrainingResult, build_model
@@ -186,6 +186,8 @@ def _within_memory(
     """Train at the largest micro-batch that fits; where memory runs out all the same, go on with half of it."""
     micro_batch = _micro_batch(context, job)
     while True:
+        # A checkpoint's own micro-batch is kept where it is the smaller; half of it is then half of what did not fit.
+        micro_batch = min(micro_batch, micro_batch_of(checkpoint) or micro_batch)
         try:
             return _attempt(context, job, checkpoint, listener, micro_batch)
         except Exception as problem:

@@ -52,11 +52,24 @@ class Checkpoint:
 
 def epochs_done(path: Path) -> int:
     """Epochs that the checkpoint at `path` holds, read from its header; 0 if there is none."""
+    notes = _notes(path)
+    return len(notes["records"]) if notes else 0
+
+
+def micro_batch_of(path: Path) -> int | None:
+    """The micro-batch that the checkpoint at `path` was trained with; None if there is none."""
+    notes = _notes(path)
+    return int(notes["micro_batch"]) if notes else None
+
+
+def _notes(path: Path) -> dict[str, Any] | None:
+    """A checkpoint's notes, without its tensors."""
     try:
         with safe_open(path, framework="pt") as file:
-            return len(json.loads(file.metadata()[NOTES])["records"])
+            notes: dict[str, Any] = json.loads(file.metadata()[NOTES])
+            return notes
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
-        return 0
+        return None
 
 
 def pack(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from test_trial import run_of, spec_of, trained
 import pipelines.trial
 from pipelines.job import Job
 from pipelines.state import Sweep
+from pipelines.trial import run_trial
 from research.spec import ArchitectureSpec, TrialSpec
 from research.tracking import schema
 from research.training.trainer import Trainer
@@ -74,6 +75,20 @@ def test_running_out_of_memory_goes_on_from_the_checkpoint_with_half_the_micro_b
     assert run.data.tags[schema.HALVED].startswith("micro-batch 64 after: CUDA out of memory")
     curve = sweep.context.store.client.get_metric_history(finished.run_id, "epoch/val_loss")
     assert [point.step for point in curve] == [1, 2]
+
+
+def test_half_of_what_did_not_fit_is_half_of_the_checkpoints_micro_batch(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(_: object) -> bool:
+        raise KeyboardInterrupt
+
+    spec = even(sweep, seed=5)
+    small = replace(sweep.context, runtime=replace(sweep.context.runtime, micro_batch=64)).on_device()
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(small, Job(number=0, spec=spec), stop)
+    tight = Pressure(monkeypatch, room=32)
+    finished = trained(sweep, spec)
+    assert tight.epochs == [(2, 64), (2, 32)]
+    assert run_of(sweep, finished).data.tags[schema.HALVED].startswith("micro-batch 32 after")
 
 
 def test_without_room_for_one_window_a_trial_is_infeasible(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import torch
 from test_trainer import SPEC, Listening, noisy_labels, toy_trainer
 
 from research.spec import TrainingSpec
-from research.training.checkpoint import Checkpoint, epochs_done
+from research.training.checkpoint import Checkpoint, epochs_done, micro_batch_of
 from research.training.trainer import EpochRecord, TrainingResult
 
 LONG = replace(SPEC, dropout=0.3, epochs=6, patience=3, weight_decay=0.1)
@@ -93,6 +93,7 @@ def test_a_broken_checkpoint_is_no_checkpoint(tmp_path: Path) -> None:
     path.write_bytes(b"half of a file")
     assert Checkpoint.load(path) is None
     assert epochs_done(path) == 0
+    assert micro_batch_of(path) is None
     assert values_of(toy_trainer().run(Listening(), path)) == values_of(toy_trainer().run(Listening()))
 
 
@@ -100,6 +101,7 @@ def test_a_smaller_micro_batch_of_an_earlier_attempt_is_kept(tmp_path: Path) -> 
     path = tmp_path / "c.safetensors"
     with pytest.raises(StoppedError):
         toy_trainer(micro_batch=8).run(StoppingAfter(1), path)
+    assert micro_batch_of(path) == 8
     assert toy_trainer().run(Listening(), path).micro_batch == 8
 
 
