@@ -2,74 +2,99 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from research.spec import InputError, digest_bytes
 
 OHLCV = ["open", "high", "low", "close", "volume"]
 PRICES = OHLCV[:4]
+ACTIONS = ["dividends", "splits"]
 PRICE_DECIMALS = 6
 
+Mask = npt.NDArray[np.bool_]
 
-def check_bars(bars: pd.DataFrame, symbol: str) -> None:
+
+@dataclass(frozen=True, kw_only=True)
+class RowRule:
+    """What every single bar must keep, whatever its instrument and exchange."""
+
+    says: str
+    """What is wrong with a bar that breaks the rule."""
+    broken: Callable[[pd.DataFrame], Mask]
+    """The rows that break it."""
+    may_be_allowed: bool = False
+    """Whether bars that break it can be computed with at all."""
+
+
+CONTRACT: Mapping[str, RowRule] = {
+    "time-of-day": RowRule(says="a date has a time of day", broken=lambda bars: ~(_days(bars) == _days(bars).normalize())),
+    "duplicate-date": RowRule(says="a date comes twice", broken=lambda bars: bars.index.duplicated()),
+    "unordered-dates": RowRule(
+        says="dates are not increasing", broken=lambda bars: np.append(False, bars.index[1:] < bars.index[:-1])
+    ),
+    "non-finite-price": RowRule(says="a price is not finite", broken=lambda bars: _any(~np.isfinite(_prices(bars)))),
+    "non-positive-price": RowRule(
+        says="a price is not positive", broken=lambda bars: _any((_prices(bars) <= 0) & (_prices(bars) > -np.inf))
+    ),
+    "bad-volume": RowRule(says="volume is negative or not finite", broken=lambda bars: _negative(bars, ["volume"])),
+    "bad-action": RowRule(
+        says="a dividend or split is negative or not finite", broken=lambda bars: _negative(bars, _actions(bars))
+    ),
+    "high-too-low": RowRule(
+        says="high is below open, low or close",
+        broken=lambda bars: _priced(bars) & (_column(bars, "high") < _prices(bars).max(axis=1)),
+        may_be_allowed=True,
+    ),
+    "low-too-high": RowRule(
+        says="low is above open or close",
+        broken=lambda bars: _priced(bars) & (_column(bars, "low") > np.minimum(_column(bars, "open"), _column(bars, "close"))),
+        may_be_allowed=True,
+    ),
+}
+"""Every rule by the name that `ALLOW=` takes."""
+
+
+def check_bars(bars: pd.DataFrame, symbol: str, allow: Collection[str] = ()) -> None:
     """Raise `InputError` naming symbol, rule and dates unless `bars` keeps the contract.
 
-    Contract: columns `open high low close volume` (float64), a unique increasing daily index without
-    time zone, finite positive prices, low <= open, close <= high, volume not negative.
+    Contract: columns `open high low close volume` of numbers, a unique increasing daily index without
+    time zone, finite positive prices, low <= open, close <= high, volume not negative. `allow` names
+    rules that were allowed when these bars were taken in.
     """
+    problem = malformed(bars)
+    if problem:
+        raise InputError(f"{symbol}: {problem}.")
+    for name, rule in CONTRACT.items():
+        broken = rule.broken(bars)
+        if name not in allow and broken.any():
+            raise InputError(f"{symbol}: {rule.says} on {some_dates(bars.index[broken])}; mend the source and ingest again.")
+
+
+def malformed(bars: pd.DataFrame) -> str:
+    """What keeps a table from being bars at all, as a sentence; empty if it can be looked at row by row."""
     missing = [column for column in OHLCV if column not in bars.columns]
     if missing:
-        raise InputError(f"{symbol}: column {missing[0]} is missing; bars need {', '.join(OHLCV)}.")
+        return f"column {missing[0]} is missing; bars need {', '.join(OHLCV)}"
     if not isinstance(bars.index, pd.DatetimeIndex) or bars.index.tz is not None:
-        raise InputError(f"{symbol}: the index must be dates without a time zone.")
-    if len(bars) == 0:
-        raise InputError(f"{symbol}: there are no bars; ask for another period or symbol.")
-    for rule, broken in _broken_rules(bars).items():
-        if broken.any():
-            raise InputError(f"{symbol}: {rule} on {_some_dates(bars.index[broken])}; mend the source and ingest again.")
-
-
-def _broken_rules(bars: pd.DataFrame) -> dict[str, np.ndarray]:
-    prices = bars[PRICES].to_numpy(dtype=np.float64)
-    volume = bars["volume"].to_numpy(dtype=np.float64)
-    open_, high, low, close = prices.T
-    increasing = np.append(True, bars.index[1:] > bars.index[:-1])
-    days = pd.DatetimeIndex(bars.index)
-    return {
-        "a date has a time of day": np.asarray(days != days.normalize()),
-        "dates are not unique and increasing": ~increasing,
-        "a price is not finite": ~np.isfinite(prices).all(axis=1),
-        "a price is not positive": (prices <= 0).any(axis=1),
-        "volume is negative or not finite": ~np.isfinite(volume) | (volume < 0),
-        "high is below open, low or close": high < np.maximum(np.maximum(open_, close), low),
-        "low is above open or close": low > np.minimum(open_, close),
-    }
-
-
-def warnings_of(bars: pd.DataFrame, symbol: str) -> list[str]:
-    """Facts a reader must know that do not stop ingestion: stale opens, zero volume, flat bars."""
-    found: list[str] = []
-    stale = np.abs(bars["open"].to_numpy()[1:] - bars["close"].to_numpy()[:-1]) < 0.005
-    year_of = pd.DatetimeIndex(bars.index[1:]).year.to_numpy()
-    years = [int(year) for year in np.unique(year_of) if stale[year_of == year].mean() > 0.5]
-    if years:
-        share = stale[np.isin(year_of, years)].mean()
-        found.append(
-            f"{symbol}: open equals the previous close on {share:.0%} of the days in {_year_ranges(years)}; "
-            "opening prices of these years carry no information."
-        )
-    for rule, days in {"volume is zero": bars["volume"] == 0, "the bar is flat": bars["high"] == bars["low"]}.items():
-        if days.any():
-            found.append(f"{symbol}: {rule} on {_some_dates(bars.index[days.to_numpy()])}.")
-    return found
+        return "the index must be dates without a time zone"
+    if bars.index.hasnans:
+        return "a date is missing"
+    text = [column for column in [*OHLCV, *_actions(bars)] if not pd.api.types.is_numeric_dtype(bars[column])]
+    if text:
+        return f"column {text[0]} is not numbers"
+    return "" if len(bars) else "there are no bars; ask for another period or symbol"
 
 
 def bars_digest(bars_by_symbol: dict[str, pd.DataFrame]) -> str:
     """Digest of canonical OHLCV: symbols sorted, prices rounded to six decimals, fixed dtypes and order.
 
+    Dividends and splits are part of it where there are any, since the study's prices follow from them.
     Bytes of a file or a vendor's adjusted close (which changes in the 7th digit between two identical
     requests) play no part in it.
     """
@@ -77,21 +102,53 @@ def bars_digest(bars_by_symbol: dict[str, pd.DataFrame]) -> str:
     for symbol in sorted(bars_by_symbol):
         bars = bars_by_symbol[symbol]
         days = bars.index.to_numpy().astype("datetime64[D]").astype("<i8")
-        values = np.round(bars[OHLCV].to_numpy(dtype=np.float64), PRICE_DECIMALS).astype("<f8")
+        values = _rounded(bars, OHLCV)
         parts += [symbol.encode() + b"\0", str(len(bars)).encode() + b"\0", days.tobytes(), values.tobytes()]
+        for column in _actions(bars):
+            # A negative zero equals zero and must not give another digest.
+            values = _rounded(bars, [column]) + 0.0
+            parts += [column.encode() + b"\0", values.tobytes()] if values.any() else []
     return digest_bytes(*parts)
 
 
-def _some_dates(days: pd.Index[Any], most: int = 3) -> str:
+def some_dates(days: pd.Index[Any], most: int = 3) -> str:
+    """The first few dates and how many more there are."""
     shown = ", ".join(f"{day:%Y-%m-%d}" for day in days[:most])
-    return shown + (f" and {len(days) - most} more days" if len(days) > most else "")
+    more = len(days) - most
+    return shown + (f" and {more:,} more day{'s' if more > 1 else ''}" if more > 0 else "")
 
 
-def _year_ranges(years: list[int]) -> str:
-    runs: list[list[int]] = []
-    for year in years:
-        if runs and year == runs[-1][-1] + 1:
-            runs[-1].append(year)
-        else:
-            runs.append([year])
-    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+def _rounded(bars: pd.DataFrame, columns: list[str]) -> npt.NDArray[np.float64]:
+    return np.round(bars[columns].to_numpy(dtype=np.float64), PRICE_DECIMALS).astype("<f8")
+
+
+def _days(bars: pd.DataFrame) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(bars.index)
+
+
+def _actions(bars: pd.DataFrame) -> list[str]:
+    return [column for column in ACTIONS if column in bars.columns]
+
+
+def _column(bars: pd.DataFrame, name: str) -> npt.NDArray[np.float64]:
+    return bars[name].to_numpy(dtype=np.float64)
+
+
+def _prices(bars: pd.DataFrame) -> npt.NDArray[np.float64]:
+    return bars[PRICES].to_numpy(dtype=np.float64)
+
+
+def _priced(bars: pd.DataFrame) -> Mask:
+    """Rows whose prices can be compared; the others break rules of their own."""
+    prices = _prices(bars)
+    return ~_any(~np.isfinite(prices) | (prices <= 0))
+
+
+def _negative(bars: pd.DataFrame, columns: list[str]) -> Mask:
+    values = bars[columns].to_numpy(dtype=np.float64)
+    return _any(~np.isfinite(values) | (values < 0))
+
+
+def _any(cells: Mask) -> Mask:
+    """Rows in which any cell is true."""
+    return np.asarray(cells.any(axis=1))

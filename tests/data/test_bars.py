@@ -9,7 +9,7 @@ from conftest import random_bars
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from research.data.bars import OHLCV, PRICES, bars_digest, check_bars, warnings_of
+from research.data.bars import OHLCV, PRICES, bars_digest, check_bars
 from research.spec import InputError
 
 BROKEN_ROW = 7
@@ -21,7 +21,11 @@ def bars() -> pd.DataFrame:
 
 
 def with_value(bars: pd.DataFrame, column: str, value: float) -> pd.DataFrame:
-    bars.iloc[BROKEN_ROW, bars.columns.get_loc(column)] = value
+    return with_row(bars, BROKEN_ROW, column, value)
+
+
+def with_row(bars: pd.DataFrame, row: int, column: str, value: float) -> pd.DataFrame:
+    bars.iloc[row, bars.columns.get_loc(column)] = value
     return bars
 
 
@@ -32,14 +36,22 @@ def with_day(bars: pd.DataFrame, day: pd.Timestamp) -> pd.DataFrame:
 
 
 BREAKS: dict[str, tuple[str, Callable[[pd.DataFrame], pd.DataFrame]]] = {
-    "duplicate day": ("dates are not unique and increasing", lambda bars: with_day(bars, bars.index[BROKEN_ROW - 1])),
-    "unsorted days": ("dates are not unique and increasing", lambda bars: with_day(bars, pd.Timestamp("1990-01-02"))),
+    "duplicate day": ("a date comes twice", lambda bars: with_day(bars, bars.index[BROKEN_ROW - 1])),
+    "unsorted days": ("dates are not increasing", lambda bars: with_day(bars, pd.Timestamp("1990-01-02"))),
     "missing price": ("a price is not finite", lambda bars: with_value(bars, "close", np.nan)),
     "infinite price": ("a price is not finite", lambda bars: with_value(bars, "high", np.inf)),
     "zero price": ("a price is not positive", lambda bars: with_value(bars, "low", 0.0)),
     "negative price": ("a price is not positive", lambda bars: with_value(bars, "low", -1.0)),
     "negative volume": ("volume is negative or not finite", lambda bars: with_value(bars, "volume", -1.0)),
     "missing volume": ("volume is negative or not finite", lambda bars: with_value(bars, "volume", np.nan)),
+    "negative dividend": (
+        "a dividend or split is negative or not finite",
+        lambda bars: with_value(bars.assign(dividends=0.0), "dividends", -0.1),
+    ),
+    "missing split": (
+        "a dividend or split is negative or not finite",
+        lambda bars: with_value(bars.assign(splits=0.0), "splits", np.nan),
+    ),
     "high below close": (
         "high is below open, low or close",
         lambda bars: with_value(bars, "close", bars["high"].iloc[BROKEN_ROW] + 0.01),
@@ -96,6 +108,8 @@ def test_many_broken_days_are_counted_instead_of_listed(bars: pd.DataFrame):
         (lambda bars: bars.iloc[:0], "there are no bars"),
         (lambda bars: bars.tz_localize("UTC"), "without a time zone"),
         (lambda bars: bars.reset_index(drop=True), "the index must be dates"),
+        (lambda bars: bars.set_index(bars.index[:-1].append(pd.DatetimeIndex([pd.NaT]))), "a date is missing"),
+        (lambda bars: bars.assign(low="1.0"), "column low is not numbers"),
     ],
 )
 def test_bars_without_plain_dates_are_refused(bars: pd.DataFrame, damage: Callable[[pd.DataFrame], pd.DataFrame], said: str):
@@ -103,23 +117,16 @@ def test_bars_without_plain_dates_are_refused(bars: pd.DataFrame, damage: Callab
         check_bars(damage(bars), "ABC")
 
 
-def test_stale_opens_of_the_sp500_are_told(sp500: pd.DataFrame):
-    (warning,) = warnings_of(sp500, "^GSPC")
-    assert "open equals the previous close on 96% of the days in 1999-2005" in warning
-
-
-def test_zero_volume_and_flat_days_are_told(bars: pd.DataFrame):
-    assert warnings_of(bars, "ABC") == []
-    bars.iloc[5, bars.columns.get_loc("volume")] = 0.0
-    bars.iloc[BROKEN_ROW, :4] = 100.0
-    assert warnings_of(bars, "ABC") == [
-        f"ABC: volume is zero on {bars.index[5]:%Y-%m-%d}.",
-        f"ABC: the bar is flat on {bars.index[BROKEN_ROW]:%Y-%m-%d}.",
-    ]
+def test_a_rule_that_was_allowed_at_ingestion_is_allowed_again(bars: pd.DataFrame):
+    broken = with_value(bars, "high", bars["close"].iloc[BROKEN_ROW] * 0.999)
+    check_bars(broken, "ABC", allow=["high-too-low"])
+    with pytest.raises(InputError, match="high is below open"):
+        check_bars(broken, "ABC", allow=["low-too-high"])
 
 
 def test_the_digest_knows_the_bundled_bars(bundled_bars: dict[str, pd.DataFrame]):
     assert bars_digest({"^GSPC": bundled_bars["^GSPC"]}) == "41459dd9c01ef84b"
+    assert bars_digest(bundled_bars) == "e56348962ae6f5b4"
 
 
 @pytest.mark.parametrize(
@@ -128,12 +135,24 @@ def test_the_digest_knows_the_bundled_bars(bundled_bars: dict[str, pd.DataFrame]
         lambda bars: bars[list(reversed(bars.columns))],
         lambda bars: bars.assign(adj_close=bars["adj_close"] * 1.0000003),
         lambda bars: bars.drop(columns="adj_close"),
-        lambda bars: bars.assign(dividends=1.0),
+        lambda bars: bars.assign(sector=1.0),
+        lambda bars: bars.assign(dividends=0.0, splits=0.0),
+        lambda bars: bars.assign(dividends=-1e-9, splits=-0.0),
         lambda bars: bars.assign(**{price: bars[price] + 1e-9 for price in PRICES}),
         lambda bars: bars.assign(volume=bars["volume"].astype(np.int64)),
         lambda bars: bars.set_index(bars.index.as_unit("s")),
     ],
-    ids=["column order", "adj_close", "no adj_close", "extra column", "noise of 1e-9", "integer volume", "unit of dates"],
+    ids=[
+        "column order",
+        "adj_close",
+        "no adj_close",
+        "extra column",
+        "no action",
+        "zero action",
+        "noise of 1e-9",
+        "integer volume",
+        "unit of dates",
+    ],
 )
 def test_the_digest_ignores_what_is_not_ohlcv(sp500: pd.DataFrame, rewrite: Callable[[pd.DataFrame], pd.DataFrame]):
     assert bars_digest({"^GSPC": rewrite(sp500)}) == bars_digest({"^GSPC": sp500})
@@ -150,6 +169,22 @@ def test_the_digest_sees_every_single_number(row: int, column: str, change: floa
     before = bars_digest({"ABC": bars})
     bars.iloc[row, bars.columns.get_loc(column)] += change
     assert bars_digest({"ABC": bars}) != before
+
+
+def test_the_digest_sees_every_dividend_and_split(bars: pd.DataFrame):
+    def acted(column: str, row: int, value: float) -> str:
+        return bars_digest({"ABC": with_row(bars.assign(**{column: 0.0}), row, column, value)})
+
+    variants = [("dividends", 3, 0.5), ("dividends", 4, 0.5), ("dividends", 3, 0.50001), ("splits", 3, 0.5), ("splits", 3, 2.0)]
+    assert len({bars_digest({"ABC": bars}), *(acted(*variant) for variant in variants)}) == 1 + len(variants)
+    assert acted("dividends", 3, 0.5) == acted("dividends", 3, 0.5 + 1e-9)
+    paid = with_row(bars.assign(dividends=-0.0), 3, "dividends", 0.5)
+    assert bars_digest({"ABC": paid}) == acted("dividends", 3, 0.5)
+
+
+def test_actions_of_one_symbol_leave_the_digest_to_the_others_columns(bars: pd.DataFrame):
+    paid = with_row(bars.assign(dividends=0.0), 3, "dividends", 0.5)
+    assert bars_digest({"ABC": paid, "ABD": bars}) == bars_digest({"ABC": paid, "ABD": bars.assign(dividends=0.0)})
 
 
 def test_the_digest_sees_dates_symbols_and_length(bars: pd.DataFrame):

@@ -6,8 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from research.data import sources
-from research.data.sources import BUNDLED_FILES, SOURCES, bundled, slug
+from research.data import bundled as module
+from research.data.bundled import FILES, bundled
+from research.data.sources import SOURCES, slug, source_named
 from research.spec import InputError
 
 
@@ -24,7 +25,7 @@ def test_the_bundled_source_says_what_was_asked_and_on_which_terms():
     delivered = bundled()
     assert set(delivered.bars) == {"^GSPC", "^IXIC"}
     assert delivered.source == "bundled"
-    assert delivered.request == {symbol: f"arch.data/{name}" for symbol, (name, _) in BUNDLED_FILES.items()}
+    assert delivered.request == {symbol: f"arch.data/{name}" for symbol, (name, _) in FILES.items()}
     assert "Illinois/NCSA" in delivered.licence
     assert set(delivered.versions) == {"arch"}
 
@@ -35,13 +36,13 @@ def test_known_prices_are_read_from_the_right_columns(sp500: pd.DataFrame):
 
 @pytest.mark.parametrize("symbol", ["^GSPC", "^IXIC"])
 def test_a_tampered_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, symbol: str):
-    for name, _ in BUNDLED_FILES.values():
+    for name, _ in FILES.values():
         (tmp_path / name).parent.mkdir()
-        shutil.copy(sources._arch_data_folder() / name, tmp_path / name)
-    monkeypatch.setattr(sources, "_arch_data_folder", lambda: tmp_path)
-    assert set(bundled().bars) == set(BUNDLED_FILES)
+        shutil.copy(module._arch_data_folder() / name, tmp_path / name)
+    monkeypatch.setattr(module, "_arch_data_folder", lambda: tmp_path)
+    assert set(bundled().bars) == set(FILES)
 
-    name, expected = BUNDLED_FILES[symbol]
+    name, expected = FILES[symbol]
     content = bytearray((tmp_path / name).read_bytes())
     content[4] ^= 1  # the time stamp in the gzip header: the rows still read the same
     (tmp_path / name).write_bytes(content)
@@ -52,8 +53,14 @@ def test_a_tampered_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "make setup" in str(refused.value)
 
 
-def test_sources_are_found_by_the_name_users_type():
-    assert SOURCES["bundled"] is bundled
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_source_of_the_table_can_be_asked(name: str):
+    assert callable(source_named(name))
+
+
+def test_an_unknown_source_lists_the_ones_there_are():
+    with pytest.raises(InputError, match="SOURCE=google: no such source; give bundled, yahoo, file, synthetic"):
+        source_named("google")
 
 
 @pytest.mark.parametrize(("symbol", "name"), [("^GSPC", "sp500"), ("^IXIC", "nasdaq"), ("BRK-B", "brkb"), ("^N225", "n225")])
