@@ -12,8 +12,9 @@ from conftest import random_bars
 
 from research.data import snapshots
 from research.data.bars import OHLCV, bars_digest
-from research.data.snapshots import BARS_FILE, MANIFEST_FILE, Snapshot, load_snapshot, write_snapshot
-from research.data.sources import SourceBars, bundled
+from research.data.bundled import bundled
+from research.data.snapshots import BARS_FILE, MANIFEST_FILE, Manifest, Snapshot, load_snapshot, write_snapshot
+from research.data.sources import Instrument, SourceBars
 from research.spec import InputError
 
 
@@ -47,7 +48,9 @@ def test_the_manifest_says_where_bars_came_from_and_what_is_odd_about_them(tmp_p
     manifest = write_snapshot(bundled(), tmp_path).manifest
     assert manifest.source == "bundled"
     assert "arch" in manifest.versions
-    assert manifest.symbols["^GSPC"] == {"rows": 5031, "first": "1999-01-04", "last": "2018-12-31"}
+    facts = {"rows": 5031, "first": "1999-01-04", "last": "2018-12-31"}
+    assert manifest.symbols["^GSPC"] == {**facts, "digest": bars_digest({"^GSPC": bundled().bars["^GSPC"]})}
+    assert manifest.instruments["^GSPC"] == {"calendar": "XNYS", "kind": "index", "currency": "USD"}
     (stale,) = [warning for warning in manifest.warnings if warning.startswith("^GSPC")]
     assert "open equals the previous close" in stale
     assert "96%" in stale
@@ -67,12 +70,62 @@ def test_other_bars_get_another_folder(snapshot: Snapshot, tmp_path: Path):
     assert {path.name for path in tmp_path.iterdir()} == {snapshot.digest, other.digest}
 
 
+def test_the_digest_of_the_bundled_bars_is_the_one_of_every_result_so_far(tmp_path: Path):
+    assert write_snapshot(bundled(), tmp_path).digest == "e56348962ae6f5b4"
+
+
 def test_bars_that_break_the_contract_are_not_stored(tmp_path: Path):
     broken = delivery()
     broken.bars["ABD"].iloc[3, 0] = np.nan
     with pytest.raises(InputError, match="ABD: a price is not finite"):
         write_snapshot(broken, tmp_path / "snapshots")
     assert not (tmp_path / "snapshots").exists()
+
+
+def test_a_table_without_closes_is_refused_in_a_sentence(tmp_path: Path):
+    broken = delivery()
+    broken.bars["ABD"] = broken.bars["ABD"].drop(columns="close")
+    with pytest.raises(InputError, match="ABD: column close is missing"):
+        write_snapshot(broken, tmp_path)
+
+
+def test_bars_that_are_stored_already_are_not_validated_again(
+    snapshot: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(snapshots, "validate", None)
+    assert write_snapshot(delivery(), tmp_path).digest == snapshot.digest
+
+
+def test_what_the_source_noted_and_the_user_accepted_is_on_the_manifest(tmp_path: Path):
+    delivered = delivery()
+    delivered.bars["ABC"].iloc[20:, :4] *= 3
+    noted = replace(delivered, notes=["ABC: noted."], instruments={"ABC": Instrument(kind="index")})
+    with pytest.raises(InputError, match="ALLOW=jump-without-split"):
+        write_snapshot(noted, tmp_path)
+    manifest = write_snapshot(noted, tmp_path, allow=["jump-without-split"]).manifest
+    assert manifest.allowed == ["jump-without-split"]
+    assert any("jump-without-split was allowed" in warning for warning in manifest.warnings)
+    assert "ABC: noted." in manifest.warnings
+
+
+def test_columns_that_only_one_instrument_has_stay_with_it(tmp_path: Path):
+    delivered = delivery()
+    delivered.bars["ABC"]["dividends"] = 0.0
+    delivered.bars["ABC"].iloc[5, -1] = 0.3
+    loaded = write_snapshot(delivered, tmp_path)
+    assert list(loaded.of("ABC").columns) == [*OHLCV, "dividends"]
+    assert list(loaded.of("ABD").columns) == OHLCV
+    assert loaded.digest != bars_digest(delivery().bars)
+
+
+def test_a_manifest_written_before_snapshots_could_grow_still_loads(snapshot: Snapshot, tmp_path: Path):
+    path = snapshot.folder / MANIFEST_FILE
+    old = json.loads(path.read_text())
+    for name in ("instruments", "fetched_at", "allowed", "parent", "changes", "gone"):
+        del old[name]
+    path.write_text(json.dumps(old))
+    manifest = load_snapshot(snapshot.digest, tmp_path).manifest
+    assert (manifest.parent, manifest.changes, manifest.instruments) == ("", {}, {})
 
 
 def is_refused(snapshot: Snapshot) -> bool:
@@ -160,12 +213,12 @@ def test_an_interrupted_write_leaves_nothing_behind(
 ):
     seen: list[list[str]] = []
 
-    def fail_after_the_bars_are_written(*_: object) -> list[str]:
+    def fail_after_the_bars_are_written(*_: object) -> dict[str, object]:
         seen.append([path.name for path in tmp_path.glob("*/*")])
         raise failure
 
     with monkeypatch.context() as patched:
-        patched.setattr(snapshots, "warnings_of", fail_after_the_bars_are_written)
+        patched.setattr(snapshots, "asdict", fail_after_the_bars_are_written)
         with pytest.raises((KeyboardInterrupt, OSError)):
             write_snapshot(delivery(), tmp_path)
     assert seen == [[BARS_FILE]]
@@ -186,10 +239,10 @@ def test_the_remains_of_a_killed_write_are_no_snapshot(tmp_path: Path):
 def test_content_that_another_process_stored_first_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     fill = snapshots._fill
 
-    def fill_after_the_other(folder: Path, delivered: SourceBars, digest: str) -> None:
-        (tmp_path / digest).mkdir()
-        fill(tmp_path / digest, replace(delivered, source="the other"), digest)
-        fill(folder, delivered, digest)
+    def fill_after_the_other(folder: Path, manifest: Manifest, bars: dict[str, pd.DataFrame]) -> None:
+        (tmp_path / manifest.digest).mkdir()
+        fill(tmp_path / manifest.digest, replace(manifest, source="the other"), bars)
+        fill(folder, manifest, bars)
 
     monkeypatch.setattr(snapshots, "_fill", fill_after_the_other)
     written = write_snapshot(delivery(), tmp_path)
