@@ -1,81 +1,94 @@
-"""Named, versioned feature sets: a catalogue of columns and the matrix they make from raw bars.
+"""Named, versioned feature sets, and the matrix that one makes from raw bars.
 
-Every feature is causal: its value at day t does not change when later bars arrive. A property test holds
-each one to that.
+`a25` and `a25s` are the reference columns, raw and stationary. `s50` and `s100` hold the same 25, made finite on
+any bars, and further stationary columns; `s100` holds all of `s50`. Columns that compare with an index or a
+volatility index exist only in a set that was given one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from operator import attrgetter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-import talib
 from numpy.typing import NDArray
 
-from research.features import indicators as ind
+from research.features.calendar import CALENDAR_FEATURES
+from research.features.cross_asset import CROSS_ASSET_FEATURES
+from research.features.drawdown import DRAWDOWN_FEATURES
+from research.features.feature import Bars, FeatureSet, Reference, Series
+from research.features.moments import MOMENT_FEATURES
+from research.features.oscillators import OSCILLATOR_FEATURES
+from research.features.range_volatility import RANGE_FEATURES
+from research.features.reference_columns import BOUNDED_FEATURES, RAW_FEATURES, STATIONARY_FEATURES
+from research.features.references import joined_references
+from research.features.returns import RETURN_FEATURES
+from research.features.trend import TREND_FEATURES
+from research.features.volatility import VOLATILITY_FEATURES
+from research.features.volume import VOLUME_FEATURES
 from research.spec import FeatureSpec, InputError, digest_bytes
 
-Series = NDArray[np.float64]
+S50_ADDS = {
+    *("return_5", "return_20", "return_60", "overnight_return", "shock"),
+    *("realised_volatility_5", "realised_volatility_20", "volatility_ratio_20_120", "ewma_volatility"),
+    *("downside_volatility_20", "yang_zhang_20", "volatility_of_volatility_20"),
+    *("drawdown_120", "mfi_14", "trend_slope_60", "illiquidity_20", "skewness_60"),
+    *("weekday_sine", "weekday_cosine"),
+    *("index_return_5", "index_beta_60", "relative_strength_20"),
+    *("implied_volatility", "implied_change_5", "implied_over_realised"),
+}
+"""What the middle tier holds besides the reference columns; the widest holds everything."""
 
-VOLUME_MEAN_LENGTH = 60
-VOLUME_FLOOR = 0.01
-"""Smallest volume ratio before the logarithm: two Nasdaq sessions report zero volume."""
+ADDED_FEATURES = (
+    *RETURN_FEATURES,
+    *VOLATILITY_FEATURES,
+    *RANGE_FEATURES,
+    *DRAWDOWN_FEATURES,
+    *TREND_FEATURES,
+    *OSCILLATOR_FEATURES,
+    *VOLUME_FEATURES,
+    *MOMENT_FEATURES,
+    *CALENDAR_FEATURES,
+    *CROSS_ASSET_FEATURES,
+)
 
+A25 = FeatureSet(name="a25", version=1, features=RAW_FEATURES)
+A25S = FeatureSet(name="a25s", version=1, features=STATIONARY_FEATURES)
+S50 = FeatureSet(
+    name="s50",
+    version=1,
+    features=(*BOUNDED_FEATURES, *(feature for feature in ADDED_FEATURES if feature.name in S50_ADDS)),
+)
+S100 = FeatureSet(name="s100", version=1, features=(*BOUNDED_FEATURES, *ADDED_FEATURES))
 
-@dataclass(frozen=True, kw_only=True)
-class Bars:
-    """Raw daily bars as float64 arrays, the only input of a feature."""
-
-    days: pd.DatetimeIndex
-    open: Series
-    high: Series
-    low: Series
-    close: Series
-    volume: Series
-
-    @classmethod
-    def of(cls, frame: pd.DataFrame) -> Bars:
-        """Arrays of a bars table, contiguous as TA-Lib wants them."""
-        column = {
-            name: np.ascontiguousarray(frame[name].to_numpy(np.float64)) for name in ("open", "high", "low", "close", "volume")
-        }
-        return cls(days=pd.DatetimeIndex(frame.index), **column)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Feature:
-    """One column."""
-
-    name: str
-    group: str
-    """price, trend, oscillator, volume or volatility."""
-    formula: str
-    """What is computed, in words or symbols."""
-    compute: Callable[[Bars], Series]
-    """Value at every day from bars up to that day; NaN in the warm-up."""
+WHOLE_SETS = {feature_set.name: feature_set for feature_set in (A25, A25S, S50, S100)}
+"""Every set with all of its columns, also those that need another instrument."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class FeatureSet:
-    """A named list of columns."""
+def with_references(whole: FeatureSet, *, index: str = "", volatility_index: str = "") -> FeatureSet:
+    """The set's columns that exist with these instruments, and its identity with those that are used."""
+    given: dict[Reference | None, str] = {"index": index, "volatility_index": volatility_index}
+    for reference, name in given.items():
+        if name and all(feature.needs != reference for feature in whole.features):
+            raise InputError(
+                f"{str(reference).upper()}={name}: {whole.name} has no cross-asset features; give FEATURES=s50 or s100, "
+                f"or leave {str(reference).upper()} out."
+            )
+    columns = tuple(feature for feature in whole.features if feature.needs is None or given[feature.needs])
+    return replace(whole, features=columns, index=index, volatility_index=volatility_index)
 
-    name: str
-    version: int
-    features: tuple[Feature, ...]
 
-    @property
-    def spec(self) -> FeatureSpec:
-        """Identity of the set."""
-        return FeatureSpec(feature_set=self.name, version=self.version)
+FEATURE_SETS = {name: with_references(whole) for name, whole in WHOLE_SETS.items()}
+"""Every set by name, with the columns that an instrument's own bars give."""
 
-    @property
-    def columns(self) -> list[str]:
-        """Column names in order."""
-        return [feature.name for feature in self.features]
+
+def feature_set_named(name: str, *, index: str = "", volatility_index: str = "") -> FeatureSet:
+    """The set of that name with the columns that the given instruments allow; `InputError` lists the names there are."""
+    if name not in WHOLE_SETS:
+        *others, last = WHOLE_SETS
+        raise InputError(f"FEATURES={name}: no such feature set; give {', '.join(others)} or {last}.")
+    return with_references(WHOLE_SETS[name], index=index, volatility_index=volatility_index)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,9 +106,13 @@ class FeatureMatrix:
     """Digest of days, columns and values in single precision."""
 
 
-def build(feature_set: FeatureSet, frame: pd.DataFrame) -> FeatureMatrix:
-    """Compute every feature of a set on raw bars; after the warm-up every value must be finite."""
-    bars = Bars.of(frame)
+def build(feature_set: FeatureSet, frame: pd.DataFrame, references: Mapping[str, pd.DataFrame] | None = None) -> FeatureMatrix:
+    """Compute every feature of a set on raw bars; after the warm-up every value must be finite.
+
+    `references` holds the bars of the set's index and volatility index by their names.
+    """
+    days = pd.DatetimeIndex(frame.index)
+    bars = Bars.of(frame, joined_references(feature_set, days, references or {}))
     values = np.column_stack([feature.compute(bars) for feature in feature_set.features])
     finite = np.isfinite(values)
     complete = finite.all(axis=1)
@@ -119,113 +136,3 @@ def _require_finite(feature_set: FeatureSet, days: pd.DatetimeIndex, finite: NDA
         )
     if first_row == len(finite):
         raise InputError(f"FEATURES={feature_set.name}: {len(days)} days are too few for its warm-up; use a longer history.")
-
-
-def _feature(name: str, group: str, formula: str, compute: Callable[[Bars], Series]) -> Feature:
-    return Feature(name=name, group=group, formula=formula, compute=compute)
-
-
-def _price(name: str) -> Feature:
-    return _feature(name, "price", name, attrgetter(name))
-
-
-def _dema(length: int) -> Feature:
-    return _feature(f"dema_{length}", "trend", f"DEMA(close, {length})", lambda bars: talib.DEMA(bars.close, timeperiod=length))
-
-
-def _sma(length: int) -> Feature:
-    return _feature(f"sma_{length}", "trend", f"SMA(close, {length})", lambda bars: talib.SMA(bars.close, timeperiod=length))
-
-
-def _oscillator(name: str, formula: str, indicator: Callable[[Series], Series]) -> Feature:
-    return _feature(name, "oscillator", formula.format("close"), lambda bars: indicator(bars.close))
-
-
-def _weekly(name: str, formula: str, indicator: Callable[[Series], Series]) -> Feature:
-    return _feature(
-        f"{name}_weekly",
-        "oscillator",
-        formula.format("weekly close"),
-        lambda bars: ind.weekly(bars.close, bars.days, indicator),
-    )
-
-
-_RSI = ("rsi_14", "RSI({}, 14)", partial(talib.RSI, timeperiod=14))
-_STOCH_RSI = ("stoch_rsi", "%D of StochRSI({}, 14, 5, 3)", ind.stochastic_rsi)
-
-RAW_FEATURES = (
-    *(_price(name) for name in ("open", "high", "low", "close")),
-    _feature("volume", "volume", "volume", attrgetter("volume")),
-    *(_dema(length) for length in (9, 10, 20, 25, 90)),
-    *(_sma(length) for length in (12, 50, 100, 200)),
-    _oscillator(*_RSI),
-    _weekly(*_RSI),
-    _oscillator(*_STOCH_RSI),
-    _weekly(*_STOCH_RSI),
-    _feature("macd", "trend", "EMA(close, 12) - EMA(close, 26)", lambda bars: ind.macd_line(bars.close)),
-    _feature("obv", "volume", "on-balance volume", lambda bars: talib.OBV(bars.close, bars.volume)),
-    _feature(
-        "adosc", "volume", "Chaikin oscillator (3, 10)", lambda bars: ind.adosc(bars.high, bars.low, bars.close, bars.volume)
-    ),
-    _feature("atr_14", "volatility", "ATR(14)", lambda bars: talib.ATR(bars.high, bars.low, bars.close, timeperiod=14)),
-    _feature("adx_14", "oscillator", "ADX(14)", lambda bars: talib.ADX(bars.high, bars.low, bars.close, timeperiod=14)),
-    _feature("percent_b", "volatility", "Bollinger %B(20, 2)", lambda bars: ind.percent_b(bars.close)),
-    _feature("vwap_20", "price", "volume-weighted mean close, 20 days", lambda bars: ind.vwap(bars.close, bars.volume)),
-)
-
-
-def _log_to_close(values: Series, bars: Bars) -> Series:
-    return np.log(values / bars.close)
-
-
-def _over_volume(values: Series, bars: Bars, length: int, reduce: Callable[..., Series]) -> Series:
-    traded = reduce(bars.volume, timeperiod=length)
-    return np.divide(values, traded, out=np.full_like(values, np.nan), where=traded > 0)
-
-
-def _log_return(values: Series, bars: Bars) -> Series:
-    return np.concatenate([[np.nan], np.diff(np.log(bars.close))])
-
-
-def _relative_volume(values: Series, bars: Bars) -> Series:
-    return np.log(np.maximum(_over_volume(bars.volume, bars, VOLUME_MEAN_LENGTH, talib.SMA), VOLUME_FLOOR))
-
-
-def _change_over_volume(values: Series, bars: Bars) -> Series:
-    change = np.full_like(values, np.nan)
-    change[20:] = values[20:] - values[:-20]
-    return _over_volume(change, bars, 20, talib.SUM)
-
-
-STATIONARY_FORMS: dict[str, tuple[str, Callable[[Series, Bars], Series]]] = {
-    "close": ("log return of the close", _log_return),
-    "volume": (f"log(volume / {VOLUME_MEAN_LENGTH}-day mean), at least log({VOLUME_FLOOR})", _relative_volume),
-    "macd": ("MACD / close", lambda values, bars: values / bars.close),
-    "obv": ("20-day change of OBV / 20-day volume", _change_over_volume),
-    "adosc": ("ADOSC / 20-day mean volume", lambda values, bars: _over_volume(values, bars, 20, talib.SMA)),
-    "percent_b": ("%B", lambda values, bars: values),
-    **{
-        name: (f"{name} / 100", lambda values, bars: values / 100)
-        for name in ("rsi_14", "rsi_14_weekly", "stoch_rsi", "stoch_rsi_weekly", "adx_14")
-    },
-}
-"""Column -> (formula, transformation of the raw column); every other column becomes log(x / close)."""
-
-
-def _stationary(feature: Feature) -> Feature:
-    formula, form = STATIONARY_FORMS.get(feature.name, (f"log({feature.name} / close)", _log_to_close))
-    compute = feature.compute
-    return Feature(name=feature.name, group=feature.group, formula=formula, compute=lambda bars: form(compute(bars), bars))
-
-
-A25 = FeatureSet(name="a25", version=1, features=RAW_FEATURES)
-A25S = FeatureSet(name="a25s", version=1, features=tuple(_stationary(feature) for feature in A25.features))
-
-FEATURE_SETS = {feature_set.name: feature_set for feature_set in (A25, A25S)}
-
-
-def feature_set_named(name: str) -> FeatureSet:
-    """The set of that name; `InputError` lists the names there are."""
-    if name not in FEATURE_SETS:
-        raise InputError(f"FEATURES={name}: no such feature set; give {' or '.join(FEATURE_SETS)}.")
-    return FEATURE_SETS[name]

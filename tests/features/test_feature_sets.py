@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from research.features import indicators as ind
-from research.features.feature_sets import A25, A25S, FEATURE_SETS, VOLUME_FLOOR, Bars, build, feature_set_named
+from research.features.feature import Bars
+from research.features.feature_sets import A25, A25S, FEATURE_SETS, WHOLE_SETS, build, feature_set_named
+from research.features.reference_columns import VOLUME_FLOOR
 from research.spec import InputError
 
 A25_COLUMNS = [
@@ -22,7 +24,7 @@ FIRST_ROW = 199
 SETTLED = slice(2500, None)
 """Rows on which exponential means no longer depend on how they were started."""
 
-both_sets = pytest.mark.parametrize("name", FEATURE_SETS)
+both_sets = pytest.mark.parametrize("name", ["a25", "a25s"])
 seeds = st.integers(0, 100_000)
 
 
@@ -271,14 +273,56 @@ def test_a_history_of_exactly_the_warm_up_has_one_row(name: str):
 
 
 def test_an_unknown_feature_set_lists_the_known_ones():
-    with pytest.raises(InputError, match="FEATURES=a26: no such feature set; give a25 or a25s"):
+    with pytest.raises(InputError, match="FEATURES=a26: no such feature set; give a25, a25s, s50 or s100"):
         feature_set_named("a26")
 
 
 def test_a_feature_set_is_found_by_its_name():
-    assert feature_set_named("a25") is A25
-    assert feature_set_named("a25s") is A25S
+    assert feature_set_named("a25") == A25
+    assert feature_set_named("a25s") == A25S
     assert A25S.spec.feature_set == "a25s"
+
+
+@pytest.mark.parametrize(
+    ("name", "symbol", "digest"),
+    [
+        ("a25", "^GSPC", "7ffc1b223cccf515"),
+        ("a25", "^IXIC", "f48ffea9667a51cc"),
+        ("a25s", "^GSPC", "33a0ea860cfa20d1"),
+        ("a25s", "^IXIC", "ab74c4302b2de96d"),
+    ],
+)
+def test_the_reference_sets_stay_what_earlier_runs_were_trained_on(
+    bundled_bars: dict[str, pd.DataFrame], name: str, symbol: str, digest: str
+):
+    assert FEATURE_SETS[name].version == 1
+    assert build(FEATURE_SETS[name], bundled_bars[symbol]).digest == digest
+
+
+def test_each_tier_holds_the_one_before():
+    a25s, s50, s100 = (WHOLE_SETS[name].columns for name in ("a25s", "s50", "s100"))
+    assert s50[:25] == s100[:25] == a25s
+    assert set(s50) < set(s100)
+    assert [len(set(columns)) for columns in (s50, s100)] == [len(s50), len(s100)] == [50, 100]
+
+
+@pytest.mark.parametrize(("name", "own", "with_index", "with_both"), [("s50", 44, 47, 50), ("s100", 86, 93, 100)])
+def test_cross_asset_columns_exist_where_their_instrument_is_given(name: str, own: int, with_index: int, with_both: int):
+    sets = [
+        feature_set_named(name),
+        feature_set_named(name, index="^GSPC"),
+        feature_set_named(name, index="^GSPC", volatility_index="^VIX"),
+    ]
+    assert [len(one.columns) for one in sets] == [own, with_index, with_both]
+    assert [(one.spec.index, one.spec.volatility_index) for one in sets] == [("", ""), ("^GSPC", ""), ("^GSPC", "^VIX")]
+    assert FEATURE_SETS[name] == sets[0]
+
+
+@both_sets
+@pytest.mark.parametrize("field", ["index", "volatility_index"])
+def test_a_set_without_cross_asset_features_refuses_a_reference(name: str, field: str):
+    with pytest.raises(InputError, match=f"{field.upper()}=X: {name} has no cross-asset features; give FEATURES=s50 or s100"):
+        feature_set_named(name, **{field: "X"})
 
 
 def test_the_digest_of_a_matrix_follows_its_values_days_and_columns(sp500: pd.DataFrame):
