@@ -9,12 +9,22 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import date
 from typing import Any, Literal
 
-Touch = Literal["high", "close"]
+TargetKind = Literal["threshold", "downside", "end", "direction"]
+Touch = Literal["high", "low", "close"]
+TOUCHES: dict[str, tuple[Touch, ...]] = {
+    "threshold": ("high", "close"),
+    "downside": ("low", "close"),
+    "end": ("close",),
+    "direction": ("close",),
+}
+"""Prices that each kind of target may watch, its default first."""
 FINGERPRINT_LENGTH = 16
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9}
 
 
 class InputError(ValueError):
@@ -27,14 +37,46 @@ def require(condition: bool, field: str, value: object, fix: str) -> None:
         raise InputError(f"{field}={value}: {fix}")
 
 
+def parse_count(text: str, field: str, what: str) -> int:
+    """Read `2M`, `350K`, `2B`, `1.5M` or a plain number; `InputError` says what is accepted."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMB]?)", text.strip().upper())
+    count = round(float(match[1]) * UNITS[match[2]]) if match else 0
+    require(count >= 1, field, text, f"not a number of {what}; give one like 20K or 2M.")
+    return count
+
+
+def count_label(count: int) -> str:
+    """Shortest exact name of a number, for example `20K`."""
+    for unit in ("B", "M", "K"):
+        if count >= UNITS[unit]:
+            return f"{count / UNITS[unit]:.10g}{unit}"
+    return str(count)
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataSpec:
-    """Which bytes: one instrument of one immutable snapshot."""
+    """Which bytes: one or several instruments of one immutable snapshot."""
 
     snapshot_digest: str
     """Content digest of the snapshot (canonical OHLCV of all its symbols)."""
-    symbol: str
-    """Instrument inside the snapshot, for example `^GSPC`."""
+    symbols: tuple[str, ...]
+    """Instruments whose windows are trained on, for example `^GSPC`."""
+    validate_on: tuple[str, ...]
+    """Instruments that validation and test look at; the same ones unless a study varies the data it trains on."""
+
+    def __post_init__(self) -> None:
+        names = ",".join(self.symbols)
+        require(bool(self.symbols), "SYMBOLS", names, "give at least one instrument.")
+        require(len(set(self.symbols)) == len(self.symbols), "SYMBOLS", names, "give each instrument once.")
+        absent = set(self.validate_on) - set(self.symbols)
+        fix = f"give instruments that are trained on: {names}."
+        require(bool(self.validate_on) and not absent, "VALIDATE_ON", ",".join(self.validate_on), fix)
+        object.__setattr__(self, "validate_on", tuple(name for name in self.symbols if name in self.validate_on))
+
+    @property
+    def title(self) -> str:
+        """The instruments as one text, as runs name them."""
+        return ",".join(self.symbols)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,38 +84,64 @@ class FeatureSpec:
     """Which columns: a named, versioned feature set."""
 
     feature_set: str
-    """`a25` (raw) or `a25s` (stationary)."""
+    """`a25` (raw), `a25s` (stationary) or a wider stationary one."""
     version: int
     """Version of the set's definitions; a changed formula gets a new one."""
+    index: str = ""
+    """Instrument that cross-asset features compare with; none if empty."""
+    volatility_index: str = ""
+    """Instrument whose level cross-asset features take as implied volatility; none if empty."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TargetSpec:
-    """The question asked: does the price touch close[t] * (1 + threshold) within `horizon` sessions."""
+    """The question asked: where does the price go within `horizon` sessions after the close of day t."""
 
     horizon: int
     """Sessions ahead, at least 1. Labels, purge and digest all follow from this one number."""
+    kind: TargetKind = "threshold"
+    """`threshold`: the price touches close[t] * (1 + threshold). `downside`: it touches close[t] * (1 - threshold).
+    `end`: the last close is at or above close[t] * (1 + threshold). `direction`: the last close is above close[t]."""
     threshold: float = 0.01
-    """Relative move, 0.01 = 1%."""
-    touch: Touch = "high"
-    """`high`: the intraday high counts. `close`: only closes count."""
+    """Relative move, 0.01 = 1%. `direction` has none: 0 whatever is given, so that equal questions are equal specs."""
+    touch: Touch | Literal["auto"] = "auto"
+    """Price that is watched: `threshold` has high or close, `downside` low or close, the others the close. `auto` becomes
+    the first of them."""
+    shuffled: int | None = None
+    """Seed of a permutation of the known labels, the negative control: nothing can be learned. Not shuffled if None."""
 
     def __post_init__(self) -> None:
         require(self.horizon >= 1, "HORIZON", self.horizon, "give a whole number of sessions, 1 or more.")
-        require(0 < self.threshold < 1, "THRESHOLD", self.threshold, "give a fraction between 0 and 1, 0.01 is 1%.")
-        require(self.touch in ("high", "close"), "TOUCH", self.touch, "give high or close.")
+        require(self.kind in TOUCHES, "KIND", self.kind, f"give {', '.join(TOUCHES)}.")
+        if self.kind == "direction":
+            object.__setattr__(self, "threshold", 0.0)
+        else:
+            require(0 < self.threshold < 1, "THRESHOLD", self.threshold, "give a fraction between 0 and 1, 0.01 is 1%.")
+        touches = TOUCHES[self.kind]
+        if self.touch == "auto":
+            object.__setattr__(self, "touch", touches[0])
+        require(self.touch in touches, "TOUCH", self.touch, f"give {' or '.join(touches)}, what {self.kind} watches.")
+        require(self.shuffled is None or self.shuffled >= 0, "SHUFFLED", self.shuffled, "give a seed, 0 or more.")
 
     @property
     def task(self) -> str:
         """Name of the task without its horizon, for example `threshold-1pct`."""
-        suffix = "" if self.touch == "high" else f"-{self.touch}"
-        return f"threshold-{self.threshold * 100:g}pct{suffix}"
+        move = [] if self.kind == "direction" else [f"{self.threshold * 100:g}pct"]
+        touch = [] if self.touch == TOUCHES[self.kind][0] else [self.touch]
+        return "-".join([self.kind, *move, *touch, *([] if self.shuffled is None else ["shuffled"])])
 
     @property
     def question(self) -> str:
         """The question in words, for example `does the high touch +1% within 3 sessions?`."""
         sessions = "1 session" if self.horizon == 1 else f"{self.horizon} sessions"
-        return f"does the {self.touch} touch +{self.threshold * 100:g}% within {sessions}?"
+        move = f"{self.threshold * 100:g}%"
+        asked = {
+            "threshold": f"does the {self.touch} touch +{move} within {sessions}?",
+            "downside": f"does the {self.touch} touch -{move} within {sessions}?",
+            "end": f"is the close up {move} or more after {sessions}?",
+            "direction": f"is the close higher after {sessions}?",
+        }[self.kind]
+        return asked if self.shuffled is None else f"{asked} (shuffled labels)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +156,8 @@ class SplitSpec:
     """Last test day; the test starts on the session after `validation_end` and is opened once."""
     embargo: int = 0
     """Sessions dropped before each border on top of the purge of `horizon` sessions."""
+    train_windows: int | None = None
+    """Training windows to take of those there are, the most recent ones; all if None."""
 
     def __post_init__(self) -> None:
         ordered = self.train_end < self.validation_end < self.test_end
@@ -98,6 +168,7 @@ class SplitSpec:
             "give train, validation and test ends in this order.",
         )
         require(self.embargo >= 0, "EMBARGO", self.embargo, "give 0 or more sessions.")
+        require(self.train_windows is None or self.train_windows >= 1, "WINDOWS", self.train_windows, "give 1 or more.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +193,8 @@ class ArchitectureSpec:
     """Feature columns."""
     window_norm: bool = False
     """Normalise each window by its own mean and scale, and feed the removed level back in."""
+    n_symbols: int = 0
+    """Instruments that have a learned embedding; 0 makes the model blind to which instrument it sees."""
 
     def __post_init__(self) -> None:
         for name in ("d_model", "n_layers", "n_heads", "d_ff", "patch_length", "patch_stride", "n_features"):
@@ -133,6 +206,7 @@ class ArchitectureSpec:
             self.context_length,
             f"give at least one patch of {self.patch_length} days.",
         )
+        require(self.n_symbols >= 0, "n_symbols", self.n_symbols, "give 0 or more.")
 
     @property
     def n_patches(self) -> int:

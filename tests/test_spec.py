@@ -41,9 +41,9 @@ FIT = {
 
 def trial() -> TrialSpec:
     study = StudySpec(
-        data=DataSpec(snapshot_digest="41459dd9c01ef84b", symbol="^GSPC"),
+        data=DataSpec(snapshot_digest="41459dd9c01ef84b", symbols=("^GSPC", "^IXIC"), validate_on=("^GSPC", "^IXIC")),
         features=FeatureSpec(feature_set="a25s", version=1),
-        target=TargetSpec(horizon=1),
+        target=TargetSpec(horizon=1, touch="close"),
         split=SplitSpec(**ENDS),
     )
     return TrialSpec(study=study, architecture=ArchitectureSpec(**SHAPE), training=TrainingSpec(**FIT))
@@ -51,16 +51,22 @@ def trial() -> TrialSpec:
 
 OTHER_VALUES = {
     "study.data.snapshot_digest": "0f9be483578660ec",
-    "study.data.symbol": "^IXIC",
+    "study.data.symbols": ("^GSPC", "^IXIC", "SPY"),
+    "study.data.validate_on": ("^GSPC",),
     "study.features.feature_set": "a25",
     "study.features.version": 2,
+    "study.features.index": "^IXIC",
+    "study.features.volatility_index": "^VIX",
     "study.target.horizon": 3,
     "study.target.threshold": 0.02,
-    "study.target.touch": "close",
+    "study.target.touch": "high",
+    "study.target.kind": "downside",
+    "study.target.shuffled": 0,
     "study.split.train_end": date(2010, 12, 31),
     "study.split.validation_end": date(2014, 6, 30),
     "study.split.test_end": date(2017, 12, 31),
     "study.split.embargo": 5,
+    "study.split.train_windows": 1000,
     "architecture.d_model": 128,
     "architecture.n_layers": 3,
     "architecture.n_heads": 4,
@@ -70,6 +76,7 @@ OTHER_VALUES = {
     "architecture.patch_stride": 4,
     "architecture.n_features": 24,
     "architecture.window_norm": True,
+    "architecture.n_symbols": 2,
     "training.learning_rate": 1.0000000000000002e-3,
     "training.weight_decay": 0.2,
     "training.dropout": 0.2,
@@ -152,8 +159,10 @@ def test_the_order_of_keys_does_not_matter():
 
 
 def test_fingerprints_that_are_stored_stay_valid():
-    assert canonical_json(TargetSpec(horizon=3)) == '{"horizon":3,"spec":"TargetSpec","threshold":0.01,"touch":"high"}'
-    assert fingerprint(TargetSpec(horizon=3)) == "13c84e19377fdbe2"
+    assert canonical_json(TargetSpec(horizon=3)) == (
+        '{"horizon":3,"kind":"threshold","shuffled":null,"spec":"TargetSpec","threshold":0.01,"touch":"high"}'
+    )
+    assert fingerprint(TargetSpec(horizon=3)) == "52ab46d0edfaf716"
 
 
 def test_a_baseline_is_told_apart_by_name_version_and_study():
@@ -185,7 +194,7 @@ def test_a_baseline_is_told_apart_by_name_version_and_study():
     ids=repr,
 )
 def test_a_value_without_a_stable_form_has_no_fingerprint(value: object):
-    for nested in (value, [value], {"key": value}, DataSpec(snapshot_digest="d", symbol=value)):
+    for nested in (value, [value], {"key": value}, FeatureSpec(feature_set="a25s", version=value)):
         with pytest.raises(TypeError):
             fingerprint(nested)
 

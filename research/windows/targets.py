@@ -18,7 +18,7 @@ class Target:
     spec: TargetSpec
     days: pd.DatetimeIndex
     labels: NDArray[np.int8]
-    """[days]: 1 touched, 0 not, -1 where the interval runs past the last bar."""
+    """[days]: 1 yes, 0 no, -1 where the interval runs past the last bar."""
     digest: str
     """Digest of the question, the days and the labels."""
 
@@ -32,19 +32,33 @@ class Target:
         return self.days[rows + self.spec.horizon]
 
 
-def threshold_target(frame: pd.DataFrame, spec: TargetSpec) -> Target:
-    """Label of day t: 1 if max(price[t+1 .. t+horizon]) >= close[t] * (1 + threshold), price by `touch`.
+def label(frame: pd.DataFrame, spec: TargetSpec) -> Target:
+    """Label of day t, from the bars t .. t+horizon; entry is at the close of t, with all of day t known.
 
-    Entry is at the close of t, with all of day t known.
+    threshold   max(price[t+1 .. t+horizon]) >= close[t] * (1 + threshold), price by `touch`
+    downside    min(price[t+1 .. t+horizon]) <= close[t] * (1 - threshold), price by `touch`
+    end         close[t+horizon] >= close[t] * (1 + threshold)
+    direction   close[t+horizon] > close[t]
     """
     if spec.horizon >= len(frame):
         raise InputError(f"HORIZON={spec.horizon}: the data have only {len(frame)} sessions; give a shorter horizon.")
-    close = frame["close"].to_numpy(np.float64)
-    watched = frame[spec.touch].to_numpy(np.float64)
-    ahead = np.lib.stride_tricks.sliding_window_view(watched[1:], spec.horizon)
-    touched = ahead.max(axis=1) >= close[: len(ahead)] * (1 + spec.threshold)
+    answers = _answers(frame["close"].to_numpy(np.float64), frame[spec.touch].to_numpy(np.float64), spec)
+    if spec.shuffled is not None:
+        answers = np.random.default_rng(spec.shuffled).permutation(answers)
     labels = np.full(len(frame), -1, dtype=np.int8)
-    labels[: len(ahead)] = touched
+    labels[: len(answers)] = answers
     days = pd.DatetimeIndex(frame.index)
     digest = digest_bytes(canonical_json(spec).encode(), days.to_numpy().astype("datetime64[D]").tobytes(), labels.tobytes())
     return Target(spec=spec, days=days, labels=labels, digest=digest)
+
+
+def _answers(close: NDArray[np.float64], watched: NDArray[np.float64], spec: TargetSpec) -> NDArray[np.bool_]:
+    entry, last = close[: -spec.horizon], watched[spec.horizon :]
+    ahead = np.lib.stride_tricks.sliding_window_view(watched[1:], spec.horizon)
+    if spec.kind == "threshold":
+        return np.asarray(ahead.max(axis=1) >= entry * (1 + spec.threshold))
+    if spec.kind == "downside":
+        return np.asarray(ahead.min(axis=1) <= entry * (1 - spec.threshold))
+    if spec.kind == "end":
+        return last >= entry * (1 + spec.threshold)
+    return last > entry
