@@ -18,13 +18,13 @@ import pytest
 import torch
 from rich.console import Console
 
-from research.data.sources import bundled
+from research.data.bundled import bundled
 from research.features.feature_sets import A25S, build
 from research.runtime import DEFAULT_THREADS
 from research.spec import SplitSpec, TargetSpec
-from research.windows.dataset import Prepared, prepare
+from research.windows.dataset import Part, Prepared, prepare
 from research.windows.splits import holdout
-from research.windows.targets import threshold_target
+from research.windows.targets import label
 
 if TYPE_CHECKING:
     from pipelines.options import SweepOptions
@@ -57,8 +57,9 @@ def prepared(sp500: pd.DataFrame) -> Prepared:
 def prepare_study(bars: pd.DataFrame, horizon: int, context_length: int = 60) -> Prepared:
     """The default study at any horizon and context."""
     matrix = build(A25S, bars)
-    target = threshold_target(bars, TargetSpec(horizon=horizon))
-    return prepare(matrix, target, holdout(target, SPLIT, matrix.first_row, context_length), context_length)
+    target = label(bars, TargetSpec(horizon=horizon))
+    split = holdout(target, SPLIT, matrix.first_row, context_length)
+    return prepare([Part(symbol="^GSPC", matrix=matrix, target=target, split=split)], context_length)
 
 
 def random_bars(seed: int, days: int, start: str = "2001-01-02", volatility: float = 0.01) -> pd.DataFrame:

@@ -9,11 +9,11 @@ from research.spec import ArchitectureSpec
 
 
 def parameter_count(a: ArchitectureSpec) -> int:
-    """(P*F+1)d + nd + L(4d^2 + 8d + 2df + f + d) + 2d + nd + 1, plus 2Fd where windows are normalised."""
+    """(P*F+1)d + nd + L(4d^2 + 8d + 2df + f + d) + 2d + nd + 1; plus 2Fd with normalised windows, d per known symbol."""
     d, f, n = a.d_model, a.d_ff, a.n_patches
     embedding = (a.patch_length * a.n_features + 1) * d + n * d + (2 * a.n_features * d if a.window_norm else 0)
     blocks = a.n_layers * (4 * d * d + 8 * d + 2 * d * f + f + d)
-    return embedding + blocks + 2 * d + n * d + 1
+    return embedding + a.n_symbols * d + blocks + 2 * d + n * d + 1
 
 
 def forward_flops(a: ArchitectureSpec) -> int:

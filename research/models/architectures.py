@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
 from research.models.accounting import parameter_count
-from research.spec import ArchitectureSpec, InputError, require
+from research.spec import ArchitectureSpec, InputError, count_label, parse_count, require
 
 TOLERANCE = 0.25
 """An architecture fits a budget when its count lies within this share of it."""
-UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,20 +46,12 @@ class Budget:
     @classmethod
     def parse(cls, text: str) -> Budget:
         """Read `2M`, `350K`, `2B`, `1.5M` or a plain number; `InputError` says what is accepted."""
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMB]?)", text.strip().upper())
-        count = round(float(match[1]) * UNITS[match[2]]) if match else 0
-        if count < 1:
-            raise InputError(f"BUDGET={text}: not a number of parameters; give one like 20K, 2M, 200M or 2B.")
-        return cls(n_parameters=count)
+        return cls(n_parameters=parse_count(text, "BUDGET", "parameters"))
 
     @property
     def label(self) -> str:
         """Shortest exact name, for example `20K`."""
-        for unit in ("B", "M", "K"):
-            scaled = self.n_parameters / UNITS[unit]
-            if scaled >= 1:
-                return f"{scaled:.10g}{unit}"
-        return str(self.n_parameters)
+        return count_label(self.n_parameters)
 
     def admits(self, n_parameters: int) -> bool:
         """Whether a counted size lies within the tolerance."""

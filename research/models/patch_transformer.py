@@ -28,6 +28,7 @@ class PatchTransformer(nn.Module):
         self.architecture = a
         self.embedding = nn.Linear(a.patch_length * a.n_features, a.d_model)
         self.level = nn.Linear(2 * a.n_features, a.d_model, bias=False) if a.window_norm else None
+        self.symbols = nn.Embedding(a.n_symbols, a.d_model) if a.n_symbols else None
         self.positions_ND = nn.Parameter(torch.empty(a.n_patches, a.d_model))
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(Block(a.d_model, a.n_heads, a.d_ff, dropout) for _ in range(a.n_layers))
@@ -47,6 +48,8 @@ class PatchTransformer(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         nn.init.normal_(self.positions_ND, std=0.02)
+        if self.symbols is not None:
+            nn.init.normal_(self.symbols.weight, std=0.02)
         nn.init.zeros_(self.head.weight)
         branch_scale = 1 / math.sqrt(2 * self.architecture.n_layers)
         with torch.no_grad():
@@ -62,13 +65,17 @@ class PatchTransformer(nn.Module):
         newest_BtF = x_BTF[:, x_BTF.shape[1] - covered :]
         return newest_BtF.unfold(1, a.patch_length, a.patch_stride).transpose(2, 3).flatten(2)
 
-    def forward(self, x_BTF: Tensor) -> Tensor:
-        """Logits [B]."""
+    def forward(self, x_BTF: Tensor, symbol_B: Tensor | None = None) -> Tensor:
+        """Logits [B]; a model with symbol embeddings needs each window's instrument, a blind one never sees it."""
         level_BD = 0.0
         if self.level is not None:
             x_BTF, removed_B2F = remove_level(x_BTF)
             level_BD = self.level(removed_B2F).unsqueeze(1)
-        x_BND = self.dropout(self.embedding(self.patches(x_BTF)) + self.positions_ND + level_BD)
+        x_BND = self.embedding(self.patches(x_BTF)) + self.positions_ND + level_BD
+        if self.symbols is not None:
+            assert symbol_B is not None
+            x_BND = x_BND + self.symbols(symbol_B).unsqueeze(1)
+        x_BND = self.dropout(x_BND)
         for block in self.blocks:
             x_BND = block(x_BND)
         logits_B: Tensor = self.head(self.norm(x_BND).flatten(1)).squeeze(1)

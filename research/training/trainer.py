@@ -295,7 +295,7 @@ class Trainer:
         loss = torch.zeros((), device=self._device)
         for micro_rows in torch.split(rows_B, self.micro_batch):
             x_BTF, y_B = self.dataset.gather(micro_rows)
-            logits_B = self.model(x_BTF)
+            logits_B = self.model(x_BTF, self.dataset.symbols_R[micro_rows])
             part = F.binary_cross_entropy_with_logits(logits_B, y_B, reduction="sum") / len(rows_B)
             part.backward()  # type: ignore[no-untyped-call]
             loss += part.detach()
@@ -307,7 +307,10 @@ class Trainer:
     def predict(self, rows: Tensor) -> NDArray[np.float64]:
         """Logits of the given rows, without dropout."""
         self.model.eval()
-        parts = [self.model(self.dataset.gather(rows_B)[0]) for rows_B in torch.split(rows, EVALUATION_BATCH)]
+        parts = [
+            self.model(self.dataset.gather(rows_B)[0], self.dataset.symbols_R[rows_B])
+            for rows_B in torch.split(rows, EVALUATION_BATCH)
+        ]
         return torch.cat(parts).cpu().double().numpy()
 
 

@@ -1,31 +1,46 @@
 """The window data path: the feature matrix lives on the device once, a batch is a gather of windows by row.
 
-Shapes: R rows (days), T context, F features, B batch.
+The instruments of a study are stacked: each keeps its own rows, one below the other, and a window never crosses from
+one into the next, since no row is asked for that has not a whole context of its own instrument before it.
+
+Shapes: R rows (days of all instruments), T context, F features, B batch.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from research.features.feature_sets import FeatureMatrix
 from research.features.standardise import Standardiser
-from research.windows.splits import Split
+from research.spec import digest_bytes, require
+from research.windows.splits import Rows, Split
 from research.windows.targets import Target
 
 
 class WindowDataset:
     """Right-aligned windows: the window of row t is rows t - context_length + 1 .. t."""
 
-    def __init__(self, values_RF: NDArray[np.float32], labels: NDArray[np.int8], context_length: int, device: torch.device):
+    def __init__(
+        self,
+        values_RF: NDArray[np.float32],
+        labels: NDArray[np.int8],
+        context_length: int,
+        device: torch.device,
+        symbols: NDArray[np.int64] | None = None,
+    ):
         self.context_length = context_length
         self.n_features = values_RF.shape[1]
         self.values_RF = torch.from_numpy(values_RF).to(device)
         self.labels_R = torch.from_numpy(labels.astype(np.float32)).to(device)
+        self.symbols_R = torch.from_numpy(np.zeros(len(labels), np.int64) if symbols is None else symbols).to(device)
         # A strided view, no copy: starts_STF[s] is the window that starts at row s.
         self._starts_STF = self.values_RF.unfold(0, context_length, 1).transpose(1, 2)
 
@@ -40,39 +55,136 @@ class WindowDataset:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """Everything one study's models see, made once and shared by its trials and baselines."""
+class Part:
+    """One instrument of a study, on its own rows."""
 
+    symbol: str
     matrix: FeatureMatrix
     target: Target
     split: Split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """Everything one study's models see, made once and shared by its trials and baselines."""
+
+    parts: tuple[Part, ...]
+    """The instruments; row r of the second one is row r + len(first) of the stack."""
+    split: Split
+    """Rows of the stack."""
     standardiser: Standardiser
     context_length: int
 
     @property
+    def columns(self) -> list[str]:
+        """Feature columns in order."""
+        return self.parts[0].matrix.columns
+
+    @cached_property
+    def values(self) -> NDArray[np.float64]:
+        """[R, F] raw features, NaN in each instrument's warm-up."""
+        return np.concatenate([part.matrix.values for part in self.parts])
+
+    @cached_property
+    def labels(self) -> NDArray[np.int8]:
+        """[R] labels, -1 where there is none."""
+        return np.concatenate([part.target.labels for part in self.parts])
+
+    @cached_property
+    def days(self) -> pd.DatetimeIndex:
+        """[R] day of each row; ascending within an instrument only."""
+        return pd.DatetimeIndex(np.concatenate([part.target.days.to_numpy() for part in self.parts]))
+
+    @cached_property
+    def symbols(self) -> NDArray[np.int64]:
+        """[R] place in `parts` of each row's instrument."""
+        return np.repeat(np.arange(len(self.parts)), [len(part.target.days) for part in self.parts])
+
+    @property
     def standardised(self) -> NDArray[np.float32]:
-        """[rows, features], scaled by training rows; rows before the first complete one are zero and never read."""
-        scaled = self.standardiser.apply(self.matrix.values)
-        scaled[: self.matrix.first_row] = 0.0
+        """[R, F], scaled by training rows; rows before an instrument's first complete one are zero and never read."""
+        scaled = self.standardiser.apply(self.values)
+        for part, start in zip(self.parts, _starts(self.parts), strict=True):
+            scaled[start : start + part.matrix.first_row] = 0.0
         return scaled
+
+    @property
+    def validated(self) -> list[str]:
+        """Instruments that have validation rows."""
+        return [self.parts[place].symbol for place in np.unique(self.symbols[self.split.validation])]
+
+    @property
+    def feature_digest(self) -> str:
+        """Digest of all feature matrices."""
+        return _joint([part.matrix.digest for part in self.parts])
+
+    @property
+    def target_digest(self) -> str:
+        """Digest of all labels."""
+        return _joint([part.target.digest for part in self.parts])
 
     def labels_of(self, split: str) -> NDArray[np.int8]:
         """Labels of a split's rows."""
-        rows: NDArray[np.int64] = getattr(self.split, split)
-        return self.target.labels[rows]
+        rows: Rows = getattr(self.split, split)
+        return self.labels[rows]
+
+    def label_ends(self, rows: Rows) -> pd.DatetimeIndex:
+        """Day of the last bar that each row's label depends on; the row's own instrument has that bar."""
+        return self.days[rows + self.parts[0].target.spec.horizon]
 
     def dataset(self, device: torch.device) -> WindowDataset:
         """The same data on a device."""
-        return WindowDataset(self.standardised, self.target.labels, self.context_length, device)
+        return WindowDataset(self.standardised, self.labels, self.context_length, device, self.symbols)
 
 
-def prepare(matrix: FeatureMatrix, target: Target, split: Split, context_length: int) -> Prepared:
-    """Fit the standardiser on the rows that training windows cover and put the parts together."""
-    training_rows = np.arange(matrix.first_row, split.train[-1] + 1, dtype=np.int64)
-    return Prepared(
-        matrix=matrix,
-        target=target,
-        split=split,
-        context_length=context_length,
-        standardiser=Standardiser.fit(matrix.values, training_rows),
+def prepare(parts: Sequence[Part], context_length: int, *, validate_on: Collection[str] | None = None) -> Prepared:
+    """Stack the instruments, take the training windows that the split asks for, fit the standardiser on their rows.
+
+    Instruments outside of `validate_on` are trained on and neither validated nor tested.
+    """
+    split = _stacked(parts, {part.symbol for part in parts} if validate_on is None else set(validate_on))
+    split = _most_recent(split, parts)
+    values = np.concatenate([part.matrix.values for part in parts])
+    standardiser = Standardiser.fit(values, _covered(split.train, context_length, len(values)))
+    return Prepared(parts=tuple(parts), split=split, standardiser=standardiser, context_length=context_length)
+
+
+def _starts(parts: Sequence[Part]) -> list[int]:
+    lengths = [len(part.target.days) for part in parts]
+    return [sum(lengths[:place]) for place in range(len(parts))]
+
+
+def _stacked(parts: Sequence[Part], validated: set[str]) -> Split:
+    placed = list(zip(parts, _starts(parts), strict=True))
+    looked_at = [(part, start) for part, start in placed if part.symbol in validated]
+    return Split(
+        train=np.concatenate([part.split.train + start for part, start in placed]),
+        validation=np.concatenate([part.split.validation + start for part, start in looked_at]),
+        test=np.concatenate([part.split.test + start for part, start in looked_at]),
+        spec=parts[0].split.spec,
     )
+
+
+def _most_recent(split: Split, parts: Sequence[Part]) -> Split:
+    """The split with the newest training windows that its spec asks for, by day over all instruments."""
+    wanted = split.spec.train_windows if split.spec else None
+    if wanted is None:
+        return split
+    there = len(split.train)
+    fix = f"there are {there:,} training windows; give at most that, or more instruments as SYMBOLS."
+    require(wanted <= there, "WINDOWS", wanted, fix)
+    days = np.concatenate([part.target.days.to_numpy() for part in parts])
+    by_day = split.train[np.argsort(days[split.train], kind="stable")]
+    return replace(split, train=np.sort(by_day[-wanted:]))
+
+
+def _covered(rows: Rows, context_length: int, n_rows: int) -> Rows:
+    """Rows that the windows of these rows cover."""
+    edges = np.zeros(n_rows + 1, dtype=np.int64)
+    np.add.at(edges, rows - (context_length - 1), 1)
+    np.add.at(edges, rows + 1, -1)
+    return np.flatnonzero(np.cumsum(edges[:-1]) > 0)
+
+
+def _joint(digests: list[str]) -> str:
+    return digests[0] if len(digests) == 1 else digest_bytes(*(digest.encode() for digest in digests))

@@ -1,4 +1,4 @@
-"""Chronological splits, purged by label interval, with a floor of evidence below which nothing is reported."""
+"""Chronological splits by date, purged by label interval."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from research.spec import InputError, SplitSpec, require
 from research.windows.targets import Target
 
 Rows = NDArray[np.int64]
+SHARES = (0.65, 0.825, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,32 +26,6 @@ class Split:
     test: Rows
     spec: SplitSpec | None = None
     """What `holdout` was asked for, to be read back where a run declares its split."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """How much one split can tell."""
-
-    split: str
-    n: int
-    positives: int
-    base_rate_error: float
-    """Standard error of the base rate, with overlapping labels counted once per horizon."""
-
-    @property
-    def base_rate(self) -> float:
-        """Share of positive labels."""
-        return self.positives / self.n if self.n else float("nan")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvidenceFloor:
-    """The least a split must hold."""
-
-    samples: int = 200
-    """Labelled days."""
-    rarer_class: int = 30
-    """Days of the rarer class."""
 
 
 def holdout(target: Target, spec: SplitSpec, first_row: int, context_length: int) -> Split:
@@ -80,8 +55,10 @@ def holdout(target: Target, spec: SplitSpec, first_row: int, context_length: int
     )
 
 
-def walk_forward(target: Target, first_year: int, last_year: int, first_row: int, context_length: int) -> Iterator[Split]:
-    """One split per calendar year: validation is that year, training everything before it, purged.
+def walk_forward(
+    target: Target, first_year: int, last_year: int, first_row: int, context_length: int, embargo: int = 0
+) -> Iterator[Split]:
+    """One split per calendar year: validation is that year, training everything before it, purged and less the embargo.
 
     The test part stays empty: pooled over the years, every validation day is predicted exactly once.
     """
@@ -90,7 +67,7 @@ def walk_forward(target: Target, first_year: int, last_year: int, first_row: int
         start = _row_after(target.days, date(year - 1, 12, 31))
         end = _row_after(target.days, date(year, 12, 31))
         rows = np.arange(start, min(end, target.n_labelled), dtype=np.int64)
-        train = _purged(target, first_row + context_length - 1, start, 0)
+        train = _purged(target, first_row + context_length - 1, start, embargo)
         if len(train) == 0 or len(rows) == 0:
             raise InputError(
                 f"YEARS={first_year}-{last_year}: {year} has {len(rows)} labelled days and {len(train)} "
@@ -99,28 +76,15 @@ def walk_forward(target: Target, first_year: int, last_year: int, first_row: int
         yield Split(train=train, validation=rows, test=np.array([], dtype=np.int64))
 
 
-def evidence_of(target: Target, split: Split) -> list[Evidence]:
-    """Count, positives and standard error of the base rate for each split."""
-    found = []
-    for name in ("train", "validation", "test"):
-        labels = target.labels[getattr(split, name)]
-        rate = labels.mean() if len(labels) else float("nan")
-        independent = max(len(labels) / target.spec.horizon, 1.0)
-        error = float(np.sqrt(rate * (1 - rate) / independent))
-        found.append(Evidence(split=name, n=len(labels), positives=int(labels.sum()), base_rate_error=error))
-    return found
+def holdout_ends(days: pd.DatetimeIndex) -> tuple[date, date, date]:
+    """Last training, validation and test day where a study names none: after 65%, 82.5% and 100% of the sessions.
 
-
-def thin_evidence(evidence: list[Evidence], floor: EvidenceFloor) -> list[str]:
-    """A sentence for every split below the floor."""
-    sentences = []
-    for one in evidence:
-        rarer = min(one.positives, one.n - one.positives)
-        if one.n < floor.samples or rarer < floor.rarer_class:
-            sentences.append(
-                f"{one.split} has {one.n} samples, {rarer} of the rarer class (floor: {floor.samples} and {floor.rarer_class})"
-            )
-    return sentences
+    These are the shares of the bundled data's own split.
+    """
+    sessions = pd.DatetimeIndex(np.unique(days.to_numpy()))
+    places = [max(int(len(sessions) * share) - 1, 0) for share in SHARES]
+    train, validation, test = (sessions[place].date() for place in places)
+    return train, validation, test
 
 
 def _row_after(days: pd.DatetimeIndex, day: date) -> int:

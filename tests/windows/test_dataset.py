@@ -29,6 +29,12 @@ def test_a_window_ends_on_its_own_day():
     assert y_B.tolist() == [1, 0, 1]
 
 
+def with_values(prepared: Prepared, values: np.ndarray) -> Prepared:
+    """The same study with other features."""
+    part = prepared.parts[0]
+    return prepare([replace(part, matrix=replace(part.matrix, values=values))], prepared.context_length)
+
+
 @given(context_length=st.integers(1, ROWS), data=st.data())
 @settings(deadline=None, max_examples=80)
 def test_windows_are_the_slices_of_a_slow_loop(context_length: int, data: st.DataObject):
@@ -51,20 +57,20 @@ def test_a_gathered_batch_is_a_copy_that_may_be_changed():
 def test_real_windows_hold_the_standardised_days_up_to_the_predicted_one(prepared: Prepared, split: str):
     dataset, rows = prepared.dataset(CPU), getattr(prepared.split, split)
     x_BTF, y_B = dataset.gather(dataset.rows(rows))
-    standardiser, values = prepared.standardiser, prepared.matrix.values
+    standardiser, values = prepared.standardiser, prepared.values
     assert x_BTF.shape == (len(rows), 60, 25)
     assert torch.isfinite(x_BTF).all()
     for place in (0, len(rows) // 2, -1):
         window = values[rows[place] - 59 : rows[place] + 1]
         np.testing.assert_allclose(x_BTF[place], (window - standardiser.mean) / standardiser.scale, rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(y_B.numpy(), prepared.labels_of(split))
-    np.testing.assert_array_equal(y_B.numpy(), prepared.target.labels[rows])
+    np.testing.assert_array_equal(y_B.numpy(), prepared.labels[rows])
 
 
 @pytest.mark.parametrize("context_length", [1, 20, 250])
 def test_the_first_training_window_starts_on_the_first_complete_day(sp500: pd.DataFrame, context_length: int):
     prepared = prepare_study(sp500, horizon=3, context_length=context_length)
-    assert prepared.split.train[0] - context_length + 1 == prepared.matrix.first_row == 199
+    assert prepared.split.train[0] - context_length + 1 == prepared.parts[0].matrix.first_row == 199
     dataset = prepared.dataset(CPU)
     assert dataset.context_length == context_length
     oldest = dataset.gather(dataset.rows(prepared.split.train[:1]))[0][0, 0]
@@ -73,19 +79,19 @@ def test_the_first_training_window_starts_on_the_first_complete_day(sp500: pd.Da
 
 
 def test_the_standardiser_sees_no_row_after_the_last_training_day(prepared: Prepared):
-    values = prepared.matrix.values.copy()
+    values = prepared.values.copy()
     values[prepared.split.train[-1] + 1 :] = 1e6
-    other = prepare(replace(prepared.matrix, values=values), prepared.target, prepared.split, 60)
+    other = with_values(prepared, values)
     np.testing.assert_array_equal(other.standardiser.mean, prepared.standardiser.mean)
     np.testing.assert_array_equal(other.standardiser.scale, prepared.standardiser.scale)
 
 
 def test_the_standardiser_sees_every_row_of_the_training_windows(prepared: Prepared):
-    first, last = prepared.matrix.first_row, prepared.split.train[-1]
+    first, last = prepared.parts[0].matrix.first_row, prepared.split.train[-1]
     for row in (first, last):
-        values = prepared.matrix.values.copy()
+        values = prepared.values.copy()
         values[row] += 1.0
-        other = prepare(replace(prepared.matrix, values=values), prepared.target, prepared.split, 60)
+        other = with_values(prepared, values)
         assert (other.standardiser.mean > prepared.standardiser.mean).all()
     np.testing.assert_allclose(prepared.standardised[first : last + 1].mean(axis=0), 0, atol=1e-4)
     np.testing.assert_allclose(prepared.standardised[first : last + 1].std(axis=0), 1, atol=1e-4)

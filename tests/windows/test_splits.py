@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -11,8 +10,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from research.spec import InputError, SplitSpec, TargetSpec
-from research.windows.splits import Evidence, EvidenceFloor, Split, evidence_of, holdout, thin_evidence, walk_forward
-from research.windows.targets import Target, threshold_target
+from research.windows.splits import holdout, walk_forward
+from research.windows.targets import Target, label
 
 FIRST_ROW = 199
 DAYS = 400
@@ -23,7 +22,7 @@ borders = st.lists(st.integers(60, DAYS + 20), min_size=3, max_size=3, unique=Tr
 
 
 def target_of(horizon: int, seed: int = 0) -> Target:
-    return threshold_target(random_bars(seed, DAYS), TargetSpec(horizon=horizon))
+    return label(random_bars(seed, DAYS), TargetSpec(horizon=horizon))
 
 
 def spec_at(target: Target, ends: list[int], embargo: int = 0) -> SplitSpec:
@@ -40,7 +39,7 @@ def touched_rows(rows: np.ndarray, horizon: int) -> set[int]:
 
 @pytest.fixture(scope="module")
 def real_target(sp500: pd.DataFrame) -> Target:
-    return threshold_target(sp500, TargetSpec(horizon=5))
+    return label(sp500, TargetSpec(horizon=5))
 
 
 @given(horizon=horizons, embargo=embargoes, ends=borders)
@@ -103,13 +102,12 @@ def test_splits_are_ordered_disjoint_and_labelled(horizon: int, embargo: int, en
 
 
 def test_the_default_split_of_the_bundled_data_has_877_validation_days(sp500: pd.DataFrame):
-    target = threshold_target(sp500, TargetSpec(horizon=1))
+    target = label(sp500, TargetSpec(horizon=1))
     split = holdout(target, SPLIT, FIRST_ROW, 60)
     assert len(split.validation) == 877
     assert split.train[0] == FIRST_ROW + 59
     first_and_last = [str(target.days[row].date()) for part in (split.validation, split.test) for row in (part[0], part[-1])]
     assert first_and_last == ["2012-01-03", "2015-06-29", "2015-07-01", "2018-12-28"]
-    assert thin_evidence(evidence_of(target, split), EvidenceFloor()) == []
 
 
 def test_a_context_longer_than_the_history_is_refused_by_name(real_target: Target):
@@ -127,7 +125,7 @@ def test_the_longest_possible_context_leaves_one_training_day(real_target: Targe
 
 @pytest.mark.parametrize("horizon", [1, 5, 20])
 def test_walking_forward_predicts_every_labelled_day_once(sp500: pd.DataFrame, horizon: int):
-    target = threshold_target(sp500, TargetSpec(horizon=horizon))
+    target = label(sp500, TargetSpec(horizon=horizon))
     splits = list(walk_forward(target, 2005, 2018, FIRST_ROW, 60))
     assert len(splits) == 14
     predicted = np.concatenate([split.validation for split in splits])
@@ -139,7 +137,7 @@ def test_walking_forward_predicts_every_labelled_day_once(sp500: pd.DataFrame, h
 
 @pytest.mark.parametrize("horizon", [1, 5, 20])
 def test_walking_forward_trains_on_all_that_was_known_before_the_year(sp500: pd.DataFrame, horizon: int):
-    target = threshold_target(sp500, TargetSpec(horizon=horizon))
+    target = label(sp500, TargetSpec(horizon=horizon))
     for split in walk_forward(target, 2005, 2018, FIRST_ROW, 60):
         assert split.train.tolist() == list(range(FIRST_ROW + 59, split.validation[0] - horizon))
         assert touched_rows(split.train, horizon).isdisjoint(split.validation.tolist())
@@ -154,45 +152,3 @@ def test_walking_forward_outside_of_the_data_is_refused(real_target: Target, fir
 def test_walking_backward_is_refused(real_target: Target):
     with pytest.raises(InputError, match="YEARS=2018-2005: give the earlier year first"):
         list(walk_forward(real_target, 2018, 2005, FIRST_ROW, 60))
-
-
-def test_evidence_counts_days_and_touches_of_each_split(real_target: Target):
-    split = holdout(real_target, SPLIT, FIRST_ROW, 60)
-    evidence = evidence_of(real_target, split)
-    assert [one.split for one in evidence] == ["train", "validation", "test"]
-    for one in evidence:
-        labels = real_target.labels[getattr(split, one.split)]
-        assert (one.n, one.positives) == (len(labels), (labels == 1).sum())
-        assert one.base_rate == labels.mean()
-        assert one.base_rate_error == pytest.approx(np.sqrt(labels.mean() * (1 - labels.mean()) / (len(labels) / 5)))
-
-
-def test_overlapping_labels_are_less_evidence(real_target: Target):
-    split = holdout(real_target, SPLIT, FIRST_ROW, 60)
-    apart = replace(real_target, spec=TargetSpec(horizon=1))
-    for overlapping, single in zip(evidence_of(real_target, split), evidence_of(apart, split), strict=True):
-        assert overlapping.base_rate_error == pytest.approx(np.sqrt(5) * single.base_rate_error)
-
-
-@pytest.mark.parametrize(
-    ("n", "positives", "said"),
-    [
-        (200, 30, []),
-        (200, 170, []),
-        (199, 100, ["validation has 199 samples, 99 of the rarer class (floor: 200 and 30)"]),
-        (500, 29, ["validation has 500 samples, 29 of the rarer class (floor: 200 and 30)"]),
-        (500, 471, ["validation has 500 samples, 29 of the rarer class (floor: 200 and 30)"]),
-        (0, 0, ["validation has 0 samples, 0 of the rarer class (floor: 200 and 30)"]),
-    ],
-)
-def test_a_split_below_the_floor_is_told(n: int, positives: int, said: list[str]):
-    evidence = [Evidence(split="validation", n=n, positives=positives, base_rate_error=0.0)]
-    assert thin_evidence(evidence, EvidenceFloor()) == said
-
-
-def test_an_empty_split_is_thin_and_has_no_base_rate(real_target: Target):
-    nothing = np.array([], dtype=np.int64)
-    train, _, test = evidence_of(real_target, Split(train=np.arange(300, 900), validation=nothing, test=nothing))
-    assert (test.n, test.positives) == (0, 0)
-    assert np.isnan(test.base_rate)
-    assert [sentence.split()[0] for sentence in thin_evidence([train, test], EvidenceFloor())] == ["test"]
