@@ -11,8 +11,11 @@ comma := ,
 list = $(if $($(1)),--$(2) $(subst $(comma), ,$($(1))))
 # TRIALS=50 is 50 in all, TRIALS=+10 is 10 more.
 more = $(if $(filter +%,$(TRIALS)),--add-trials '$(patsubst +%,%,$(TRIALS))',$(call flag,TRIALS,trials))
-STUDY = $(call flag,DATA,data) $(call flag,SYMBOL,symbol) $(call flag,FEATURES,features) $(call flag,HORIZON,horizon) \
-        $(call flag,THRESHOLD,threshold) $(call flag,TOUCH,touch) $(call flag,CONTEXT,context)
+STUDY = $(call flag,DATA,data) $(call flag,SYMBOL,symbol) $(call list,SYMBOLS,symbols) $(call list,VALIDATE_ON,validate-on) \
+        $(call flag,FEATURES,features) $(call flag,INDEX,index) $(call flag,VOLATILITY_INDEX,volatility-index) \
+        $(call flag,HORIZON,horizon) $(call flag,TASK,task) $(call flag,THRESHOLD,threshold) $(call flag,TOUCH,touch) \
+        $(call flag,CONTEXT,context) $(call flag,WINDOWS,windows) $(call flag,TRAIN_END,train-end) \
+        $(call flag,VALIDATION_END,validation-end) $(call flag,TEST_END,test-end)
 SEARCH = $(STUDY) $(more) $(call flag,EPOCHS,epochs) $(call flag,PATIENCE,patience) $(call flag,SEED,seed) \
         $(call list,LAYERS,layers) $(call list,WIDTHS,widths) $(call list,HEADS,heads) \
         $(call flag,SAMPLER,sampler) $(call flag,PRUNER,pruner) $(call flag,REPLICATES,replicates) \
@@ -21,7 +24,7 @@ SWEEP = $(SEARCH) $(call flag,BUDGET,budget) $(ARGS)
 LADDER = $(SEARCH) $(call flag,BUDGET,budget) $(call flag,BUDGETS,budgets) $(call list,HORIZONS,horizons) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-ray data plan sweep study status adopt leaderboard scaling ui bench test test-slow lint
+.PHONY: help setup setup-ray data plan sweep study status baselines control features adopt leaderboard scaling ui bench test test-slow lint
 
 help: ## this list
 	@echo "tapescale: does a bigger transformer help on market data, and in which shape?"
@@ -48,8 +51,10 @@ setup: $(READY) ## create .venv with pinned packages (every verb does this by it
 setup-ray: $(READY) ## add Ray, for trials on a cluster (RAY=auto)
 	@$(PY) -c 'import ray' 2>/dev/null || $(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[ray]'
 
-data: $(READY) ## take the bundled market data in as a snapshot and report what is odd about it
-	@$(PY) -m pipelines.ingest $(call flag,DATA,data) $(ARGS)
+data: $(READY) ## take bars in, or bring a data set up to date: SYMBOLS=SPY,^VIX START=1993-01-29, DATA=<file or name>
+	@$(PY) -m pipelines.ingest $(call flag,DATA,data) $(call flag,SYMBOLS,symbols) $(call flag,START,start) $(call flag,END,end) \
+	  $(call flag,NAME,name) $(call flag,COLUMNS,columns) $(call flag,CALENDAR,calendar) $(call flag,KIND,kind) \
+	  $(call flag,PRICES,prices) $(call flag,ALLOW,allow) $(if $(FULL),--full) $(ARGS)
 
 plan: $(READY) ## what a sweep would take here: sizes, FLOPs, memory, hours, disk; nothing is trained
 	@$(PY) -m pipelines.plan $(SWEEP)
@@ -65,6 +70,18 @@ status: $(READY) ## running sweeps, best so far, time left, stalls, disk; WATCH=
 
 adopt: $(READY) ## bring results of an earlier study in: PATHS='log.txt results.csv folder'
 	@$(PY) -m pipelines.adopt $(PATHS) $(ARGS)
+
+baselines: $(READY) ## what the reference models reach year by year, with intervals: HORIZONS=1,3,5 YEARS=2005-2018
+	@$(PY) -m pipelines.baselines $(STUDY) $(call list,HORIZONS,horizons) $(call list,THRESHOLDS,thresholds) \
+	  $(call flag,YEARS,years) $(ARGS)
+
+control: $(READY) ## does the pipeline find a planted signal, and none in shuffled labels? (two small sweeps)
+	@$(PY) -m pipelines.control $(call flag,BUDGET,budget) $(call flag,TRIALS,trials) $(call flag,EPOCHS,epochs) \
+	  $(call flag,HORIZON,horizon) $(call flag,SEED,seed) $(call flag,DEVICE,device) $(call flag,WORKERS,workers) \
+	  $(call flag,THREADS,threads) $(ARGS)
+
+features: $(READY) ## every feature: group, formula, warm-up, source, and the sets that hold it
+	@$(PY) -m research.features $(ARGS)
 
 leaderboard: $(READY) ## best architecture per budget and horizon, beside the baselines
 	@$(PY) -m analysis.leaderboard $(if $(ADOPTED),--adopted) $(ARGS)

@@ -9,13 +9,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from research.significance import Difference, paired_difference
+from research.significance import Difference, by_day, paired_difference
 from research.spec import InputError
 from research.tracking import query, schema
 from research.tracking.store import Store
 
 QUESTION = ["experiment", schema.STUDY_FINGERPRINT, "horizon"]
 """Trials are comparable when they answer the same question on the same bars, labels and split."""
+SETTING = (
+    *(schema.TARGET_DIGEST, schema.FEATURE_DIGEST),
+    *("validate_on", "train_end", "validation_end", "test_end", "embargo"),
+)
+"""Where studies agree in these, they differ in nothing but their training windows."""
 FAILURES = ("diverged", "infeasible", "crashed")
 """Outcomes that count as failed; an interrupted trial is tried again when its sweep is resumed."""
 BASELINE_TITLES = {"prior": "prior", "volatility": "volatility", "logistic": "logistic", "lightgbm": "LightGBM"}
@@ -57,6 +62,13 @@ class Frontier:
     features: str
     n_days: int
     """Validation days, the same for every row."""
+    n_train_windows: int
+    n_effective_windows: float
+    """Independent labels that the training labels are worth."""
+    instruments: str
+    """Symbols that were trained on."""
+    setting: tuple[str, ...]
+    """Labels, features, dates and validated instruments: all of the study but its training windows."""
     base_rate_loss: float
     entries: list[Entry]
     """By counted size."""
@@ -96,7 +108,11 @@ def _frontier(store: Store, experiment: str, table: pd.DataFrame) -> Frontier | 
         study=str(first[schema.STUDY_FINGERPRINT]),
         horizon=int(first["horizon"]),
         features=str(first["feature_set"]),
-        n_days=int(first["val_n"]),
+        n_days=len(entries[0].day_losses),
+        n_train_windows=int(first["n_train_windows"]),
+        n_effective_windows=float(first["n_effective_windows"]),
+        instruments=str(first["symbol"]),
+        setting=tuple(str(first[name]) for name in SETTING),
         base_rate_loss=float(first["val_base_rate_loss"]),
         entries=sorted(entries, key=lambda entry: entry.n_params),
         baselines={str(name): float(loss) for name, loss in references["val_loss"].items()},
@@ -125,4 +141,5 @@ def _entry(store: Store, complete: pd.DataFrame, failed: int, baselines: dict[st
 
 
 def _day_losses(store: Store, run_id: str) -> NDArray[np.float64]:
-    return query.predictions(store, run_id).sort_values("date")["loss"].to_numpy(np.float64)
+    table = query.predictions(store, run_id)
+    return by_day(table["loss"].to_numpy(np.float64), table["date"].to_numpy())

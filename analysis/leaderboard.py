@@ -52,7 +52,8 @@ def table_of(frontier: Frontier) -> Table:
 
     title = (
         f"{frontier.experiment}, horizon {frontier.horizon}, {frontier.features}, study {frontier.study[:6]}: "
-        f"{frontier.n_days:,} validation days, base-rate loss {frontier.base_rate_loss:.4f}"
+        f"{frontier.n_train_windows:,} training windows, {frontier.n_days:,} validation days, "
+        f"base-rate loss {frontier.base_rate_loss:.4f}"
     )
     against = [name for name in BASELINE_TITLES if name in frontier.baselines]
     # Skill is already measured against the training prior.

@@ -84,26 +84,35 @@ def findings(frontier: Frontier) -> list[str]:
 def main(options: ScalingOptions) -> None:
     """Print the table, write figure and CSV, say where they are."""
     from analysis import figures
+    from analysis.data_axis import data_axes, table_of
     from analysis.frontier import frontiers
     from analysis.terminal import console
     from research.tracking.store import open_store
 
     screen = console()
     store = open_store(options.store, must_exist=True)
-    for frontier in frontiers(store, options.experiment):
+    found = frontiers(store, options.experiment)
+    for frontier in found:
         _print(frontier, screen)
         path = _target(store.root / REPORTS, frontier)
         frontier.trials.to_csv(path.with_suffix(".csv"), index=False)
         figures.save(figures.loss_against_size(frontier), path)
         shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
         screen.print(f"figure {shown}, numbers beside it as CSV\n", soft_wrap=True, highlight=False)
+    for axis in data_axes(found):
+        screen.print(table_of(axis))
+        screen.print("~ inside the noise of the validation days; the table is in reports as CSV, for laws in (N, D)\n")
+        axis.table().to_csv(store.root / REPORTS / f"data-{_slug(axis.title)}-{axis.frontiers[0].study[:6]}.csv", index=False)
     screen.print("next  make leaderboard   make ui   make sweep BUDGET=<another size>", highlight=False)
 
 
 def _print(frontier: Frontier, screen: Console) -> None:
     from analysis.terminal import plain_table
 
-    title = f"{frontier.experiment}, horizon {frontier.horizon}: best val_loss against counted parameters"
+    title = (
+        f"{frontier.experiment}, horizon {frontier.horizon}, {frontier.n_train_windows:,} training windows: "
+        "best val_loss against counted parameters"
+    )
     table = plain_table(title, ["budget", "best architecture", "parameters", "val_loss", "skill", "trials"])
     for entry in frontier.entries:
         table.add_row(
@@ -124,6 +133,10 @@ def _print(frontier: Frontier, screen: Console) -> None:
         )
     for line in findings(frontier):
         screen.print(line, soft_wrap=True, highlight=False)
+
+
+def _slug(title: str) -> str:
+    return title.replace(", horizon ", "-h").replace(", ", "-")
 
 
 def _target(folder: Path, frontier: Frontier) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipelines.job import Finished
-from pipelines.trial_record import Context, val_metrics, write_common
+from pipelines.trial_record import Context, losses_by_symbol, val_metrics, write_common
 from research.features.feature_sets import A25S
 from research.models.baselines import BASELINES
 from research.spec import BaselineSpec, canonical_json
@@ -49,5 +49,5 @@ def run_baseline(context: Context, name: str) -> Finished:
         raise
     found = scores(logits, study.prepared.labels_of("validation"), study.training_base_rate)
     log.artifacts(lambda folder: write_common(folder, context, canonical_json(spec), logits, found))
-    log.finish("complete", metrics=val_metrics(found))
+    log.finish("complete", metrics={**val_metrics(found), **study.data_metrics(), **losses_by_symbol(study, logits)})
     return Finished(run_id=log.run_id, name=baseline.title, kind="baseline", outcome="complete", scores=found)

@@ -1,4 +1,4 @@
-"""`make bench`: what tracking, reading and resuming cost, beside what others pay for the same."""
+"""`make bench`: what tracking, reading, resuming and the data path cost, beside what others pay for the same."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
     from pipelines.benches.row import Row
 
-Name = Literal["tracking", "reading", "resume", "workers", "search_runs"]
+Name = Literal["tracking", "reading", "resume", "workers", "data", "search_runs"]
 SLOW: tuple[Name, ...] = ("search_runs",)
-FAST: tuple[Name, ...] = ("tracking", "reading", "resume", "workers")
+FAST: tuple[Name, ...] = ("tracking", "reading", "resume", "workers", "data")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,7 @@ def main(options: BenchOptions) -> None:
 
     from rich.console import Console
 
+    from pipelines.benches.data import data
     from pipelines.benches.reading import reading, search_runs
     from pipelines.benches.resume import resume
     from pipelines.benches.tracking import tracking
@@ -44,6 +45,7 @@ def main(options: BenchOptions) -> None:
         "reading": reading,
         "resume": resume,
         "workers": workers,
+        "data": data,
         "search_runs": search_runs,
     }
     rows: list[Row] = []

@@ -15,7 +15,10 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema
 
 from pipelines.job import Finished
+from pipelines.study import Study
 from research.data.bars import OHLCV
+from research.features.feature_sets import feature_set_named
+from research.features.references import OLDEST
 from research.spec import canonical_json
 from research.tracking import schema
 from research.tracking.provenance import PROJECT
@@ -26,13 +29,10 @@ if TYPE_CHECKING:
 
 SERVED_FILE = PROJECT / "pipelines" / "served_model.py"
 REQUIREMENTS = ("mlflow", "torch", "numpy", "pandas", "TA-Lib", "safetensors", "scipy", "pyarrow")
-EXAMPLE_DAYS = 300
-"""Rows of the input example: more than the warm-up of the features plus one context."""
+EXAMPLE_DAYS = 40
+"""Days of each instrument that the input example asks about; what features and context need comes before them."""
 
-SIGNATURE = ModelSignature(
-    inputs=Schema([ColSpec("string", "date"), *(ColSpec("double", name) for name in OHLCV)]),
-    outputs=Schema([ColSpec("string", "date"), ColSpec("double", "probability")]),
-)
+DIVIDENDS = "dividends"
 
 
 def register_best(sweep: Sweep, best: Finished) -> Registered:
@@ -61,10 +61,14 @@ def _save_model(folder: Path, sweep: Sweep, best: Finished) -> None:
     assert best.spec is not None
     prepared = sweep.context.study.prepared
     weights = sweep.context.store.local_artifact(best.linked_run_id or best.run_id, schema.WEIGHTS_FILE)
-    scaler = {"mean": prepared.standardiser.mean.tolist(), "scale": prepared.standardiser.scale.tolist()}
+    scaler = {
+        "mean": prepared.standardiser.mean.tolist(),
+        "scale": prepared.standardiser.scale.tolist(),
+        "allowed": sweep.context.study.snapshot.manifest.allowed,
+    }
     (folder / "scaler.json").write_text(json.dumps(scaler))
     (folder / schema.SPEC_FILE).write_text(canonical_json(best.spec))
-    bars = sweep.context.study.snapshot.of(best.spec.study.data.symbol)
+    example = example_of(sweep.context.study)
     mlflow.pyfunc.save_model(
         folder / schema.MODEL_FOLDER,
         python_model=str(SERVED_FILE),
@@ -74,13 +78,50 @@ def _save_model(folder: Path, sweep: Sweep, best: Finished) -> None:
             "scaler": str(folder / "scaler.json"),
             "spec": str(folder / schema.SPEC_FILE),
         },
-        signature=SIGNATURE,
-        input_example=example_of(bars),
+        signature=signature_of(example),
+        input_example=example,
         pip_requirements=[f"{name}=={version(name).split('+')[0]}" for name in REQUIREMENTS],
     )
 
 
-def example_of(bars: pd.DataFrame, days: int = EXAMPLE_DAYS) -> pd.DataFrame:
-    """The newest bars in the form that the registered model takes: dates as text, OHLCV as numbers."""
-    newest = bars[OHLCV].tail(days).astype(np.float64)
-    return newest.rename_axis("date").reset_index().assign(date=lambda table: table["date"].dt.strftime("%Y-%m-%d"))
+def example_of(study: Study, days: int = EXAMPLE_DAYS) -> pd.DataFrame:
+    """The bars behind the newest `days` answers, in the form that the registered model takes: dates as text, OHLCV as numbers.
+
+    Dividends are there where the instruments pay any, and a column symbol where there are several instruments or the
+    features compare with others.
+    """
+    bars = _newest(study, days)
+    columns = [*OHLCV, *([DIVIDENDS] if any(_pays(one) for one in bars.values()) else [])]
+    tables = [_as_text(one.reindex(columns=columns, fill_value=0.0)).assign(symbol=name) for name, one in bars.items()]
+    example = pd.concat(tables, ignore_index=True)[["symbol", "date", *columns]]
+    return example if len(bars) > 1 else example.drop(columns="symbol")
+
+
+def _newest(study: Study, days: int) -> dict[str, pd.DataFrame]:
+    """Newest bars of each instrument, and those of the features' references that stand beside them."""
+    features = study.spec.features
+    references = {"index": features.index, "volatility_index": features.volatility_index}
+    before = feature_set_named(features.feature_set, **references).warm_up + study.prepared.context_length - 1
+    bars = {symbol: study.snapshot.of(symbol).tail(before + days) for symbol in study.spec.data.symbols}
+    # A reference with other sessions has another number of rows between the same two days.
+    first = min(one.index[0] for one in bars.values()) - pd.Timedelta(days=OLDEST)
+    return bars | {name: study.snapshot.of(name).loc[first:] for name in references.values() if name}
+
+
+def signature_of(example: pd.DataFrame) -> ModelSignature:
+    """Columns of the example in, a probability per day (and instrument) out."""
+    texts = [name for name in ("symbol", "date") if name in example.columns]
+    numbers = [name for name in example.columns if name not in texts]
+    return ModelSignature(
+        inputs=Schema([*(ColSpec("string", name) for name in texts), *(ColSpec("double", name) for name in numbers)]),
+        outputs=Schema([*(ColSpec("string", name) for name in texts), ColSpec("double", "probability")]),
+    )
+
+
+def _pays(bars: pd.DataFrame) -> bool:
+    return DIVIDENDS in bars.columns and bool((bars[DIVIDENDS] > 0).any())
+
+
+def _as_text(bars: pd.DataFrame) -> pd.DataFrame:
+    table = bars.astype(np.float64).rename_axis("date").reset_index()
+    return table.assign(date=table["date"].dt.strftime("%Y-%m-%d"))

@@ -22,6 +22,8 @@ class LadderOptions(SweepOptions):
     """A list (20K,200K,2M), a range in decades (2K..2M) or half decades (2K..2M/half), or a mix of them."""
     horizons: tuple[int, ...] = (1, 3, 5)
     """Sessions ahead; each is a sweep of its own at every budget."""
+    windows: str = ""
+    """Numbers of training windows, for example 1K,4K,16K, each a sweep of its own at every budget; all if not given."""
     budget: str = ""
     """Not for a study; give --budgets."""
     horizon: int = 0
@@ -30,14 +32,14 @@ class LadderOptions(SweepOptions):
 
 def main(options: LadderOptions) -> None:
     """Run a study from the command line."""
-    from pipelines.rungs import parse_budgets, rungs_of
+    from pipelines.rungs import parse_budgets, parse_windows, rungs_of
     from research.spec import require
 
     # Told before the heavy imports, so that a typo is answered at once.
     require(not options.budget, "BUDGET", options.budget, f"a study takes a list; give BUDGETS={options.budget}.")
     require(not options.horizon, "HORIZON", options.horizon, f"a study takes a list; give HORIZONS={options.horizon}.")
     require(options.trials >= 1, "TRIALS", options.trials, "give 1 or more.")
-    rungs = rungs_of(parse_budgets(options.budgets), options.horizons)
+    rungs = rungs_of(parse_budgets(options.budgets), options.horizons, parse_windows(options.windows))
 
     from rich.console import Console
 

@@ -10,6 +10,7 @@ from statistics import fmean
 from rich.console import Console
 
 from pipelines import ladder_table
+from pipelines.assembly import architectures_of
 from pipelines.driver import run_sweep
 from pipelines.ladder_state import (
     Overview,
@@ -24,7 +25,7 @@ from pipelines.ladder_state import (
 )
 from pipelines.lease import only_driver
 from pipelines.options import SweepOptions
-from pipelines.preparation import architectures_of, prepare
+from pipelines.preparation import prepare
 from pipelines.rungs import Effort, Rung, seconds_left
 from pipelines.search import SearchSpace
 from pipelines.trial_record import Context
@@ -51,7 +52,7 @@ class Step:
     thin: tuple[str, ...]
     """What is below the evidence floor, where that was allowed."""
     flops: float
-    """Of one window through an architecture, on average."""
+    """Of one epoch of an architecture, on average."""
 
     @property
     def title(self) -> str:
@@ -133,8 +134,13 @@ def run_ladder(options: SweepOptions, rungs: Sequence[Rung], console: Console) -
 
 def check(options: SweepOptions, rungs: Sequence[Rung]) -> tuple[Context, list[Step]]:
     """Prepare every rung as its sweep will; raises `InputError` at the first that would be refused. No run is opened."""
-    checked = [_check(replace(options, budget=rung.budget.label, horizon=rung.horizon), rung) for rung in rungs]
+    checked = [_check(_options_of(options, rung), rung) for rung in rungs]
     return checked[0][0], [step for _, step in checked]
+
+
+def _options_of(options: SweepOptions, rung: Rung) -> SweepOptions:
+    windows = str(rung.windows) if rung.windows else ""
+    return replace(options, budget=rung.budget.label, horizon=rung.horizon, windows=windows)
 
 
 def _check(options: SweepOptions, rung: Rung) -> tuple[Context, Step]:
@@ -145,9 +151,9 @@ def _check(options: SweepOptions, rung: Rung) -> tuple[Context, Step]:
         options=options,
         fingerprint=context.tags[schema.SWEEP_FINGERPRINT],
         sizes=tuple(sorted(parameter_count(a) for a in fitting)),
-        left_out=len(architectures_of(options, context.study, context.budget)) - len(fitting),
+        left_out=len(architectures_of(options, context.study.prepared, context.budget)) - len(fitting),
         thin=tuple(context.study.thin),
-        flops=fmean(training_flops(a) for a in fitting),
+        flops=fmean(training_flops(a) for a in fitting) * len(context.study.prepared.split.train),
     )
 
 

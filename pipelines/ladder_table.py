@@ -21,9 +21,9 @@ STYLES = {"done": "green", "running": "yellow", "failed": "red", "waiting": "dim
 def print_opening(ladder: Ladder, console: Console) -> None:
     """Say what the ladder stands on: data, sweeps, and per budget the architectures that are searched."""
     context, steps = ladder.context, ladder.steps
-    snapshot, symbol = context.study.snapshot, context.study.spec.data.symbol
+    snapshot, symbols = context.study.snapshot, context.study.spec.data.title
     horizons = ", ".join(str(horizon) for horizon in sorted({step.rung.horizon for step in steps}))
-    _say(console, f"[bold]data[/]       {snapshot.manifest.source}: {symbol}, snapshot {snapshot.digest}")
+    _say(console, f"[bold]data[/]       {snapshot.manifest.source}: {symbols}, snapshot {snapshot.digest}")
     _say(console, f"[bold]study[/]      {len(steps)} sweeps on {context.study.experiment}, sessions ahead {horizons}")
     by_budget = {step.rung.budget.label: step for step in steps}
     for label, step in by_budget.items():
@@ -76,7 +76,7 @@ def overview_table(overview: Overview) -> Table:
         table.add_column(f"horizon {horizon}", no_wrap=True)
     rows: dict[str, list[str]] = {}
     for cell in overview.cells:
-        rows.setdefault(cell.rung.budget.label, []).append(_cell(cell))
+        rows.setdefault(cell.rung.row, []).append(_cell(cell))
     for label, cells in rows.items():
         table.add_row(label, *cells)
     return table

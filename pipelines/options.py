@@ -13,29 +13,45 @@ class StudyOptions:
     """Data, features and the question."""
 
     data: str = "bundled"
-    """Where bars come from: `bundled` (S&P 500 and Nasdaq, 1999-2018) or the digest of a snapshot."""
-    symbol: str = "^GSPC"
-    """Instrument inside the data; the bundled data have ^GSPC and ^IXIC."""
+    """Where bars come from: `bundled` (S&P 500 and Nasdaq, 1999-2018), `synthetic:bars=20000,signal=0.3,lag=20`, a CSV or
+    Parquet file, the name of a data set that `make data` brought in, or a snapshot's digest."""
+    symbol: str = ""
+    """Instrument inside the data; ^GSPC or the only one if not given."""
+    symbols: tuple[str, ...] = ()
+    """Several instruments, trained on together; `all` takes every one that is no reference."""
+    validate_on: tuple[str, ...] = ()
+    """Those of SYMBOLS that validation and test look at, so that only the training data vary; all of them if not given."""
     features: str = "a25s"
-    """Feature set: a25s (stationary) or a25 (raw)."""
+    """Feature set: a25s (stationary), a25 (raw), s50 or s100 (wider, stationary); `make features` lists them."""
+    index: str = ""
+    """Instrument that the cross-asset features of s50 and s100 compare with, for example ^GSPC."""
+    volatility_index: str = ""
+    """Instrument that they take as implied volatility, for example ^VIX."""
     horizon: int = 1
     """Sessions ahead in which the price may touch the threshold."""
+    task: Literal["threshold", "downside", "end", "direction"] = "threshold"
+    """threshold: touches close x (1 + threshold). downside: touches close x (1 - threshold). end: the last close is that
+    much higher. direction: the last close is higher."""
     threshold: float = 0.01
-    """Relative move that counts as a touch; 0.01 is 1%."""
-    touch: Literal["high", "close"] = "high"
-    """high: intraday highs count. close: only closes count."""
+    """Relative move that counts; 0.01 is 1%."""
+    touch: Literal["auto", "high", "low", "close"] = "auto"
+    """Price that touches: intraday (high, or low for downside) if not given, or close."""
+    shuffle_labels: int | None = None
+    """Seed of a permutation of the labels, for a negative control: no model may then find anything."""
     context: int = 60
     """Days that a model sees, the predicted day's own day last."""
-    train_end: date = date(2011, 12, 31)
-    """Last training day."""
-    validation_end: date = date(2015, 6, 30)
-    """Last validation day."""
-    test_end: date = date(2018, 12, 31)
-    """Last test day; no sweep ever looks at the test days' prices."""
+    windows: str = ""
+    """Training windows to use, for example 4K, the most recent ones; all if not given."""
+    train_end: date | None = None
+    """Last training day; for the bundled data 2011-12-31, for others after 65% of the sessions."""
+    validation_end: date | None = None
+    """Last validation day; for the bundled data 2015-06-30, for others after 82.5% of the sessions."""
+    test_end: date | None = None
+    """Last test day, the last there is if not given; no sweep ever looks at the test days' prices."""
     embargo: int = 0
     """Sessions dropped before each border on top of the purge of `horizon` sessions."""
     allow_thin_evidence: bool = False
-    """Go on below the evidence floor (200 samples, 30 of the rarer class per split); the runs are tagged."""
+    """Go on below the evidence floor (200 days, 30 with the rarer class per split); the runs are tagged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +90,8 @@ class SweepOptions(StudyOptions):
     """Batch sizes to choose from, in windows per optimizer step."""
     window_norm: bool = False
     """Normalise each window by its own level and feed the level back in as an input."""
+    symbol_embedding: bool = False
+    """Let the model know which instrument it sees, by a learned vector of each; it is blind to that if not given."""
     sampler: Literal["tpe", "gp", "cmaes", "random"] = "tpe"
     """Who proposes: TPE (multivariate), a Gaussian process, CMA-ES or nobody."""
     random_share: float = 0.4

@@ -52,7 +52,7 @@ def open_run(options: SweepOptions, context: Context, architectures: list[Archit
         context.store,
         experiment_id=context.experiment_id,
         kind="sweep",
-        name=f"{context.budget.label}-h{options.horizon}",
+        name=f"{context.budget.label}-{context.study.title}",
         params={
             "budget": context.budget.label,
             **context.study.params(),
@@ -118,7 +118,7 @@ def description(sweep: Sweep) -> str:
     """Markdown for the parent's page."""
     study, target = sweep.context.study, sweep.context.study.spec.target
     lines = [
-        f"**{sweep.context.budget.label} parameters, horizon {target.horizon}**, {study.spec.data.symbol}: {target.question}",
+        f"**{sweep.context.budget.label} parameters, horizon {target.horizon}**, {study.spec.data.title}: {target.question}",
         f"{len(sweep.trials)} of {sweep.total} trials; {len(sweep.architectures)} architectures fit the budget.",
         "",
         "| run | parameters | val_loss | skill | AUC | outcome |",

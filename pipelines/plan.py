@@ -15,10 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from pipelines.plan_rows import Machine
-    from research.features.feature_sets import FeatureMatrix
-    from research.models.architectures import Budget
-    from research.spec import ArchitectureSpec
-    from research.windows.splits import Split
+    from research.windows.dataset import Prepared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +39,7 @@ def main(options: PlanOptions) -> None:
     for name in ("trials", "epochs"):
         require(getattr(options, name) >= 1, name.upper(), getattr(options, name), "give 1 or more.")
 
+    from pipelines.assembly import architectures_of
     from pipelines.plan_rows import Workload, plan_rows, totals
     from pipelines.plan_table import console, print_opening, print_plan
     from pipelines.search import SearchSpace
@@ -51,7 +49,8 @@ def main(options: PlanOptions) -> None:
     device = choose_device(options.device)
     threads = DEFAULT_THREADS if options.threads is None else options.threads
     Runtime(device=device, threads=threads, micro_batch=options.micro_batch).apply()
-    matrix, split = data_of(options)
+    prepared = data_of(options)
+    split = prepared.split
     work = Workload(
         windows=(len(split.train), len(split.validation)),
         epochs=options.epochs,
@@ -59,53 +58,22 @@ def main(options: PlanOptions) -> None:
         micro_batch=options.micro_batch,
     )
     machine = machine_of(device, options)
-    architectures = grid_of(options, budget, len(matrix.columns))
+    architectures = architectures_of(options, prepared, budget)
     screen = console()
     print_opening(budget, architectures, work, machine, screen)
     rows = plan_rows(architectures, work, machine, Speed(device))
     print_plan(rows, totals(rows, options.trials), options, screen)
 
 
-def data_of(options: SweepOptions) -> tuple[FeatureMatrix, Split]:
+def data_of(options: SweepOptions) -> Prepared:
     """Features and split of the study that the options name, read without a store."""
-    from research.data.snapshots import load_snapshot
-    from research.data.sources import SOURCES
-    from research.features.feature_sets import build, feature_set_named
-    from research.spec import SplitSpec, TargetSpec, require
-    from research.windows.splits import holdout
-    from research.windows.targets import threshold_target
+    from pipelines.assembly import assemble
+    from research.data.selection import bars_of
+    from research.data.snapshots import Snapshot
 
-    feature_set = feature_set_named(options.features)
-    target_spec = TargetSpec(horizon=options.horizon, threshold=options.threshold, touch=options.touch)
-    split_spec = SplitSpec(
-        train_end=options.train_end, validation_end=options.validation_end, test_end=options.test_end, embargo=options.embargo
-    )
-    source = SOURCES.get(options.data)
-    known = source().bars if source else load_snapshot(options.data, options.store / "snapshots").bars
-    require(options.symbol in known, "SYMBOL", options.symbol, f"{options.data} has {', '.join(sorted(known))}.")
-    bars = known[options.symbol]
-    matrix = build(feature_set, bars)
-    return matrix, holdout(threshold_target(bars, target_spec), split_spec, matrix.first_row, options.context)
-
-
-def grid_of(options: SweepOptions, budget: Budget, n_features: int) -> list[ArchitectureSpec]:
-    """The architectures that a sweep with these options would try, deepest last within a width."""
-    from research.models.architectures import architectures_for, focused, require_used
-    from research.spec import ArchitectureSpec
-
-    template = ArchitectureSpec(
-        d_model=1,
-        n_layers=1,
-        n_heads=1,
-        d_ff=1,
-        context_length=options.context,
-        n_features=n_features,
-        window_norm=options.window_norm,
-    )
-    grid = focused(budget.grid, widths=options.widths, depths=options.layers, heads=options.heads)
-    architectures = architectures_for(budget, template, grid)
-    require_used(grid, budget.grid, architectures)
-    return architectures
+    found = bars_of(options.data, options.store / "snapshots")
+    bars, source = (found.bars, found.manifest.source) if isinstance(found, Snapshot) else (found, options.data)
+    return assemble(options, bars, digest="", source=source).prepared
 
 
 def machine_of(device: torch.device, options: SweepOptions) -> Machine:

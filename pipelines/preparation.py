@@ -7,12 +7,13 @@ import shutil
 from rich.console import Console
 
 from pipelines import summary
+from pipelines.assembly import architectures_of
 from pipelines.executors.ray_tasks import connect
 from pipelines.options import SweepOptions
 from pipelines.search import SearchSpace
 from pipelines.study import Study, prepare_study
 from pipelines.trial_record import Context
-from research.models.architectures import Budget, architectures_for, focused, require_used
+from research.models.architectures import Budget
 from research.runtime import DEFAULT_THREADS, Runtime, available_memory, choose_device, hardware
 from research.spec import ArchitectureSpec, InputError, fingerprint, require
 from research.tracking import schema
@@ -33,7 +34,7 @@ def prepare(options: SweepOptions, console: Console) -> tuple[Context, list[Arch
     if options.ray:
         connect(options.ray, store)
     study = prepare_study(options, store)
-    architectures = architectures_of(options, study, budget)
+    architectures = architectures_of(options, study.prepared, budget)
     record = provenance(hardware(device))
     identity = {schema.SWEEP_FINGERPRINT: sweep_fingerprint(options, study, budget)}
     context = Context(
@@ -74,23 +75,6 @@ def require_numbers(options: SweepOptions) -> None:
     require(options.workers is None or options.workers >= 1, "WORKERS", options.workers, "give 1 or more.")
 
 
-def architectures_of(options: SweepOptions, study: Study, budget: Budget) -> list[ArchitectureSpec]:
-    """The grid at the context and the number of features that the study really has, narrowed as the options ask."""
-    template = ArchitectureSpec(
-        d_model=1,
-        n_layers=1,
-        n_heads=1,
-        d_ff=1,
-        context_length=study.prepared.context_length,
-        n_features=len(study.prepared.matrix.columns),
-        window_norm=options.window_norm,
-    )
-    grid = focused(budget.grid, widths=options.widths, depths=options.layers, heads=options.heads)
-    architectures = architectures_for(budget, template, grid)
-    require_used(grid, budget.grid, architectures)
-    return architectures
-
-
 def sweep_fingerprint(options: SweepOptions, study: Study, budget: Budget) -> str:
     """What makes two sweeps the same one; the grid, the ranges and the number of trials may grow."""
     identity = {
@@ -100,6 +84,7 @@ def sweep_fingerprint(options: SweepOptions, study: Study, budget: Budget) -> st
         "epochs": options.epochs,
         "patience": options.patience,
         "window_norm": options.window_norm,
+        "symbol_embedding": options.symbol_embedding,
         "seed": options.seed,
     }
     return fingerprint(identity)

@@ -9,7 +9,7 @@ from itertools import product
 from statistics import fmean
 
 from research.models.architectures import Budget
-from research.spec import InputError, require
+from research.spec import InputError, count_label, parse_count, require
 
 STEPS = {"": 1, "half": 2}
 """Rungs per decade by the word after the slash."""
@@ -21,11 +21,18 @@ class Rung:
 
     budget: Budget
     horizon: int
+    windows: int | None = None
+    """Training windows; all there are if None."""
 
     @property
     def title(self) -> str:
-        """Name of its sweep, for example `20K-h1`."""
-        return f"{self.budget.label}-h{self.horizon}"
+        """Name of its sweep, for example `20K-h1` or `20K-h1-w4K`."""
+        return f"{self.budget.label}-h{self.horizon}" + (f"-w{count_label(self.windows)}" if self.windows else "")
+
+    @property
+    def row(self) -> str:
+        """What the lines of the overall view are told apart by, for example `20K` or `20K, 4K windows`."""
+        return self.budget.label + (f", {count_label(self.windows)} windows" if self.windows else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +40,7 @@ class Effort:
     """What the time left is estimated from, for one rung."""
 
     flops: float
-    """Of one window through a typical architecture; the number of windows is the same everywhere."""
+    """Of one epoch of a typical architecture."""
     trials_left: int
     seconds: float | None = None
     """Measured for one of its trials; None if none was trained."""
@@ -45,12 +52,20 @@ def parse_budgets(text: str) -> list[Budget]:
     return [Budget(n_parameters=count) for count in sorted(counts)]
 
 
-def rungs_of(budgets: Sequence[Budget], horizons: Sequence[int]) -> list[Rung]:
-    """All pairs, cheapest first: a horizon costs nothing, so budgets come first and horizons within them."""
+def parse_windows(text: str) -> list[int | None]:
+    """Read `1K,4K,16K`: each number of training windows once, smallest first; without any, all windows there are."""
+    if not text:
+        return [None]
+    return [*sorted({parse_count(part, "WINDOWS", "training windows") for part in text.split(",")})]
+
+
+def rungs_of(budgets: Sequence[Budget], horizons: Sequence[int], windows: Sequence[int | None] = (None,)) -> list[Rung]:
+    """All combinations, cheapest first: by budget, then by training windows; a horizon costs nothing and comes last."""
     told = ",".join(map(str, horizons))
     require(bool(horizons) and min(horizons) >= 1, "HORIZONS", told, "give whole numbers of sessions, as in 1,3,5.")
     ordered = sorted(set(budgets), key=lambda budget: budget.n_parameters)
-    return [Rung(budget=budget, horizon=horizon) for budget, horizon in product(ordered, sorted(set(horizons)))]
+    combined = product(ordered, windows, sorted(set(horizons)))
+    return [Rung(budget=budget, horizon=horizon, windows=count) for budget, count, horizon in combined]
 
 
 def seconds_left(efforts: Sequence[Effort]) -> float | None:

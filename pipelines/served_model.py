@@ -1,11 +1,13 @@
-"""The registered model, stored by MLflow as code: raw OHLCV bars in, one probability per day out.
+"""The registered model, stored by MLflow as code: raw OHLCV bars in, one probability per day and instrument out.
 
-Features, scaling and windows are those of training, from the same modules, so that the two cannot drift.
+Adjustment for dividends, features, scaling and windows are those of training, from the same modules, so that the two
+cannot drift.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from scipy.special import expit
 
+from research.data.adjust import adjusted
 from research.data.bars import check_bars
 from research.features.feature_sets import build, feature_set_named
 from research.features.standardise import Standardiser
@@ -32,31 +35,70 @@ class BarsToProbability(PythonModel):
         spec = json.loads(Path(context.artifacts["spec"]).read_text())
         scaler = json.loads(Path(context.artifacts["scaler"]).read_text())
         shape = {name: value for name, value in spec["architecture"].items() if name != "spec"}
-        self.features = feature_set_named(spec["study"]["features"]["feature_set"])
-        trained_with = spec["study"]["features"]["version"]
+        features = spec["study"]["features"]
+        references = {name: features[name] for name in ("index", "volatility_index")}
+        self.features = feature_set_named(features["feature_set"], **references)
+        trained_with = features["version"]
         if self.features.version != trained_with:
             raise InputError(f"the model needs {self.features.name} version {trained_with}, here is {self.features.version}.")
-        self.symbol = spec["study"]["data"]["symbol"]
+        self.symbols: list[str] = spec["study"]["data"]["symbols"]
+        self.references = [symbol for symbol in references.values() if symbol]
+        self.allowed: list[str] = scaler["allowed"]
         self.standardiser = Standardiser(mean=np.array(scaler["mean"]), scale=np.array(scaler["scale"]))
         self.model = load_weights(ArchitectureSpec(**shape), Path(context.artifacts["weights"]))
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Table with columns date and probability; days before the first full context are left out."""
-        bars = model_input.assign(date=pd.to_datetime(model_input["date"])).set_index("date")
-        check_bars(bars, self.symbol)
-        matrix = build(self.features, bars)
-        context_length = self.model.architecture.context_length
-        first = matrix.first_row + context_length - 1
-        if first >= len(bars):
-            raise InputError(f"{len(bars)} bars are too few; give at least {first + 1}.")
-        values = self.standardiser.apply(matrix.values)
-        dataset = WindowDataset(values, np.zeros(len(bars), dtype=np.int8), context_length, torch.device("cpu"))
-        with torch.no_grad():
-            logits = self.model(dataset.gather(torch.arange(first, len(bars)))[0]).double().numpy()
-        days = pd.DatetimeIndex(bars.index[first:]).strftime("%Y-%m-%d")
+        """Table with columns date and probability, and symbol where the bars have one.
+
+        Bars of several instruments, or of those that the features compare with, need a column symbol. Days before the
+        first full context are left out.
+        """
+        if "symbol" not in model_input.columns:
+            return self._one(model_input)
+        bars = {str(symbol): self._bars(part, str(symbol)) for symbol, part in model_input.groupby("symbol", sort=False)}
+        asked = [symbol for symbol in bars if symbol in self.symbols or symbol not in self.references]
+        tables = [self._probabilities(symbol, bars).assign(symbol=symbol) for symbol in asked]
+        return pd.concat(tables, ignore_index=True)[["symbol", "date", "probability"]]
+
+    def _one(self, table: pd.DataFrame) -> pd.DataFrame:
+        if len(self.symbols) > 1 or self.references:
+            needed = ", ".join([*self.symbols, *self.references])
+            raise InputError(
+                f"column symbol is missing: the model knows several instruments ({needed}); say whose each bar is."
+            )
+        return self._probabilities(self.symbols[0], {self.symbols[0]: self._bars(table, self.symbols[0])})
+
+    def _probabilities(self, symbol: str, bars: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+        architecture, traded = self.model.architecture, adjusted(bars[symbol])
+        if architecture.n_symbols and symbol not in self.symbols:
+            raise InputError(f"symbol={symbol}: the model was trained to know {', '.join(self.symbols)} apart.")
+        for reference in self.references:
+            if reference not in bars:
+                raise InputError(f"symbol={reference}: the features compare with it; add its bars.")
+        matrix = build(self.features, traded, {name: bars[name] for name in self.references})
+        first = matrix.first_row + architecture.context_length - 1
+        if first >= len(traded):
+            raise InputError(f"{symbol}: {len(traded)} bars are too few; give at least {first + 1}.")
+        logits = self._logits(self.standardiser.apply(matrix.values), first, symbol)
+        days = pd.DatetimeIndex(traded.index[first:]).strftime("%Y-%m-%d")
         return pd.DataFrame({"date": days, "probability": expit(logits)})
+
+    def _bars(self, table: pd.DataFrame, symbol: str) -> pd.DataFrame:
+        """The table by date; rules that were allowed when the training bars were taken in are allowed here."""
+        bars = table.drop(columns="symbol", errors="ignore").assign(date=pd.to_datetime(table["date"])).set_index("date")
+        check_bars(bars, symbol, self.allowed)
+        return bars
+
+    def _logits(self, values: np.ndarray, first: int, symbol: str) -> np.ndarray:
+        place = self.symbols.index(symbol) if self.model.architecture.n_symbols else 0
+        unlabelled = np.zeros(len(values), dtype=np.int8)
+        dataset = WindowDataset(values, unlabelled, self.model.architecture.context_length, torch.device("cpu"))
+        rows = torch.arange(first, len(values))
+        with torch.no_grad():
+            logits: np.ndarray = self.model(dataset.gather(rows)[0], torch.full_like(rows, place)).double().numpy()
+        return logits
 
 
 set_model(BarsToProbability())

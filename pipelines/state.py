@@ -34,7 +34,7 @@ class Sweep:
     @property
     def title(self) -> str:
         """Name of the sweep, for example `20K-h1`."""
-        return f"{self.context.budget.label}-h{self.options.horizon}"
+        return f"{self.context.budget.label}-{self.context.study.title}"
 
     @property
     def trials(self) -> list[Finished]:

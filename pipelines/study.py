@@ -1,4 +1,4 @@
-"""From options to a study: bars -> snapshot -> features -> targets -> split, each step with its digest."""
+"""A study: all that the trials and baselines of a sweep share, with what its runs say about it."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipelines.assembly import Assembled, assemble
 from pipelines.ingest import ingest
 from pipelines.options import StudyOptions
 from research.data.snapshots import Snapshot
 from research.data.sources import slug
-from research.features.feature_sets import A25S, build, feature_set_named
-from research.features.indicators import ewma_volatility
 from research.models.baselines import BaselineRows
-from research.spec import DataSpec, InputError, SplitSpec, StudySpec, TargetSpec, fingerprint
+from research.spec import InputError, StudySpec, count_label, fingerprint
 from research.tracking import schema
 from research.tracking.runs import Input, Value
 from research.tracking.store import Store
-from research.windows.dataset import Prepared, prepare
-from research.windows.splits import Evidence, EvidenceFloor, evidence_of, holdout, thin_evidence
-from research.windows.targets import threshold_target
+from research.windows.dataset import Prepared
+from research.windows.evidence import Evidence, EvidenceFloor, evidence_of, thin_evidence
+
+NAMES_SHOWN = 3
+"""Instruments that an experiment's name has room for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,13 @@ class Study:
     @property
     def experiment(self) -> str:
         """MLflow experiment, `<data>-<task>`."""
-        return f"{slug(self.spec.data.symbol)}-{self.spec.target.task}"
+        return experiment_name(self.spec)
+
+    @property
+    def title(self) -> str:
+        """What its sweeps' names say besides the budget, for example `h1` or `h1-w4K`."""
+        windows = self.spec.split.train_windows
+        return f"h{self.spec.target.horizon}" + (f"-w{count_label(windows)}" if windows else "")
 
     @property
     def training_base_rate(self) -> float:
@@ -47,18 +54,28 @@ class Study:
 
     def params(self) -> dict[str, Value]:
         """Parameters of the study, read back from the objects that the models are given."""
-        target, split = self.prepared.target, self.prepared.split.spec
+        prepared = self.prepared
+        split, features = prepared.split.spec, prepared.parts[0].matrix.spec
         assert split is not None
+        horizons, tasks = ({getattr(part.target.spec, name) for part in prepared.parts} for name in ("horizon", "task"))
+        assert len(horizons) == len(tasks) == 1
+        target = prepared.parts[0].target.spec
         return {
-            "symbol": self.spec.data.symbol,
-            "feature_set": self.prepared.matrix.spec.feature_set,
-            "horizon": target.spec.horizon,
-            "threshold": target.spec.threshold,
-            "touch": target.spec.touch,
+            "symbol": ",".join(part.symbol for part in prepared.parts),
+            "validate_on": ",".join(prepared.validated),
+            "feature_set": features.feature_set,
+            "index": features.index or "none",
+            "volatility_index": features.volatility_index or "none",
+            "horizon": target.horizon,
+            "task": target.kind,
+            "threshold": target.threshold,
+            "touch": str(target.touch),
+            "shuffled": "no" if target.shuffled is None else target.shuffled,
             "train_end": str(split.train_end),
             "validation_end": str(split.validation_end),
             "test_end": str(split.test_end),
             "embargo": split.embargo,
+            "train_windows": "all" if split.train_windows is None else len(prepared.split.train),
         }
 
     def tags(self) -> dict[str, str]:
@@ -66,8 +83,8 @@ class Study:
         tags = {
             schema.STUDY_FINGERPRINT: fingerprint(self.spec),
             schema.SNAPSHOT_DIGEST: self.snapshot.digest,
-            schema.FEATURE_DIGEST: self.prepared.matrix.digest,
-            schema.TARGET_DIGEST: self.prepared.target.digest,
+            schema.FEATURE_DIGEST: self.prepared.feature_digest,
+            schema.TARGET_DIGEST: self.prepared.target_digest,
         }
         return {**tags, schema.THIN_EVIDENCE: "; ".join(self.thin)} if self.thin else tags
 
@@ -83,7 +100,7 @@ class Study:
             ),
             Input(
                 name=f"{self.spec.target.task}-h{self.spec.target.horizon}",
-                digest=self.prepared.target.digest,
+                digest=self.prepared.target_digest,
                 source=str(self.snapshot.folder),
                 context="target",
                 profile=profile,
@@ -92,7 +109,7 @@ class Study:
 
     def evidence_metrics(self) -> dict[str, float]:
         """Counts and base rates per split, for the parent run; of the test only how many days it has."""
-        metrics: dict[str, float] = {}
+        metrics = {f"{schema.SWEEP_PREFIX}{name}": value for name, value in self.data_metrics().items()}
         for one in self.evidence:
             metrics[f"{schema.SWEEP_PREFIX}{one.split}_n"] = one.n
             if one.split != "test":
@@ -101,53 +118,60 @@ class Study:
                 metrics[f"{schema.SWEEP_PREFIX}{one.split}_base_rate_se"] = one.base_rate_error
         return metrics
 
+    def data_metrics(self) -> dict[str, float]:
+        """How much there is to learn from: the axis D of a scaling law, beside the counted parameters."""
+        train = next(one for one in self.evidence if one.split == "train")
+        return {
+            "n_train_windows": float(train.n),
+            "n_train_days": float(train.days),
+            # Fewer than are named where the newest windows hold none of one that ended early.
+            "n_instruments": float(len(np.unique(self.prepared.symbols[self.prepared.split.train]))),
+            "n_effective_windows": train.effective,
+        }
+
 
 def prepare_study(options: StudyOptions, store: Store) -> Study:
     """Ingest, compute and split; refuse what is below the evidence floor unless told otherwise."""
-    target_spec = TargetSpec(horizon=options.horizon, threshold=options.threshold, touch=options.touch)
-    split_spec = SplitSpec(
-        train_end=options.train_end, validation_end=options.validation_end, test_end=options.test_end, embargo=options.embargo
-    )
-    feature_set = feature_set_named(options.features)
     snapshot = ingest(options.data, store)
-    bars = snapshot.of(options.symbol)
-    matrix = build(feature_set, bars)
-    target = threshold_target(bars, target_spec)
-    split = holdout(target, split_spec, matrix.first_row, options.context)
-    evidence = evidence_of(target, split)
+    found = assemble(options, snapshot.bars, digest=snapshot.digest, source=snapshot.manifest.source)
+    evidence = evidence_of(found.prepared)
     thin = thin_evidence(evidence, EvidenceFloor())
     if thin and not options.allow_thin_evidence:
         raise InputError(
             f"too little evidence at horizon {options.horizon}: {'; '.join(thin)}. Give more data, another THRESHOLD "
             "or HORIZON, or --allow-thin-evidence, which is tagged on every run."
         )
-    prepared = prepare(matrix, target, split, options.context)
-    # Baselines always see a25s, so that their losses are the same whatever the trials are given.
-    stationary = prepared if feature_set.name == A25S.name else prepare(build(A25S, bars), target, split, options.context)
-    spec = StudySpec(
-        data=DataSpec(snapshot_digest=snapshot.digest, symbol=options.symbol),
-        features=feature_set.spec,
-        target=target_spec,
-        split=split_spec,
-    )
-    volatility = ewma_volatility(bars["close"].to_numpy(np.float64))
     return Study(
-        spec=spec,
+        spec=found.spec,
         snapshot=snapshot,
-        prepared=prepared,
+        prepared=found.prepared,
         evidence=evidence,
         thin=thin,
-        baseline_rows=_baseline_rows(stationary, volatility),
+        baseline_rows=baseline_rows(found),
     )
 
 
-def _baseline_rows(stationary: Prepared, volatility: np.ndarray) -> BaselineRows:
+def experiment_name(spec: StudySpec) -> str:
+    """MLflow experiment of a study, `<data>-<task>`."""
+    return f"{pool_name(spec.data.symbols)}-{spec.target.task}"
+
+
+def pool_name(symbols: tuple[str, ...]) -> str:
+    """One word for one or several instruments."""
+    if len(symbols) <= NAMES_SHOWN:
+        return "-".join(slug(symbol) for symbol in symbols)
+    return f"{slug(symbols[0])}-and-{len(symbols) - 1}-{fingerprint({'symbols': list(symbols)})[:6]}"
+
+
+def baseline_rows(found: Assembled, predicted: str = "validation") -> BaselineRows:
+    """The last day of each window, as the baselines see it, of the training rows and of the split that is predicted."""
+    stationary = found.stationary
     values = stationary.standardised.astype(np.float64)
-    train, validation = stationary.split.train, stationary.split.validation
+    train, rows = stationary.split.train, getattr(stationary.split, predicted)
     return BaselineRows(
         features_train=values[train],
-        features_validation=values[validation],
-        volatility_train=volatility[train],
-        volatility_validation=volatility[validation],
+        features_validation=values[rows],
+        volatility_train=found.volatility[train],
+        volatility_validation=found.volatility[rows],
         labels_train=stationary.labels_of("train"),
     )

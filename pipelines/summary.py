@@ -17,7 +17,7 @@ from pipelines.terminal import results_table
 from pipelines.ui import UI_PORT
 from research.models.accounting import parameter_count
 from research.models.architectures import Budget
-from research.significance import paired_difference
+from research.significance import by_day, paired_difference
 from research.spec import ArchitectureSpec
 from research.tracking import schema
 from research.tracking.query import predictions
@@ -33,21 +33,24 @@ def print_opening(
 ) -> None:
     """Say aloud which data, question, evidence and grid the sweep stands on."""
     manifest, target = study.snapshot.manifest, study.spec.target
-    facts = manifest.symbols[study.spec.data.symbol]
     sizes = sorted(parameter_count(a) for a in architectures)
-    _say(
-        console,
-        f"[bold]data[/]       {manifest.source}: {study.spec.data.symbol}, {facts['rows']:,} sessions "
-        f"{facts['first']} .. {facts['last']}, snapshot {study.snapshot.digest}",
-    )
-    for warning in manifest.warnings:
-        if warning.startswith(f"{study.spec.data.symbol}:"):
-            _say(console, f"[yellow]warning[/]    {warning}")
-    _say(console, f"[bold]question[/]   {target.question} features {study.spec.features.feature_set}")
+    for symbol in study.spec.data.symbols:
+        facts = manifest.symbols[symbol]
+        _say(
+            console,
+            f"[bold]data[/]       {manifest.source}: {symbol}, {facts['rows']:,} sessions "
+            f"{facts['first']} .. {facts['last']}, snapshot {study.snapshot.digest}",
+        )
+        for warning in manifest.warnings:
+            if warning.startswith(f"{symbol}:"):
+                _say(console, f"[yellow]warning[/]    {warning}")
+    columns = len(study.prepared.columns)
+    _say(console, f"[bold]question[/]   {target.question} features {study.spec.features.feature_set}, {columns} columns")
+    unit = "days" if len(study.prepared.parts) == 1 else "windows"
     for one in study.evidence:
         hidden = one.split == "test"
         rate = "closed until evaluation" if hidden else f"base rate {one.base_rate:.3f} ± {one.base_rate_error:.3f}"
-        _say(console, f"[bold]{one.split:<11}[/]{one.n:,} days, {rate}")
+        _say(console, f"[bold]{one.split:<11}[/]{one.n:,} {unit}, {rate}")
     for sentence in study.thin:
         _say(console, f"[red]thin evidence[/] {sentence}")
     _say(
@@ -141,7 +144,8 @@ def standings(sweep: Sweep, best: Finished) -> list[str]:
 
 
 def _day_losses(sweep: Sweep, one: Finished) -> NDArray[np.float64]:
-    return predictions(sweep.context.store, one.run_id)["loss"].to_numpy(np.float64)
+    table = predictions(sweep.context.store, one.run_id)
+    return by_day(table["loss"].to_numpy(np.float64), table["date"].to_numpy())
 
 
 def children_link(sweep: Sweep) -> str:

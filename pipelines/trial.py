@@ -176,7 +176,7 @@ def _trained(context: Context, job: Job, log: RunLog, blank: Finished, checkpoin
     # Only a model that leads its sweep when it ends can become the sweep's best; the others leave no weights.
     kept = trainer.model if found.loss < job.leading_loss else None
     log.artifacts(lambda folder: write_trial(folder, context, spec, result, found, kept))
-    log.finish("complete", metrics=trial_metrics(spec, result, found, n_parameters), tags={schema.ALARM: ended.alarm})
+    log.finish("complete", metrics=trial_metrics(context, spec, result, found, n_parameters), tags={schema.ALARM: ended.alarm})
     return ended
 
 

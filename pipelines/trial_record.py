@@ -15,6 +15,7 @@ from sklearn.metrics import roc_curve
 
 from pipelines import figures
 from pipelines.study import Study
+from research.data.sources import slug
 from research.models.accounting import parameter_count, training_flops
 from research.models.architectures import Budget
 from research.models.patch_transformer import PatchTransformer
@@ -84,6 +85,7 @@ def declared(spec: TrialSpec, context: Context) -> dict[str, Value]:
         "patch_stride": a.patch_stride,
         "n_features": a.n_features,
         "window_norm": a.window_norm,
+        "symbol_embedding": a.n_symbols,
         "learning_rate": t.learning_rate,
         "weight_decay": t.weight_decay,
         "dropout": t.dropout,
@@ -100,15 +102,21 @@ def declared(spec: TrialSpec, context: Context) -> dict[str, Value]:
 def _study_declared(spec: TrialSpec) -> dict[str, Value]:
     s = spec.study
     return {
-        "symbol": s.data.symbol,
+        "symbol": s.data.title,
+        "validate_on": ",".join(s.data.validate_on),
         "feature_set": s.features.feature_set,
+        "index": s.features.index or "none",
+        "volatility_index": s.features.volatility_index or "none",
         "horizon": s.target.horizon,
+        "task": s.target.kind,
         "threshold": s.target.threshold,
         "touch": s.target.touch,
+        "shuffled": "no" if s.target.shuffled is None else s.target.shuffled,
         "train_end": str(s.split.train_end),
         "validation_end": str(s.split.validation_end),
         "test_end": str(s.split.test_end),
         "embargo": s.split.embargo,
+        "train_windows": s.split.train_windows or "all",
     }
 
 
@@ -125,6 +133,7 @@ def applied(model: PatchTransformer, trainer: Trainer, study: Study) -> dict[str
         "patch_length": model.embedding.in_features // trainer.dataset.n_features,
         "patch_stride": model.architecture.patch_stride,
         "window_norm": model.level is not None,
+        "symbol_embedding": model.symbols.num_embeddings if model.symbols else 0,
         **trainer.applied(),
         **study.params(),
     }
@@ -149,10 +158,14 @@ def counted(model: PatchTransformer, budget: Budget) -> int:
     return n_parameters
 
 
-def trial_metrics(spec: TrialSpec, result: TrainingResult, found: Scores, n_parameters: int) -> dict[str, float]:
+def trial_metrics(
+    context: Context, spec: TrialSpec, result: TrainingResult, found: Scores, n_parameters: int
+) -> dict[str, float]:
     """Final metrics of a trial."""
     return {
         **val_metrics(found),
+        **context.study.data_metrics(),
+        **losses_by_symbol(context.study, result.val_logits),
         "val_loss_last": result.epochs[-1].val_loss,
         "train_loss_best": result.epochs[result.best_epoch - 1].train_loss,
         "best_epoch": result.best_epoch,
@@ -165,6 +178,16 @@ def trial_metrics(spec: TrialSpec, result: TrainingResult, found: Scores, n_para
         "micro_batch": result.micro_batch,
         "log10_learning_rate": float(np.log10(spec.training.learning_rate)),
     }
+
+
+def losses_by_symbol(study: Study, logits: NDArray[np.float64]) -> dict[str, float]:
+    """Validation loss of each instrument, where several are validated."""
+    prepared = study.prepared
+    losses = row_losses(logits, prepared.labels_of("validation"))
+    places = prepared.symbols[prepared.split.validation]
+    if len(prepared.validated) == 1:
+        return {}
+    return {f"val_loss_{slug(prepared.parts[place].symbol)}": losses[places == place].mean() for place in np.unique(places)}
 
 
 def val_metrics(found: Scores) -> dict[str, float]:
@@ -190,8 +213,10 @@ def write_common(folder: Path, context: Context, spec_json: str, logits: NDArray
     labels = context.study.prepared.labels_of("validation")
     probabilities = expit(logits)
     (folder / schema.SPEC_FILE).write_text(json.dumps(json.loads(spec_json), indent=2) + "\n")
-    rows, target = context.study.prepared.split.validation, context.study.prepared.target
-    columns = {"date": target.days[rows], "label_end": target.label_ends(rows), "label": labels}
+    prepared = context.study.prepared
+    rows = prepared.split.validation
+    symbols = np.array([part.symbol for part in prepared.parts])[prepared.symbols[rows]]
+    columns = {"date": prepared.days[rows], "symbol": symbols, "label_end": prepared.label_ends(rows), "label": labels}
     forecast = {"probability": probabilities, "logit": logits, "loss": row_losses(logits, labels)}
     pd.DataFrame({**columns, **forecast}).to_parquet(folder / schema.PREDICTIONS_FILE, index=False)
     figures.save(figures.reliability(reliability(probabilities, labels), float(labels.mean())), folder / "reliability.png")

@@ -37,6 +37,7 @@ FLOORS = {
     "research/cli.py": Floor(ours=("research.spec",), others=("tyro",)),
     "research/data/": Floor(ours=("research.spec", "research.data")),
     "research/features/": Floor(ours=("research.spec", "research.data", "research.features")),
+    "research/features/__main__.py": Floor(ours=("research.cli", "research.spec", "research.features")),
     "research/windows/": Floor(ours=("research.spec", "research.data", "research.features", "research.windows")),
     "research/models/": Floor(ours=("research.spec", "research.models")),
     "research/training/": Floor(

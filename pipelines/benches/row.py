@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -45,3 +45,10 @@ def timed(work: Callable[[], object]) -> float:
 def typical(work: Callable[[int], object], times: int) -> float:
     """Median seconds of the work, called with 0, 1, 2 ...; the first call warms up and is not counted."""
     return median([timed(lambda number=number: work(number)) for number in range(times + 1)][1:])  # type: ignore[misc]
+
+
+def in_turn(measures: Sequence[Callable[[], float]], times: int) -> list[float]:
+    """Median of each measurement; the first round warms up and is not counted."""
+    # One after the other, so that whatever else the machine does meets all.
+    rounds = [[measure() for measure in measures] for _ in range(times + 1)]
+    return [median(values) for values in zip(*rounds[1:], strict=True)]

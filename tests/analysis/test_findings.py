@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import figures, leaderboard, scaling
+from analysis import data_axis, figures, leaderboard, scaling
 from analysis.frontier import Entry, Frontier
 from research.significance import paired_difference
 
@@ -44,6 +46,10 @@ def frontier(*entries: Entry) -> Frontier:
         horizon=1,
         features="a25s",
         n_days=DAYS,
+        n_train_windows=3012,
+        n_effective_windows=900.0,
+        instruments="^GSPC",
+        setting=("labels", "features", "^GSPC", "2011-12-31", "2015-06-30", "2018-12-31", "0"),
         base_rate_loss=0.45,
         entries=list(entries),
         baselines={"prior": 0.45, "logistic": 0.40},
@@ -98,3 +104,26 @@ def test_the_figure_shows_every_trial_and_the_baselines_as_lines() -> None:
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert "logistic 0.4000" in labels
     assert axes.get_xscale() == "log"
+
+
+def test_training_windows_become_an_axis_where_a_study_varied_them() -> None:
+    few = replace(frontier(entry(2000, 0.41), entry(20_000, 0.42)), n_train_windows=1000)
+    many = replace(frontier(entry(2000, 0.40)), n_train_windows=4000, study="other")
+    elsewhere = replace(frontier(entry(2000, 0.3)), horizon=3)
+    # As many validation days, but other ones, or those of another instrument.
+    others = replace(few, n_train_windows=2000, setting=("labels", "features", "^IXIC", *few.setting[3:]))
+    (axis,) = data_axis.data_axes([many, elsewhere, few, others])
+    cells = axis.cells()
+    assert [one.n_train_windows for one in axis.frontiers] == [1000, 4000]
+    assert [one.val_loss if one else None for one in cells["20K"]] == [0.42, None]
+    found = data_axis.gain(cells["2K"])
+    assert found is not None
+    assert found.mean == pytest.approx(-0.01)
+    assert data_axis.gain(cells["20K"]) is None
+    table = axis.table()
+    assert list(zip(table["n_params"], table["n_train_windows"], table["val_loss"], strict=True)) == [
+        (2000, 1000, 0.41),
+        (20_000, 1000, 0.42),
+        (2000, 4000, 0.40),
+    ]
+    assert data_axis.data_axes([many, elsewhere, others]) == []

@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from pipelines.bench import cells
+from pipelines.benches import data as data_bench
 from pipelines.benches.bulk import Copy, add_copies
-from pipelines.benches.row import Row, typical
+from pipelines.benches.row import Row, in_turn, typical
 from pipelines.benches.tracking import write_trial
+from research.data.garch import SP500, variances
 from research.tracking import query
 from research.tracking.store import open_store
+from research.windows.dataset import Prepared
 
 
 @pytest.mark.parametrize(
@@ -36,6 +42,46 @@ def test_the_first_call_warms_up() -> None:
     called: list[int] = []
     assert typical(called.append, 3) < 1.0
     assert called == [0, 1, 2, 3]
+
+
+def test_measurements_take_turns_and_their_first_round_is_left_out() -> None:
+    slow, quick = iter([9.0, 1.0, 3.0, 2.0]), iter([0.0, 6.0, 5.0, 4.0])
+    told: list[str] = []
+
+    def measure(name: str, seconds: Iterator[float]) -> float:
+        told.append(name)
+        return next(seconds)
+
+    medians = in_turn([lambda: measure("slow", slow), lambda: measure("quick", quick)], 3)
+    assert medians == [2.0, 5.0]
+    assert told == ["slow", "quick"] * 4
+
+
+def test_both_ways_to_batches_give_the_same_ones(prepared: Prepared) -> None:
+    stacked, rows = prepared.dataset(torch.device("cpu")), prepared.split.validation[::-1].copy()
+    gathered, sliced = data_bench.gathered_batches(stacked, rows), data_bench.sliced_batches(stacked, rows)
+    assert [len(y_B) for _, y_B in gathered] == [256, 256, 256, len(rows) - 3 * 256]
+    for ours, theirs in zip(gathered, sliced, strict=True):
+        assert torch.equal(ours[0], theirs[0])
+        assert torch.equal(ours[1], theirs[1])
+
+
+def test_arch_simulates_the_market_that_ours_is_compared_with() -> None:
+    days = data_bench.arch_days(2_000)
+    volatility = days["volatility"].to_numpy()
+    z = days["data"].to_numpy() / volatility
+    # Both start from another variance, which is forgotten after a thousand days.
+    ours = np.sqrt(variances(SP500, z))
+    np.testing.assert_allclose(ours[1_500:-1], volatility[1_500:], rtol=1e-5)
+
+
+def test_what_loading_is_compared_with_is_taken_in_anew_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_bench, "TIMES", 1)
+    row = data_bench.snapshot(tmp_path)
+    manifests = sorted(path.relative_to(tmp_path).parts for path in tmp_path.rglob("manifest.json"))
+    assert [place for place, *_ in manifests] == ["0", "1", "known"]
+    assert len({digest for _, digest, _ in manifests}) == 1
+    assert row.ratio is not None
 
 
 def test_a_copied_run_reads_like_one_that_was_written(store_root: Path) -> None:

@@ -6,12 +6,15 @@ from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
+from conftest import prepare_study
 from rich.console import Console
 
 from pipelines import plan
-from pipelines.plan import PlanOptions, data_of, grid_of, machine_of
+from pipelines.assembly import architectures_of
+from pipelines.plan import PlanOptions, data_of, machine_of
 from pipelines.plan_rows import Machine, PlanRow, Workload, plan_rows, totals
 from pipelines.plan_table import findings, plan_table, print_plan
 from pipelines.search import SearchSpace
@@ -135,18 +138,19 @@ def test_a_plan_that_fits_names_the_next_command() -> None:
 
 
 def test_the_windows_are_those_that_a_sweep_trains_on(prepared: Prepared, tmp_path: Path) -> None:
-    matrix, split = data_of(PlanOptions(store=tmp_path / "none"))
-    assert list(split.train) == list(prepared.split.train)
-    assert list(split.validation) == list(prepared.split.validation)
-    assert matrix.columns == prepared.matrix.columns
+    found = data_of(PlanOptions(store=tmp_path / "none"))
+    assert list(found.split.train) == list(prepared.split.train)
+    assert list(found.split.validation) == list(prepared.split.validation)
+    assert found.columns == prepared.columns
 
 
-def test_the_architectures_are_those_of_a_sweep_with_the_same_options() -> None:
+def test_the_architectures_are_those_of_a_sweep_with_the_same_options(sp500: pd.DataFrame) -> None:
     options = PlanOptions(budget="2M", layers=(8,), context=30, window_norm=True)
-    found = grid_of(options, Budget.parse("2M"), 25)
+    thirty = prepare_study(sp500, horizon=1, context_length=30)
+    found = architectures_of(options, thirty, Budget.parse("2M"))
     assert {(a.n_layers, a.context_length, a.n_features, a.window_norm) for a in found} == {(8, 30, 25, True)}
     with pytest.raises(InputError, match="LAYERS=7"):
-        grid_of(replace(options, layers=(8, 7000)), Budget.parse("2M"), 25)
+        architectures_of(replace(options, layers=(8, 7000)), thirty, Budget.parse("2M"))
 
 
 def test_planning_makes_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.rungs import Effort, busy_seconds, parse_budgets, rungs_of, seconds_left
+from pipelines.rungs import Effort, busy_seconds, parse_budgets, parse_windows, rungs_of, seconds_left
 from research.models.architectures import Budget
 from research.spec import InputError
 
@@ -102,3 +102,12 @@ def test_time_left_scales_the_nearest_measured_size_by_flops() -> None:
 def test_trials_side_by_side_count_once_and_pauses_not_at_all() -> None:
     assert busy_seconds([(0, 4_000), (1_000, 3_000), (2_000, 5_000), (9_000, 10_000)]) == 6
     assert busy_seconds([]) == 0
+
+
+def test_training_windows_are_an_axis_of_their_own() -> None:
+    rungs = rungs_of(parse_budgets("2K,6K"), (1,), parse_windows("4K,1K"))
+    assert [rung.title for rung in rungs] == ["2K-h1-w1K", "2K-h1-w4K", "6K-h1-w1K", "6K-h1-w4K"]
+    assert [rung.row for rung in rungs][:2] == ["2K, 1K windows", "2K, 4K windows"]
+    assert parse_windows("") == [None]
+    with pytest.raises(InputError, match="WINDOWS=few: not a number of training windows"):
+        parse_windows("1K,few")

@@ -16,7 +16,7 @@ from research.spec import ArchitectureSpec, DataSpec, FeatureSpec, InputError, S
 from research.training.metrics import Scores
 
 STUDY = StudySpec(
-    data=DataSpec(snapshot_digest="0" * 16, symbol="^GSPC"),
+    data=DataSpec(snapshot_digest="0" * 16, symbols=("^GSPC",), validate_on=("^GSPC",)),
     features=FeatureSpec(feature_set="a25s", version=1),
     target=TargetSpec(horizon=1),
     split=SPLIT,

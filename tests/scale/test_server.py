@@ -13,10 +13,10 @@ import mlflow
 import pytest
 from rich.console import Console
 
-from pipelines.champion import example_of
 from pipelines.driver import run_sweep
 from pipelines.options import SweepOptions
-from research.data.sources import bundled
+from research.data.bars import OHLCV
+from research.data.bundled import bundled
 from research.tracking import query, schema
 from research.tracking.store import Store
 from scale.conftest import Server, read, start_driver, training, wait_for
@@ -61,7 +61,9 @@ def require_model_serves(server: Server) -> None:
         model = mlflow.pyfunc.load_model("models:/sp500-threshold-1pct-2K-h1@challenger")
     finally:
         mlflow.set_tracking_uri(None)
-    assert model.predict(example_of(bundled().bars["^GSPC"]))["probability"].between(0, 1).all()
+    bars = bundled().bars["^GSPC"][OHLCV].tail(300).reset_index()
+    said = model.predict(bars.assign(date=bars["date"].dt.strftime("%Y-%m-%d")))
+    assert said["probability"].between(0, 1).all()
 
 
 def require_leaderboard(server: Server, root: Path, n_params: int) -> None:

@@ -1,0 +1,126 @@
+"""What the way from bars to batches costs: features, the synthetic market, a snapshot, windows."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from pipelines.assembly import assemble
+from pipelines.benches.row import Row, in_turn, timed
+from pipelines.options import StudyOptions
+from research.data.bundled import bundled
+from research.data.garch import SP500
+from research.data.snapshots import load_snapshot, write_snapshot
+from research.data.synthetic import Market, market_bars
+from research.features.speed import build_milliseconds
+from research.windows.dataset import WindowDataset
+
+TIMES = 7
+DAYS = 10_000
+MOST_FEATURE_SECONDS = 1.0
+BARS, ARCH_DAYS = 1_000_000, 50_000
+MOST_MARKET_SECONDS = 1.0
+MOST_OF_WRITING = 1 / 3
+BATCH = 256
+MOST_OF_LOADER = 1 / 2
+
+Batch = tuple[Tensor, Tensor]
+
+
+def data(folder: Path) -> list[Row]:
+    """The steps that every sweep takes before and during its training."""
+    return [features(), market(), snapshot(folder), windows()]
+
+
+def features() -> Row:
+    """All 100 columns, those of an index and a volatility index included, beside the 25 of the reference set."""
+    wide, usual = in_turn([partial(_feature_seconds, name) for name in ("s100", "a25s")], TIMES)
+    return Row(name=f"features s100 of {DAYS:,} days / a25s", seconds=wide, reference=usual, most_seconds=MOST_FEATURE_SECONDS)
+
+
+def market() -> Row:
+    """Whole bars beside the returns that `arch` simulates of the same law, scaled to as many days: its time is a loop's."""
+    whole, returns = in_turn(
+        [partial(timed, lambda: market_bars(Market(bars=BARS))), partial(timed, lambda: arch_days(ARCH_DAYS))], TIMES
+    )
+    return Row(
+        name=f"{BARS:,} synthetic bars / as many returns from arch",
+        seconds=whole,
+        reference=returns * BARS / ARCH_DAYS,
+        most_seconds=MOST_MARKET_SECONDS,
+    )
+
+
+def arch_days(days: int) -> pd.DataFrame:
+    """Days of `arch`'s own simulator of our law: columns `data` and `volatility`."""
+    # Loads statsmodels for two seconds.
+    from arch.univariate import GARCH, Normal, ZeroMean
+
+    model = ZeroMean(volatility=GARCH(p=1, o=1, q=1), distribution=Normal(seed=0))
+    return model.simulate([SP500.omega, SP500.alpha, SP500.gamma, SP500.beta], days)
+
+
+def snapshot(folder: Path) -> Row:
+    """What a sweep does with bars that it knows beside what taking them in costs."""
+    delivered, numbers = bundled(), count()
+    known = write_snapshot(delivered, folder / "known").digest
+    loading = partial(timed, lambda: load_snapshot(known, folder / "known"))
+    writing = partial(timed, lambda: write_snapshot(delivered, folder / f"{next(numbers)}"))
+    loaded, written = in_turn([loading, writing], TIMES)
+    return Row(
+        name="loading a known snapshot / validating and writing it",
+        seconds=loaded,
+        reference=written,
+        most_ratio=MOST_OF_WRITING,
+    )
+
+
+def windows() -> Row:
+    """An epoch of batches gathered from two stacked instruments beside a loader that slices and stacks each window."""
+    pool = assemble(StudyOptions(symbols=("all",)), bundled().bars, digest="", source="bundled").prepared
+    stacked = pool.dataset(torch.device("cpu"))
+    rows = np.random.default_rng(0).permutation(pool.split.train)
+    threads = torch.get_num_threads()
+    # A trial's own process has one or a few; on a machine at work more of them wait for each other.
+    torch.set_num_threads(1)
+    try:
+        gathered, sliced = in_turn(
+            [partial(timed, partial(epoch, stacked, rows)) for epoch in (gathered_batches, sliced_batches)], TIMES
+        )
+    finally:
+        torch.set_num_threads(threads)
+    return Row(
+        name=f"{len(rows):,} windows gathered / sliced by a torch DataLoader",
+        seconds=gathered,
+        reference=sliced,
+        most_ratio=MOST_OF_LOADER,
+    )
+
+
+def gathered_batches(stacked: WindowDataset, rows: np.ndarray) -> list[Batch]:
+    """Batches as training takes them."""
+    return [stacked.gather(rows_B) for rows_B in torch.split(stacked.rows(rows), BATCH)]
+
+
+def sliced_batches(stacked: WindowDataset, rows: np.ndarray) -> list[Batch]:
+    """The same batches by torch's own means."""
+    return [(x_BTF, y_B) for x_BTF, y_B in DataLoader(_Slices(stacked), batch_size=BATCH, sampler=rows.tolist())]
+
+
+class _Slices(Dataset[Batch]):
+    def __init__(self, stacked: WindowDataset):
+        self.stacked = stacked
+
+    def __getitem__(self, row: int) -> Batch:
+        return self.stacked.values_RF[row - self.stacked.context_length + 1 : row + 1], self.stacked.labels_R[row]
+
+
+def _feature_seconds(name: str) -> float:
+    return build_milliseconds(name, rows=DAYS, repeats=1) / 1000
