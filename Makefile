@@ -31,7 +31,8 @@ help: ## this list
 	@echo
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | awk -F'|' '{printf "%-19s %s\n", $$1, $$2}'
 	@echo
-	@echo "  question:  BUDGET HORIZON THRESHOLD TOUCH FEATURES DATA SYMBOL CONTEXT"
+	@echo "  question:  BUDGET HORIZON TASK THRESHOLD TOUCH CONTEXT"
+	@echo "  data:      DATA SYMBOL SYMBOLS VALIDATE_ON FEATURES INDEX VOLATILITY_INDEX WINDOWS TRAIN_END"
 	@echo "  search:    TRIALS (or +10) LAYERS WIDTHS HEADS SAMPLER PRUNER REPLICATES EPOCHS PATIENCE SEED"
 	@echo "  machine:   DEVICE WORKERS THREADS RAY"
 	@echo "  example:   make sweep BUDGET=20K HORIZON=3 TRIALS=12"
@@ -76,7 +77,7 @@ baselines: $(READY) ## what the reference models reach year by year, with interv
 	  $(call flag,YEARS,years) $(ARGS)
 
 control: $(READY) ## does the pipeline find a planted signal, and none in shuffled labels? (two small sweeps)
-	@$(PY) -m pipelines.control $(call flag,BUDGET,budget) $(call flag,TRIALS,trials) $(call flag,EPOCHS,epochs) \
+	@$(PY) -m pipelines.control $(call flag,SIGNAL,signal) $(call flag,LAG,lag) $(call flag,BARS,bars) $(call flag,BUDGET,budget) $(call flag,TRIALS,trials) $(call flag,EPOCHS,epochs) \
 	  $(call flag,HORIZON,horizon) $(call flag,SEED,seed) $(call flag,DEVICE,device) $(call flag,WORKERS,workers) \
 	  $(call flag,THREADS,threads) $(ARGS)
 
@@ -92,7 +93,7 @@ scaling: $(READY) ## val_loss against counted parameters: table and figure
 ui: $(READY) ## MLflow's pages over mlruns/, on this machine only
 	@$(PY) -m pipelines.ui $(call flag,PORT,port) $(ARGS)
 
-bench: $(READY) ## what tracking, reading and resuming cost, beside what others pay for the same (5 minutes)
+bench: $(READY) ## what tracking, reading, resuming and data cost, beside what others pay for the same (6 minutes)
 	@$(PY) -m pipelines.bench $(ARGS)
 
 test: $(READY) ## the tests

@@ -14,11 +14,11 @@ from research.spec import InputError
 from research.tracking import query, schema
 from research.tracking.store import Store
 
-QUESTION = ["experiment", schema.STUDY_FINGERPRINT, "horizon"]
-"""Trials are comparable when they answer the same question on the same bars, labels and split."""
+QUESTION = ["experiment", schema.STUDY_FINGERPRINT, "context_length", "horizon"]
+"""Trials are comparable when they answer the same question on the same bars, labels, split and training windows."""
 SETTING = (
     *(schema.TARGET_DIGEST, schema.FEATURE_DIGEST),
-    *("validate_on", "train_end", "validation_end", "test_end", "embargo"),
+    *("validate_on", "context_length", "train_end", "validation_end", "test_end", "embargo"),
 )
 """Where studies agree in these, they differ in nothing but their training windows."""
 FAILURES = ("diverged", "infeasible", "crashed")
@@ -60,6 +60,7 @@ class Frontier:
     """Fingerprint of data, features, question and split."""
     horizon: int
     features: str
+    context_length: int
     n_days: int
     """Validation days, the same for every row."""
     n_train_windows: int
@@ -84,6 +85,13 @@ def frontiers(store: Store, experiment: str | None) -> list[Frontier]:
     where = f" in experiment {experiment}" if experiment else ""
     if table.empty or not (table[schema.OUTCOME] == "complete").any():
         raise InputError(f"STORE={store.root.name}: no finished trial{where} yet; start with `make sweep`.")
+    if "validate_on" not in table:
+        raise InputError(
+            f"STORE={store.root.name}: its trials{where} are of an older version, which did not log the instruments that are "
+            "validated; run their sweeps again, the same command does it."
+        )
+    # Runs of that version beside newer ones have no validate_on and no context of their baselines: they are left out.
+    table = table[table["validate_on"].notna()]
     found = [_frontier(store, str(name), part) for (name, *_), part in table.groupby(QUESTION, sort=True)]
     return sorted((one for one in found if one is not None), key=lambda one: (one.experiment, one.horizon))
 
@@ -108,6 +116,7 @@ def _frontier(store: Store, experiment: str, table: pd.DataFrame) -> Frontier | 
         study=str(first[schema.STUDY_FINGERPRINT]),
         horizon=int(first["horizon"]),
         features=str(first["feature_set"]),
+        context_length=int(first["context_length"]),
         n_days=len(entries[0].day_losses),
         n_train_windows=int(first["n_train_windows"]),
         n_effective_windows=float(first["n_effective_windows"]),

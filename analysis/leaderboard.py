@@ -51,8 +51,8 @@ def table_of(frontier: Frontier) -> Table:
     from analysis.terminal import plain_table
 
     title = (
-        f"{frontier.experiment}, horizon {frontier.horizon}, {frontier.features}, study {frontier.study[:6]}: "
-        f"{frontier.n_train_windows:,} training windows, {frontier.n_days:,} validation days, "
+        f"{frontier.experiment}, horizon {frontier.horizon}, {frontier.features}, context {frontier.context_length}, "
+        f"study {frontier.study[:6]}: {frontier.n_train_windows:,} training windows, {frontier.n_days:,} validation days, "
         f"base-rate loss {frontier.base_rate_loss:.4f}"
     )
     against = [name for name in BASELINE_TITLES if name in frontier.baselines]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipelines.options import StudyOptions, SweepOptions
 from research.data.adjust import adjusted
 from research.features.feature import FeatureSet
-from research.features.feature_sets import A25S, build, feature_set_named
+from research.features.feature_sets import A25, A25S, build, feature_set_named
 from research.features.indicators import ewma_volatility
 from research.models.architectures import Budget, architectures_for, focused, require_used
 from research.spec import ArchitectureSpec, DataSpec, InputError, SplitSpec, StudySpec, TargetSpec, parse_count
@@ -46,6 +46,7 @@ def assemble(options: StudyOptions, bars: Mapping[str, pd.DataFrame], *, digest:
     symbols = symbols_of(options, bars)
     features = feature_set_named(options.features, index=options.index, volatility_index=options.volatility_index)
     traded = {symbol: adjusted(bars[symbol]) for symbol in symbols}
+    _require_no_dividends(features, bars, traded)
     data = DataSpec(snapshot_digest=digest, symbols=symbols, validate_on=options.validate_on or symbols)
     target = TargetSpec(
         horizon=options.horizon,
@@ -56,7 +57,8 @@ def assemble(options: StudyOptions, bars: Mapping[str, pd.DataFrame], *, digest:
     )
     split = _split_spec(options, [traded[symbol].index for symbol in data.validate_on], source)
     spec = StudySpec(data=data, features=features.spec, target=target, split=split)
-    parts = list(_parts(spec, features, traded, {name: bars[name] for name in references_of(features, bars)}, options.context))
+    references = {name: bars[name] for name in references_of(features, bars)}
+    parts = list(_parts(spec, features, traded, references, options.context))
     prepared = prepare(parts, options.context, validate_on=data.validate_on)
     _require_validated(spec, prepared)
     volatility = [ewma_volatility(traded[symbol]["close"].to_numpy(np.float64)) for symbol in symbols]
@@ -125,6 +127,14 @@ def _parts(
         except InputError as problem:
             raise InputError(f"{symbol}: {problem}" if len(traded) > 1 else str(problem)) from None
         yield Part(symbol=symbol, matrix=matrix, target=target, split=split)
+
+
+def _require_no_dividends(features: FeatureSet, bars: Mapping[str, pd.DataFrame], traded: Mapping[str, pd.DataFrame]) -> None:
+    """Past levels of adjusted prices depend on later dividends: a set of raw columns would look ahead."""
+    for symbol, adjusted_bars in traded.items():
+        if features.name == A25.name and adjusted_bars is not bars[symbol]:
+            fix = f"{symbol} pays dividends, and raw levels of adjusted prices depend on later ones; give a25s, s50 or s100."
+            raise InputError(f"FEATURES={features.name}: {fix}")
 
 
 def _require_validated(spec: StudySpec, prepared: Prepared) -> None:

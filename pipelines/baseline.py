@@ -14,7 +14,9 @@ from research.training.metrics import logits_of, scores
 
 def baseline_spec(context: Context, name: str) -> BaselineSpec:
     """What the baseline's result depends on."""
-    return BaselineSpec(study=context.study.spec, baseline=name, version=BASELINES[name].version)
+    study = context.study
+    length = study.prepared.context_length
+    return BaselineSpec(study=study.spec, baseline=name, version=BASELINES[name].version, context_length=length)
 
 
 def run_baseline(context: Context, name: str) -> Finished:
@@ -31,6 +33,7 @@ def run_baseline(context: Context, name: str) -> Finished:
         params={
             "baseline": name,
             "budget": context.budget.label,
+            "context_length": spec.context_length,
             **study.params(),
             "feature_set": A25S.name,
             **{f"baseline_{key}": value for key, value in baseline.settings.items()},
@@ -47,7 +50,7 @@ def run_baseline(context: Context, name: str) -> Finished:
     except Exception as problem:
         log.finish("crashed", tags={schema.REASON: f"{type(problem).__name__}: {problem}"[:500]})
         raise
-    found = scores(logits, study.prepared.labels_of("validation"), study.training_base_rate)
+    found = scores(logits, study.prepared.labels_of("validation"), study.training_base_rate, study.validation_days)
     log.artifacts(lambda folder: write_common(folder, context, canonical_json(spec), logits, found))
     log.finish("complete", metrics={**val_metrics(found), **study.data_metrics(), **losses_by_symbol(study, logits)})
     return Finished(run_id=log.run_id, name=baseline.title, kind="baseline", outcome="complete", scores=found)

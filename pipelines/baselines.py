@@ -44,6 +44,8 @@ def main(options: BaselinesOptions) -> None:
 
     require(not options.horizon, "HORIZON", options.horizon, f"baselines take a list; give HORIZONS={options.horizon}.")
     require(not options.windows, "WINDOWS", options.windows, "baselines use all windows before each year; leave it out.")
+    told = ",".join(map(str, options.thresholds))
+    require(options.task != "direction" or not options.thresholds, "THRESHOLDS", told, "TASK=direction has none; leave it out.")
     require(bool(options.horizons) and min(options.horizons) >= 1, "HORIZONS", options.horizons, "give 1 or more sessions.")
 
     from rich.console import Console as Screen

@@ -60,7 +60,10 @@ def main(options: ControlOptions) -> None:
 
     from pipelines.control_arms import examine
     from pipelines.driver import run_sweep
+    from research.spec import require
 
+    fix = f"the planted drift repeats the day {options.lag} back; give a horizon up to that, or a larger LAG."
+    require(options.horizon <= options.lag, "HORIZON", options.horizon, fix)
     console = Console()
     screen = console if console.is_terminal else Console(width=110)
     arms = []

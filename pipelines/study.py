@@ -6,8 +6,9 @@ import json
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pipelines.assembly import Assembled, assemble
+from pipelines.assembly import Assembled, assemble, symbols_of
 from pipelines.ingest import ingest
 from pipelines.options import StudyOptions
 from research.data.snapshots import Snapshot
@@ -51,6 +52,12 @@ class Study:
     def training_base_rate(self) -> float:
         """Share of positive training labels."""
         return float(self.prepared.labels_of("train").mean())
+
+    @property
+    def validation_days(self) -> NDArray[np.datetime64]:
+        """Day of each validation row; instruments share them."""
+        days: NDArray[np.datetime64] = self.prepared.days[self.prepared.split.validation].to_numpy()
+        return days
 
     def params(self) -> dict[str, Value]:
         """Parameters of the study, read back from the objects that the models are given."""
@@ -133,6 +140,7 @@ class Study:
 def prepare_study(options: StudyOptions, store: Store) -> Study:
     """Ingest, compute and split; refuse what is below the evidence floor unless told otherwise."""
     snapshot = ingest(options.data, store)
+    require_same_clock(options, snapshot)
     found = assemble(options, snapshot.bars, digest=snapshot.digest, source=snapshot.manifest.source)
     evidence = evidence_of(found.prepared)
     thin = thin_evidence(evidence, EvidenceFloor())
@@ -149,6 +157,19 @@ def prepare_study(options: StudyOptions, store: Store) -> Study:
         thin=thin,
         baseline_rows=baseline_rows(found),
     )
+
+
+def require_same_clock(options: StudyOptions, snapshot: Snapshot) -> None:
+    """A reference must trade where the instrument does: another exchange's close of the same date may come hours later."""
+    calendars = {symbol: facts.get("calendar", "") for symbol, facts in snapshot.manifest.instruments.items()}
+    for field, reference in {"INDEX": options.index, "VOLATILITY_INDEX": options.volatility_index}.items():
+        for symbol in symbols_of(options, snapshot.bars) if reference else ():
+            own, other = calendars.get(symbol, ""), calendars.get(reference, "")
+            if own and other and own != other:
+                raise InputError(
+                    f"{field}={reference}: it trades by {other} and {symbol} by {own}, whose closes of one date are hours "
+                    "apart; give a reference of the same exchange."
+                )
 
 
 def experiment_name(spec: StudySpec) -> str:

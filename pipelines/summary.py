@@ -49,7 +49,8 @@ def print_opening(
     unit = "days" if len(study.prepared.parts) == 1 else "windows"
     for one in study.evidence:
         hidden = one.split == "test"
-        rate = "closed until evaluation" if hidden else f"base rate {one.base_rate:.3f} ± {one.base_rate_error:.3f}"
+        worth = f"worth {one.effective:,.0f} independent, base rate {one.base_rate:.3f} ± {one.base_rate_error:.3f}"
+        rate = "closed until evaluation" if hidden else worth
         _say(console, f"[bold]{one.split:<11}[/]{one.n:,} {unit}, {rate}")
     for sentence in study.thin:
         _say(console, f"[red]thin evidence[/] {sentence}")

@@ -163,7 +163,7 @@ def _trained(context: Context, job: Job, log: RunLog, blank: Finished, checkpoin
     with monitored(log):
         result, trainer = _within_memory(context, job, log, checkpoint, RunListener(log, report))
     n_parameters = counted(trainer.model, context.budget)
-    found = scores(result.val_logits, study.prepared.labels_of("validation"), study.training_base_rate)
+    found = scores(result.val_logits, study.prepared.labels_of("validation"), study.training_base_rate, study.validation_days)
     ended = replace(
         blank,
         outcome="complete",

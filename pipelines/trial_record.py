@@ -85,7 +85,7 @@ def declared(spec: TrialSpec, context: Context) -> dict[str, Value]:
         "patch_stride": a.patch_stride,
         "n_features": a.n_features,
         "window_norm": a.window_norm,
-        "symbol_embedding": a.n_symbols,
+        "n_symbols": a.n_symbols,
         "learning_rate": t.learning_rate,
         "weight_decay": t.weight_decay,
         "dropout": t.dropout,
@@ -133,7 +133,7 @@ def applied(model: PatchTransformer, trainer: Trainer, study: Study) -> dict[str
         "patch_length": model.embedding.in_features // trainer.dataset.n_features,
         "patch_stride": model.architecture.patch_stride,
         "window_norm": model.level is not None,
-        "symbol_embedding": model.symbols.num_embeddings if model.symbols else 0,
+        "n_symbols": model.symbols.num_embeddings if model.symbols else 0,
         **trainer.applied(),
         **study.params(),
     }

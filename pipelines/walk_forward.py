@@ -92,7 +92,7 @@ def standings(found: Forecasts) -> list[Standing]:
     prior = losses["prior"]
     rows = []
     for name, mine in losses.items():
-        auc, auc_se = auc_with_error(found.logits[name], found.labels)
+        auc, auc_se = auc_with_error(found.logits[name], found.labels, days)
         rows.append(
             Standing(
                 baseline=name,

@@ -291,6 +291,8 @@ class BaselineSpec:
     """Name in `research.models.baselines.BASELINES`."""
     version: int
     """Version of its definition."""
+    context_length: int
+    """Days that a trial's window sees: a longer one has fewer training rows, and the baseline has the same."""
 
     @property
     def fingerprint(self) -> str:

@@ -168,10 +168,11 @@ def test_fingerprints_that_are_stored_stay_valid():
 def test_a_baseline_is_told_apart_by_name_version_and_study():
     study = trial().study
     specs = [
-        BaselineSpec(study=study, baseline="prior", version=1),
-        BaselineSpec(study=study, baseline="logistic", version=1),
-        BaselineSpec(study=study, baseline="prior", version=2),
-        BaselineSpec(study=replace(study, target=TargetSpec(horizon=3)), baseline="prior", version=1),
+        BaselineSpec(study=study, baseline="prior", version=1, context_length=60),
+        BaselineSpec(study=study, baseline="logistic", version=1, context_length=60),
+        BaselineSpec(study=study, baseline="prior", version=2, context_length=60),
+        BaselineSpec(study=study, baseline="prior", version=1, context_length=120),
+        BaselineSpec(study=replace(study, target=TargetSpec(horizon=3)), baseline="prior", version=1, context_length=60),
     ]
     assert len({spec.fingerprint for spec in specs}) == len(specs)
 

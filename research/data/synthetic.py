@@ -40,7 +40,7 @@ FIRST_OPEN = 1000.0
 WARM_UP = 1024
 """Days simulated before the first bar: after four years the variance has forgotten where it started."""
 ENDS = date(2018, 12, 31)
-"""Last day where no first one is asked for: the default split then has the same validation and test days as ever."""
+"""Last day where no first one is asked for, so that a market of any usual length has no day in the future."""
 CALENDAR = date(1000, 1, 1), date(9999, 12, 31)
 """Days whose year has four digits: others are written in more than one way, or not at all."""
 

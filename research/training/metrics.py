@@ -11,6 +11,7 @@ from scipy.stats import rankdata
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int8]
+Days = NDArray[np.generic]
 
 COLLAPSED_SPREAD = 0.005
 """Below this standard deviation of its probabilities a model says the same every day."""
@@ -24,7 +25,7 @@ class Scores:
     loss: float
     """Mean log loss in nats."""
     loss_se: float
-    """Standard error of the mean with rows taken as independent; too small where label intervals overlap."""
+    """Standard error of the mean with days taken as independent; too small where label intervals overlap."""
     base_rate_loss: float
     """Log loss of always predicting the training base rate."""
     skill: float
@@ -32,7 +33,7 @@ class Scores:
     auc: float
     """Area under the ROC curve."""
     auc_se: float
-    """DeLong's standard error of the area."""
+    """DeLong's standard error of the area, with days taken as independent."""
     brier: float
     """Mean squared error of the probability."""
     ece: float
@@ -43,15 +44,16 @@ class Scores:
     """Rows."""
 
 
-def scores(logits: Array, labels: Labels, training_base_rate: float) -> Scores:
-    """All metrics of a forecast given as logits."""
+def scores(logits: Array, labels: Labels, training_base_rate: float, days: Days | None = None) -> Scores:
+    """All metrics of a forecast given as logits; rows of one of `days` are one observation of the standard errors."""
     losses = row_losses(logits, labels)
     probabilities = expit(logits)
     base = base_rate_loss(labels, training_base_rate)
-    auc, auc_se = auc_with_error(logits, labels)
+    auc, auc_se = auc_with_error(logits, labels, days)
+    distances = losses - losses.mean()
     return Scores(
         loss=float(losses.mean()),
-        loss_se=float(losses.std(ddof=1) / np.sqrt(len(losses))),
+        loss_se=_root_of_squares(distances / np.sqrt(len(losses) * (len(losses) - 1)), days),
         base_rate_loss=base,
         skill=1 - float(losses.mean()) / base,
         auc=auc,
@@ -80,16 +82,29 @@ def base_rate_loss(labels: Labels, training_base_rate: float) -> float:
     return float(row_losses(constant, labels).mean())
 
 
-def auc_with_error(logits: Array, labels: Labels) -> tuple[float, float]:
-    """AUC and its standard error (DeLong et al. 1988, by the ranks of Sun & Xu 2014); NaN below two rows a class."""
+def auc_with_error(logits: Array, labels: Labels, days: Days | None = None) -> tuple[float, float]:
+    """AUC and its standard error (DeLong et al. 1988, by the ranks of Sun & Xu 2014); NaN below two rows a class.
+
+    Rows of one day, of several instruments, share its news: they are one cluster (Obuchowski 1997).
+    """
     ones, zeros = logits[labels == 1], logits[labels == 0]
     if len(ones) < 2 or len(zeros) < 2:
         return float("nan"), float("nan")
     ranks = rankdata(np.concatenate([ones, zeros]))
     above_zeros = (ranks[: len(ones)] - rankdata(ones)) / len(zeros)
     below_ones = 1 - (ranks[len(ones) :] - rankdata(zeros)) / len(ones)
-    variance = above_zeros.var(ddof=1) / len(ones) + below_ones.var(ddof=1) / len(zeros)
-    return float(above_zeros.mean()), float(np.sqrt(variance))
+    auc = above_zeros.mean()
+    distances = np.empty(len(labels))
+    distances[labels == 1] = (above_zeros - auc) / np.sqrt(len(ones) * (len(ones) - 1))
+    distances[labels == 0] = (below_ones - auc) / np.sqrt(len(zeros) * (len(zeros) - 1))
+    return float(auc), _root_of_squares(distances, days)
+
+
+def _root_of_squares(distances: Array, days: Days | None) -> float:
+    """Standard error from what each row adds to an estimate's distance from its mean; rows of one day are added up first."""
+    if days is not None:
+        distances = np.bincount(np.unique(days, return_inverse=True)[1], weights=distances).astype(np.float64)
+    return float(np.sqrt(distances @ distances))
 
 
 def reliability(probabilities: Array, labels: Labels, bins: int = 10) -> list[tuple[float, float, int]]:

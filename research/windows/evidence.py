@@ -94,11 +94,8 @@ def effective_labels(labels: NDArray[np.int8], days: pd.DatetimeIndex, horizon: 
 
 def thin_evidence(evidence: list[Evidence], floor: EvidenceFloor) -> list[str]:
     """A sentence for every split below the floor."""
-    sentences = []
-    for one in evidence:
-        if one.days < floor.days or one.rarer_days < floor.rarer_class:
-            sentences.append(
-                f"{one.split} has {one.days} days, {one.rarer_days} with the rarer class "
-                f"(floor: {floor.days} and {floor.rarer_class})"
-            )
-    return sentences
+    return [
+        f"{one.split} has {one.days} days, {one.rarer_days} with the rarer class (floor: {floor.days} and {floor.rarer_class})"
+        for one in evidence
+        if one.days < floor.days or one.rarer_days < floor.rarer_class
+    ]

@@ -45,6 +45,7 @@ def frontier(*entries: Entry) -> Frontier:
         study="f0bb342b9fef2e0f",
         horizon=1,
         features="a25s",
+        context_length=60,
         n_days=DAYS,
         n_train_windows=3012,
         n_effective_windows=900.0,

@@ -118,7 +118,7 @@ def test_the_user_says_calendar_and_kind():
     assert [(i.calendar, i.kind) for i in ask(written(GOOD)).instruments.values()] == [("", "other")]
     (instrument,) = ask("spy.csv", calendar="XNYS", kind="index").instruments.values()
     assert (instrument.calendar, instrument.kind) == ("XNYS", "index")
-    assert refusal("spy.csv", kind="etf") == "KIND=etf: give one of index, fund, stock, currency, crypto, other."
+    assert refusal("spy.csv", kind="etf") == "KIND=etf: give one of index, fund, stock, currency, crypto, simulated, other."
 
 
 def test_sessions_of_a_file_are_checked_once_its_exchange_is_named():

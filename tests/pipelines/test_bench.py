@@ -59,7 +59,7 @@ def test_measurements_take_turns_and_their_first_round_is_left_out() -> None:
 
 def test_both_ways_to_batches_give_the_same_ones(prepared: Prepared) -> None:
     stacked, rows = prepared.dataset(torch.device("cpu")), prepared.split.validation[::-1].copy()
-    gathered, sliced = data_bench.gathered_batches(stacked, rows), data_bench.sliced_batches(stacked, rows)
+    gathered, sliced = (list(ways(stacked, rows)) for ways in (data_bench.gathered_batches, data_bench.sliced_batches))
     assert [len(y_B) for _, y_B in gathered] == [256, 256, 256, len(rows) - 3 * 256]
     for ours, theirs in zip(gathered, sliced, strict=True):
         assert torch.equal(ours[0], theirs[0])

@@ -12,6 +12,7 @@ from pipelines.control import ControlOptions, arms_of
 from pipelines.control_arms import Arm
 from research.data.synthetic import market_bars, market_of, parse_settings
 from research.significance import Difference
+from research.spec import InputError
 from research.tracking import query, schema
 from research.tracking.store import open_store
 from research.windows.bayes import BayesLoss
@@ -72,6 +73,11 @@ def test_the_two_sweeps_differ_in_market_and_labels_alone():
     assert shuffled.data == "synthetic:bars=500,lag=9,signal=0,seed=5"
     assert (planted.shuffle_labels, shuffled.shuffle_labels) == (None, 4)
     assert (planted.budget, planted.trials, planted.layers) == (shuffled.budget, shuffled.trials, shuffled.layers)
+
+
+def test_a_horizon_beyond_the_lag_is_refused_before_anything_runs(store_root: Path):
+    with pytest.raises(InputError, match="HORIZON=5: the planted drift repeats the day 4 back"):
+        control.main(ControlOptions(store=store_root, horizon=5, lag=4))
 
 
 def test_shuffled_labels_keep_their_base_rate_and_lose_their_order():

@@ -163,7 +163,14 @@ def test_a_run_whose_parameters_were_changed_is_refused(store_root: Path) -> Non
 
 def _params_of_first_trial() -> dict[str, int | float | str]:
     shape = {"d_model": 4, "n_layers": 8, "n_heads": 1, "d_ff": 8, "context_length": 60, "patch_length": 10}
-    rest = {"patch_stride": 5, "n_features": 25, "window_norm": False, "learning_rate": 0.001, "weight_decay": 0.01}
+    rest = {
+        "patch_stride": 5,
+        "n_features": 25,
+        "window_norm": False,
+        "n_symbols": 0,
+        "learning_rate": 0.001,
+        "weight_decay": 0.01,
+    }
     training = {"dropout": 0.1, "warmup_steps": 3, "batch_size": 64, "epochs": 2, "patience": 2, "seed": 0}
     return {**shape, **rest, **training, "gradient_clip": 1.0, "number": 0}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from pipelines.baselines import BaselinesOptions
 from pipelines.walk_forward import Forecasts, Standing, forecasts, pooled, standings, years_of
 from research.data.bundled import bundled
 from research.models.baselines import BASELINES, training_prior
+from research.significance import by_day, paired_difference
 from research.spec import InputError
 from research.tracking import query, schema
 from research.tracking.store import open_store
+from research.training.metrics import row_losses
 
 PUBLISHED = {
     1: (0.193, {"prior": 0.5007, "volatility": 0.4276, "logistic": 0.4044, "lightgbm": 0.4047}),
@@ -102,6 +105,27 @@ def test_an_embargo_leaves_out_the_last_sessions_before_the_year(monkeypatch: py
     for one in (found, assembled(3)):
         next(forecasts(one, (2010, 2010), ["prior"]))
     assert seen[1] - seen[0] == 10
+
+
+def test_a_pool_is_predicted_by_day_and_instrument():
+    """A younger instrument: a day counts once, whatever number of instruments it has."""
+    bars = {"^GSPC": bundled().bars["^GSPC"], "NEW": bundled().bars["^IXIC"]["2006-07-01":]}  # type: ignore[misc]
+    asked = BaselinesOptions(symbols=("all",), horizon=1)
+    found = assemble(asked, bars, digest="", source="bundled")
+    said = pooled(list(forecasts(found, (2010, 2011), ["prior"])))
+    for symbol in bars:
+        own = bars[symbol]["2010":"2011"].index  # type: ignore[misc]
+        assert said.days[said.symbols == symbol].equals(own)
+    labels = dict(zip(found.prepared.days[found.prepared.symbols == 0], found.prepared.parts[0].target.labels, strict=True))
+    assert said.labels[said.symbols == "NEW"].tolist() == [labels[day] for day in said.days[said.symbols == "NEW"]]
+    (prior,) = standings(said)
+    daily = by_day(row_losses(said.logits["prior"], said.labels), said.days.to_numpy())
+    assert len(daily) == said.days.nunique() == len(said.labels) / 2
+    assert (prior.loss.low, prior.loss.high) == pytest.approx(
+        [getattr(paired_difference(daily, np.zeros_like(daily)), end) for end in ("low", "high")]
+    )
+    only = assemble(replace(asked, validate_on=("^GSPC",)), bars, digest="", source="bundled")
+    assert set(next(forecasts(only, (2010, 2010), ["prior"])).symbols) == {"^GSPC"}
 
 
 def test_an_instrument_that_a_year_does_not_have_is_named():

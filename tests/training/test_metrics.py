@@ -179,3 +179,15 @@ def test_a_little_spread_is_no_collapse() -> None:
     result = scores(0.1 * logits + logits_of(labels.mean()), labels, float(labels.mean()))
     assert result.spread > 4 * COLLAPSED_SPREAD
     assert alarm(result) == "none"
+
+
+def test_copies_of_an_instrument_make_no_forecast_surer() -> None:
+    """Five instruments that say and do the same on every day are worth one of them."""
+    rng = np.random.default_rng(7)
+    labels = (rng.random(500) < 0.3).astype(np.int8)
+    logits, days = labels + rng.normal(size=500), np.arange(500)
+    alone = scores(logits, labels, 0.3, days)
+    copies = scores(np.tile(logits, 5), np.tile(labels, 5), 0.3, np.tile(days, 5))
+    assert scores(logits, labels, 0.3) == alone
+    assert (copies.auc, copies.auc_se) == pytest.approx((alone.auc, alone.auc_se), rel=0.01)
+    assert (copies.loss, copies.loss_se) == pytest.approx((alone.loss, alone.loss_se), rel=0.01)

@@ -307,3 +307,16 @@ def test_a_model_depends_on_its_seed_alone() -> None:
     again = build_model(ARCHITECTURE, replace(SPEC, learning_rate=0.5), CPU)
     assert torch.equal(first.embedding.weight, again.embedding.weight)
     assert not torch.equal(first.embedding.weight, other.embedding.weight)
+
+
+def test_an_instrument_is_learned_where_it_alone_tells_the_label() -> None:
+    """Noise as features, and one instrument that always rises beside one that never does."""
+    symbols = np.random.default_rng(2).integers(0, 2, 440)
+    dataset = WindowDataset(toy_values(), symbols.astype(np.int8), CONTEXT, CPU, symbols)
+    spec = replace(SPEC, epochs=8)
+    knowing, blind = (
+        Trainer(build_model(one, spec, CPU), dataset, SPLIT, spec, Runtime(device=CPU)).run(Listening()).val_loss
+        for one in (replace(ARCHITECTURE, n_symbols=2), ARCHITECTURE)
+    )
+    assert knowing < 0.1
+    assert blind > 0.6

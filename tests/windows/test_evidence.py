@@ -37,6 +37,15 @@ def test_the_same_label_on_every_instrument_is_worth_one():
     assert effective_labels(labels, days, 1) == pytest.approx(effective_labels(clustered(), DAYS, 1))
 
 
+def test_a_younger_instrument_may_come_first():
+    """Days are put in order before neighbours are compared: labels that come in runs stay runs."""
+    old, young = clustered(), clustered(2)[2000:]
+    days = pd.DatetimeIndex(np.concatenate([DAYS.to_numpy(), DAYS[2000:].to_numpy()]))
+    later_first = pd.DatetimeIndex(np.concatenate([DAYS[2000:].to_numpy(), DAYS.to_numpy()]))
+    expected = effective_labels(np.concatenate([old, young]), days, 1)
+    assert effective_labels(np.concatenate([young, old]), later_first, 1) == pytest.approx(expected)
+
+
 def test_independent_instruments_add_up():
     labels = np.concatenate([coins(seed) for seed in range(5)])
     days = pd.DatetimeIndex(np.tile(DAYS.to_numpy(), 5))
@@ -102,6 +111,14 @@ def test_many_instruments_on_few_days_are_little_evidence(prepared: Prepared):
     assert (found.n, found.positives) == (1500, 30 * labels.sum())
     assert (found.days, found.rarer_days) == (50, min(labels.sum(), 50 - labels.sum()))
     assert thin_evidence([found], EvidenceFloor())
+
+
+def test_the_rarer_class_may_be_the_positive_or_the_negative_one(prepared: Prepared):
+    (part,) = prepared.parts
+    turned = replace(part, target=replace(part.target, labels=(1 - part.target.labels).astype(np.int8)))
+    known, other = (evidence_of(prepare([one], 60))[0] for one in (part, turned))
+    assert known.positives != other.positives
+    assert known.rarer_days == other.rarer_days == min(known.positives, other.positives)
 
 
 def test_an_empty_split_has_no_base_rate():

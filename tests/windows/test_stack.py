@@ -52,6 +52,21 @@ def test_every_window_is_the_one_of_its_instrument_alone(both: Prepared, bundled
         assert (dataset.symbols_R[rows + starts[place]] == place).all()
 
 
+def test_rows_before_an_instruments_first_complete_one_are_zero(both: Prepared):
+    """A hole left in one instrument's warm-up would spoil whatever reads the whole table."""
+    assert np.isfinite(both.standardised).all()
+    younger = len(both.parts[0].matrix.days)
+    first = younger + both.parts[1].matrix.first_row
+    assert not both.standardised[younger:first].any()
+    assert both.standardised[first].any()
+
+
+def test_a_label_ends_on_its_own_instruments_session(both: Prepared):
+    younger, horizon = len(both.parts[0].matrix.days), both.parts[0].target.spec.horizon
+    rows = np.array([300, younger + 300])
+    assert list(both.label_ends(rows)) == [part.matrix.days[300 + horizon] for part in both.parts]
+
+
 def test_no_training_label_of_any_instrument_reaches_a_validation_day(both: Prepared):
     train, validation, test = (getattr(both.split, name) for name in ("train", "validation", "test"))
     assert both.label_ends(train).max() < both.days[validation].min()
@@ -134,3 +149,9 @@ def test_the_usual_borders_are_shares_of_the_sessions(sp500: pd.DataFrame):
     assert test == sp500.index[-1].date()
     assert (pd.DatetimeIndex(sp500.index) <= pd.Timestamp(train)).mean() == pytest.approx(0.65, abs=0.001)
     assert (pd.DatetimeIndex(sp500.index) <= pd.Timestamp(validation)).mean() == pytest.approx(0.825, abs=0.001)
+
+
+def test_the_usual_borders_count_a_session_of_two_instruments_once(sp500: pd.DataFrame):
+    alone = holdout_ends(pd.DatetimeIndex(sp500.index))
+    newest = pd.DatetimeIndex(np.concatenate([sp500.index.to_numpy(), sp500.index[3000:].to_numpy()]))
+    assert holdout_ends(newest) == alone
