@@ -14,7 +14,7 @@ more = $(if $(filter +%,$(TRIALS)),--add-trials '$(patsubst +%,%,$(TRIALS))',$(c
 STUDY = $(call flag,DATA,data) $(call flag,SYMBOL,symbol) $(call list,SYMBOLS,symbols) $(call list,VALIDATE_ON,validate-on) \
         $(call flag,FEATURES,features) $(call flag,INDEX,index) $(call flag,VOLATILITY_INDEX,volatility-index) \
         $(call flag,HORIZON,horizon) $(call flag,TASK,task) $(call flag,THRESHOLD,threshold) $(call flag,TOUCH,touch) \
-        $(call flag,CONTEXT,context) $(call flag,WINDOWS,windows) $(call flag,TRAIN_END,train-end) \
+        $(call flag,CONTEXT,context) $(call flag,WINDOWS,windows) $(call flag,WINDOWS_FROM,windows-from) $(call flag,TRAIN_END,train-end) \
         $(call flag,VALIDATION_END,validation-end) $(call flag,TEST_END,test-end)
 SEARCH = $(STUDY) $(more) $(call flag,EPOCHS,epochs) $(call flag,PATIENCE,patience) $(call flag,SEED,seed) \
         $(call list,LAYERS,layers) $(call list,WIDTHS,widths) $(call list,HEADS,heads) \

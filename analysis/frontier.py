@@ -18,7 +18,7 @@ QUESTION = ["experiment", schema.STUDY_FINGERPRINT, "context_length", "horizon"]
 """Trials are comparable when they answer the same question on the same bars, labels, split and training windows."""
 SETTING = (
     *(schema.TARGET_DIGEST, schema.FEATURE_DIGEST),
-    *("validate_on", "context_length", "train_end", "validation_end", "test_end", "embargo"),
+    *("validate_on", "context_length", "train_end", "validation_end", "test_end", "embargo", "windows_from"),
 )
 """Where studies agree in these, they differ in nothing but their training windows."""
 FAILURES = ("diverged", "infeasible", "crashed")

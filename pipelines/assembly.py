@@ -110,6 +110,7 @@ def _split_spec(options: StudyOptions, days: list[pd.Index[pd.Timestamp]], sourc
         test_end=options.test_end or usual[2],
         embargo=options.embargo,
         train_windows=parse_count(options.windows, "WINDOWS", "training windows") if options.windows else None,
+        windows_from=options.windows_from,
     )
 
 

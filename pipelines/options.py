@@ -41,7 +41,9 @@ class StudyOptions:
     context: int = 60
     """Days that a model sees, the predicted day's own day last."""
     windows: str = ""
-    """Training windows to use, for example 4K, the most recent ones; all if not given."""
+    """Training windows to use, for example 4K; all if not given."""
+    windows_from: Literal["recent", "everywhere"] = "recent"
+    """recent: the newest days. everywhere: any days of the history, the same for every sweep."""
     train_end: date | None = None
     """Last training day; for the bundled data 2011-12-31, for others after 65% of the sessions."""
     validation_end: date | None = None

@@ -46,7 +46,8 @@ class Study:
     def title(self) -> str:
         """What its sweeps' names say besides the budget, for example `h1` or `h1-w4K`."""
         windows = self.spec.split.train_windows
-        return f"h{self.spec.target.horizon}" + (f"-w{count_label(windows)}" if windows else "")
+        taken = "" if self.spec.split.windows_from == "recent" else f"-{self.spec.split.windows_from}"
+        return f"h{self.spec.target.horizon}" + (f"-w{count_label(windows)}{taken}" if windows else "")
 
     @property
     def training_base_rate(self) -> float:
@@ -82,6 +83,7 @@ class Study:
             "validation_end": str(split.validation_end),
             "test_end": str(split.test_end),
             "embargo": split.embargo,
+            "windows_from": split.windows_from,
             "train_windows": "all" if split.train_windows is None else len(prepared.split.train),
         }
 

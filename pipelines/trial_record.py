@@ -116,6 +116,7 @@ def _study_declared(spec: TrialSpec) -> dict[str, Value]:
         "validation_end": str(s.split.validation_end),
         "test_end": str(s.split.test_end),
         "embargo": s.split.embargo,
+        "windows_from": s.split.windows_from,
         "train_windows": s.split.train_windows or "all",
     }
 

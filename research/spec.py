@@ -12,7 +12,7 @@ import math
 import re
 from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import date
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 TargetKind = Literal["threshold", "downside", "end", "direction"]
 Touch = Literal["high", "low", "close"]
@@ -23,6 +23,8 @@ TOUCHES: dict[str, tuple[Touch, ...]] = {
     "direction": ("close",),
 }
 """Prices that each kind of target may watch, its default first."""
+WindowsFrom = Literal["recent", "everywhere"]
+WINDOWS_FROM: tuple[WindowsFrom, ...] = get_args(WindowsFrom)
 FINGERPRINT_LENGTH = 16
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9}
 
@@ -157,7 +159,10 @@ class SplitSpec:
     embargo: int = 0
     """Sessions dropped before each border on top of the purge of `horizon` sessions."""
     train_windows: int | None = None
-    """Training windows to take of those there are, the most recent ones; all if None."""
+    """Training windows to take of those there are; all if None."""
+    windows_from: WindowsFrom = "recent"
+    """`recent`: the newest days. `everywhere`: any days of the history, the same choice for everyone; a smaller number of
+    windows is part of a larger one either way. `recent` whatever is given where all windows are taken."""
 
     def __post_init__(self) -> None:
         ordered = self.train_end < self.validation_end < self.test_end
@@ -169,6 +174,9 @@ class SplitSpec:
         )
         require(self.embargo >= 0, "EMBARGO", self.embargo, "give 0 or more sessions.")
         require(self.train_windows is None or self.train_windows >= 1, "WINDOWS", self.train_windows, "give 1 or more.")
+        require(self.windows_from in WINDOWS_FROM, "WINDOWS_FROM", self.windows_from, f"give {' or '.join(WINDOWS_FROM)}.")
+        if self.train_windows is None:
+            object.__setattr__(self, "windows_from", "recent")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,7 +44,7 @@ def trial() -> TrialSpec:
         data=DataSpec(snapshot_digest="41459dd9c01ef84b", symbols=("^GSPC", "^IXIC"), validate_on=("^GSPC", "^IXIC")),
         features=FeatureSpec(feature_set="a25s", version=1),
         target=TargetSpec(horizon=1, touch="close"),
-        split=SplitSpec(**ENDS),
+        split=SplitSpec(**ENDS, train_windows=500),
     )
     return TrialSpec(study=study, architecture=ArchitectureSpec(**SHAPE), training=TrainingSpec(**FIT))
 
@@ -67,6 +67,7 @@ OTHER_VALUES = {
     "study.split.test_end": date(2017, 12, 31),
     "study.split.embargo": 5,
     "study.split.train_windows": 1000,
+    "study.split.windows_from": "everywhere",
     "architecture.d_model": 128,
     "architecture.n_layers": 3,
     "architecture.n_heads": 4,

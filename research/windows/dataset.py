@@ -143,7 +143,7 @@ def prepare(parts: Sequence[Part], context_length: int, *, validate_on: Collecti
     Instruments outside of `validate_on` are trained on and neither validated nor tested.
     """
     split = _stacked(parts, {part.symbol for part in parts} if validate_on is None else set(validate_on))
-    split = _most_recent(split, parts)
+    split = _subsampled(split, parts)
     values = np.concatenate([part.matrix.values for part in parts])
     standardiser = Standardiser.fit(values, _covered(split.train, context_length, len(values)))
     return Prepared(parts=tuple(parts), split=split, standardiser=standardiser, context_length=context_length)
@@ -165,17 +165,19 @@ def _stacked(parts: Sequence[Part], validated: set[str]) -> Split:
     )
 
 
-def _most_recent(split: Split, parts: Sequence[Part]) -> Split:
-    """The split with the newest training windows that its spec asks for, by day over all instruments."""
+def _subsampled(split: Split, parts: Sequence[Part]) -> Split:
+    """The split with as many training windows as its spec asks for, newest days first or in an order drawn once for all."""
     wanted = split.spec.train_windows if split.spec else None
-    if wanted is None:
+    if split.spec is None or wanted is None:
         return split
     there = len(split.train)
     fix = f"there are {there:,} training windows; give at most that, or more instruments as SYMBOLS."
     require(wanted <= there, "WINDOWS", wanted, fix)
     days = np.concatenate([part.target.days.to_numpy() for part in parts])
-    by_day = split.train[np.argsort(days[split.train], kind="stable")]
-    return replace(split, train=np.sort(by_day[-wanted:]))
+    newest_first = split.train[np.argsort(days[split.train], kind="stable")][::-1]
+    drawn = np.random.default_rng(0).permutation(newest_first)
+    order = newest_first if split.spec.windows_from == "recent" else drawn
+    return replace(split, train=np.sort(order[:wanted]))
 
 
 def _covered(rows: Rows, context_length: int, n_rows: int) -> Rows:

@@ -112,6 +112,21 @@ def test_a_window_count_is_the_start_of_every_larger_one(bundled_bars: dict[str,
     assert taken[0] < taken[1] < taken[2]
 
 
+def test_windows_from_everywhere_span_the_history_and_are_part_of_every_larger_number(sp500: pd.DataFrame):
+    taken = []
+    for windows in (300, 600):
+        spec = replace(SPLIT, train_windows=windows, windows_from="everywhere")
+        found, again = (prepare([part_of("^GSPC", sp500, spec)], 60) for _ in range(2))
+        np.testing.assert_array_equal(found.split.train, again.split.train)
+        years = found.days[found.split.train].year
+        assert set(years) == set(range(2000, 2012))
+        taken.append(set(found.split.train))
+        covered = np.unique((found.split.train[:, None] - np.arange(60)).ravel())
+        np.testing.assert_allclose(found.standardiser.mean, found.values[covered].mean(axis=0))
+    assert len(taken[0]) == 300
+    assert taken[0] < taken[1]
+
+
 def test_the_scaler_sees_nothing_but_the_windows_that_were_taken(sp500: pd.DataFrame):
     fewer = pool({"^GSPC": sp500}, windows=300)
     first, last = fewer.split.train[0] - 59, fewer.split.train[-1]
