@@ -81,12 +81,25 @@ def architectures_for(
     )
     fitting = [architecture for architecture in candidates if budget.admits(parameter_count(architecture))]
     if not fitting:
+        least, most = smallest_and_largest(template)
         raise InputError(
             f"BUDGET={budget.label}: no architecture of the grid (d {grid.widths[0]}..{grid.widths[-1]}, "
             f"L {grid.depths[0]}..{grid.depths[-1]}) has this many parameters within "
-            f"{TOLERANCE:.0%}; give a budget between 2K and 4B, or other LAYERS, WIDTHS and HEADS."
+            f"{TOLERANCE:.0%} with {template.n_features} features; give a budget between {least:,} and {most:,}, or other "
+            "LAYERS, WIDTHS and HEADS."
         )
     return fitting
+
+
+def smallest_and_largest(template: ArchitectureSpec) -> tuple[int, int]:
+    """Parameters of the smallest and the largest shape that any grid has, with the template's input."""
+    small, large = SMALL_GRID, REFERENCE_GRID
+    ends = (
+        replace(template, d_model=small.widths[0], n_layers=small.depths[0], n_heads=1, d_ff=2 * small.widths[0]),
+        replace(template, d_model=large.widths[-1], n_layers=large.depths[-1], n_heads=1, d_ff=4 * large.widths[-1]),
+    )
+    least, most = (parameter_count(shape) for shape in ends)
+    return least, most
 
 
 def focused(grid: Grid, *, widths: Sequence[int] = (), depths: Sequence[int] = (), heads: Sequence[int] = ()) -> Grid:

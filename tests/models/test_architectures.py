@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from research.models.accounting import forward_flops, parameter_count, training_flops
-from research.models.architectures import TOLERANCE, Budget, architectures_for, extremes
+from research.models.architectures import TOLERANCE, Budget, architectures_for, extremes, smallest_and_largest
 from research.models.patch_transformer import PatchTransformer
 from research.spec import ArchitectureSpec, InputError
 
@@ -180,3 +180,11 @@ def test_extremes_are_the_deepest_and_the_widest(budget: str) -> None:
 def test_a_single_architecture_is_one_extreme() -> None:
     only = COUNTED_SHAPES[0]
     assert extremes([only]) == [only]
+
+
+def test_a_budget_that_more_features_make_impossible_is_told_the_sizes_there_are():
+    wide = ArchitectureSpec(d_model=1, n_layers=1, n_heads=1, d_ff=1, n_features=93)
+    with pytest.raises(InputError, match=r"with 93 features; give a budget between 3,9\d\d and 12,\d{3},\d{3},\d{3}"):
+        architectures_for(Budget.parse("3K"), wide)
+    least, _ = smallest_and_largest(wide)
+    assert architectures_for(Budget(n_parameters=least), wide)
