@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from research.spec import InputError, StudySpec, count_label, fingerprint
 from research.tracking import schema
 from research.tracking.runs import Input, Value
 from research.tracking.store import Store
+from research.windows.bayes import BayesLoss, bayes_loss, has_known_answer
 from research.windows.dataset import Prepared
 from research.windows.evidence import Evidence, EvidenceFloor, evidence_of, thin_evidence
 
@@ -59,6 +61,15 @@ class Study:
         """Day of each validation row; instruments share them."""
         days: NDArray[np.datetime64] = self.prepared.days[self.prepared.split.validation].to_numpy()
         return days
+
+    @cached_property
+    def bayes(self) -> BayesLoss | None:
+        """Lowest loss there is on the validation days; known of a synthetic market alone."""
+        part, rows = self.prepared.parts[0], self.prepared.split.validation
+        bars = self.snapshot.of(part.symbol)
+        if not has_known_answer(bars) or part.target.spec.shuffled is not None:
+            return None
+        return bayes_loss(bars, part.target.spec, rows)
 
     def params(self) -> dict[str, Value]:
         """Parameters of the study, read back from the objects that the models are given."""
@@ -119,6 +130,9 @@ class Study:
     def evidence_metrics(self) -> dict[str, float]:
         """Counts and base rates per split, for the parent run; of the test only how many days it has."""
         metrics = {f"{schema.SWEEP_PREFIX}{name}": value for name, value in self.data_metrics().items()}
+        if self.bayes:
+            metrics[f"{schema.SWEEP_PREFIX}bayes_loss"] = self.bayes.realised
+            metrics[f"{schema.SWEEP_PREFIX}bayes_loss_expected"] = self.bayes.expected
         for one in self.evidence:
             metrics[f"{schema.SWEEP_PREFIX}{one.split}_n"] = one.n
             if one.split != "test":

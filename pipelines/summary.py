@@ -132,7 +132,7 @@ def print_summary(sweep: Sweep, registered: Registered | None, console: Console)
 
 
 def standings(sweep: Sweep, best: Finished) -> list[str]:
-    """One sentence per baseline: the paired difference, its interval, and whether it is inside the noise."""
+    """One sentence per baseline: the paired difference, its interval, and whether it is inside the noise; then the floor."""
     mine = _day_losses(sweep, best)
     lines = []
     for one in sweep.finished:
@@ -141,7 +141,17 @@ def standings(sweep: Sweep, best: Finished) -> list[str]:
             word = "better than" if found.mean < 0 else "worse than"
             verdict = f"{word} it, but inside the noise" if found.inside_noise else f"{word} it"
             lines.append(f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}] nats against the {one.name}: {verdict}")
-    return lines
+    return [*lines, *_above_the_floor(sweep, best)]
+
+
+def _above_the_floor(sweep: Sweep, best: Finished) -> list[str]:
+    """On a synthetic market: how much of what can be known was found."""
+    floor, scores = sweep.context.study.bayes, best.scores
+    if floor is None or scores is None:
+        return []
+    share = (scores.base_rate_loss - scores.loss) / (scores.base_rate_loss - floor.realised)
+    known = f"Bayes loss {floor.realised:.4f}, the lowest there is on these days"
+    return [f"{scores.loss - floor.realised:+.4f} nats above the {known}; {share:.0%} of the way from the prior"]
 
 
 def _day_losses(sweep: Sweep, one: Finished) -> NDArray[np.float64]:

@@ -43,6 +43,11 @@ class BayesLoss:
     """Standard deviation of the realised around the expected loss; overlapping label intervals are allowed for."""
 
 
+def has_known_answer(bars: pd.DataFrame) -> bool:
+    """Whether the bars are those of a synthetic market, with the state that determines the probabilities."""
+    return {"sigma_next", "drift_next"} <= set(bars.columns)
+
+
 def label_probability(bars: pd.DataFrame, spec: TargetSpec, rows: Rows | None = None) -> Array:
     """[days]: P(label = 1) given the market's state at each close; NaN on the last horizon - 1 days.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,15 @@ from pipelines import control
 from pipelines.assembly import assemble
 from pipelines.control import ControlOptions, arms_of
 from pipelines.control_arms import Arm
+from pipelines.options import SweepOptions
+from pipelines.study import prepare_study
 from research.data.synthetic import market_bars, market_of, parse_settings
+from research.models.baselines import BASELINES
 from research.significance import Difference
 from research.spec import InputError
 from research.tracking import query, schema
 from research.tracking.store import open_store
+from research.training.metrics import logits_of, row_losses
 from research.windows.bayes import BayesLoss
 
 TINY = {"bars": 3000, "budget": "2K", "trials": 1, "epochs": 1, "device": "cpu", "workers": 1, "threads": 1}
@@ -107,6 +112,21 @@ def test_a_pipeline_that_has_learned_nothing_fails_its_positive_control(store_ro
     assert (run.metrics["planted/passed"], run.metrics["shuffled/passed"]) == (0, 1)
     assert run.metrics["planted/bayes_loss"] < run.metrics["planted/prior_loss"]
     assert query.experiments(store)[run.experiment_id] == schema.CONTROL_EXPERIMENT
+
+
+def test_a_sweep_on_a_synthetic_market_knows_the_lowest_loss_there_is(store_root: Path):
+    store = open_store(store_root)
+    asked = SweepOptions(store=store_root, data="synthetic:bars=3000,signal=0.5", epochs=1)
+    study = prepare_study(asked, store)
+    assert study.bayes is not None
+    metrics = study.evidence_metrics()
+    assert metrics["sweep/bayes_loss"] == study.bayes.realised
+    losses = row_losses(logits_of(BASELINES["volatility"](study.baseline_rows)), study.prepared.labels_of("validation"))
+    assert study.bayes.realised < losses.mean()
+    assert prepare_study(replace(asked, shuffle_labels=0), store).bayes is None
+    real = prepare_study(SweepOptions(store=store_root), store)
+    assert real.bayes is None
+    assert "sweep/bayes_loss" not in real.evidence_metrics()
 
 
 @pytest.mark.slow
