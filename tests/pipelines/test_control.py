@@ -131,5 +131,5 @@ def test_a_sweep_on_a_synthetic_market_knows_the_lowest_loss_there_is(store_root
 
 @pytest.mark.slow
 def test_the_pipeline_passes_its_controls(store_root: Path, capsys: pytest.CaptureFixture[str]):
-    control.main(ControlOptions(store=store_root, device="cpu", workers=1, threads=1))
+    control.main(ControlOptions(store=store_root, trials=2, device="cpu", workers=1, threads=1))
     assert "The pipeline finds what is there and nothing that is not." in capsys.readouterr().out
