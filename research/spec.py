@@ -114,7 +114,7 @@ class TargetSpec:
 
     def __post_init__(self) -> None:
         require(self.horizon >= 1, "HORIZON", self.horizon, "give a whole number of sessions, 1 or more.")
-        require(self.kind in TOUCHES, "KIND", self.kind, f"give {', '.join(TOUCHES)}.")
+        require(self.kind in TOUCHES, "TASK", self.kind, f"give {', '.join(TOUCHES)}.")
         if self.kind == "direction":
             object.__setattr__(self, "threshold", 0.0)
         else:

@@ -96,7 +96,7 @@ def _probabilities(bars: pd.DataFrame, spec: TargetSpec, rows: Rows) -> Array:
         return np.full((1, len(rows)), target.labels[: target.n_labelled].mean())
     for column in ("sigma_next", "drift_next"):
         fix = f"the bars have no column {column}; true probabilities are known of DATA=synthetic only."
-        require(column in bars, "KIND", spec.kind, fix)
+        require(column in bars, "TASK", spec.kind, fix)
     _check_lag(bars, spec.horizon)
     sigma = bars["sigma_next"].to_numpy(np.float64)
     drifts = np.lib.stride_tricks.sliding_window_view(bars["drift_next"].to_numpy(np.float64), spec.horizon)

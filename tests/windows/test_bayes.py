@@ -164,5 +164,5 @@ def test_a_horizon_longer_than_the_lag_is_refused():
 
 
 def test_bars_of_unknown_law_are_refused(sp500: pd.DataFrame):
-    with pytest.raises(InputError, match=r"KIND=threshold: the bars have no column sigma_next; .*DATA=synthetic only"):
+    with pytest.raises(InputError, match=r"TASK=threshold: the bars have no column sigma_next; .*DATA=synthetic only"):
         label_probability(sp500, TargetSpec(horizon=1))

@@ -266,7 +266,7 @@ def test_equal_questions_are_equal_specs(one: dict[str, object], other: dict[str
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"kind": "upside"}, "KIND=upside: give threshold, downside, end, direction."),
+        ({"kind": "upside"}, "TASK=upside: give threshold, downside, end, direction."),
         ({"touch": "low"}, "TOUCH=low: give high or close, what threshold watches."),
         ({"kind": "downside", "touch": "high"}, "TOUCH=high: give low or close, what downside watches."),
         ({"kind": "end", "touch": "high"}, "TOUCH=high: give close, what end watches."),
