@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from analysis.frontier import BASELINE_TITLES, Frontier
+from analysis.frontier import Frontier
+from research.tracking.schema import BASELINE_TITLES
 
 INK, ACCENT, MUTED = "#1b1f24", "#0a6cbd", "#9aa4af"
 DASHES = ("--", "-.", ":", (0, (6, 2, 1, 2, 1, 2)))

@@ -23,7 +23,6 @@ SETTING = (
 """Where studies agree in these, they differ in nothing but their training windows."""
 FAILURES = ("diverged", "infeasible", "crashed")
 """Outcomes that count as failed; an interrupted trial is tried again when its sweep is resumed."""
-BASELINE_TITLES = {"prior": "prior", "volatility": "volatility", "logistic": "logistic", "lightgbm": "LightGBM"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,8 +47,8 @@ def _frontiers(store: Store, experiment: str | None, *, needed: bool) -> list[Fr
 
 def table_of(frontier: Frontier) -> Table:
     """Budgets by counted size, then the baselines."""
-    from analysis.frontier import BASELINE_TITLES
     from analysis.terminal import plain_table
+    from research.tracking.schema import BASELINE_TITLES
 
     title = (
         f"{frontier.experiment}, horizon {frontier.horizon}, {frontier.features}, context {frontier.context_length}, "
@@ -102,7 +102,7 @@ def findings(frontier: Frontier) -> list[str]:
 
 
 def _standing(entry: Entry, frontier: Frontier) -> str:
-    from analysis.frontier import BASELINE_TITLES
+    from research.tracking.schema import BASELINE_TITLES
 
     rivals = {name: loss for name, loss in frontier.baselines.items() if name in entry.against}
     if not rivals:

@@ -36,6 +36,8 @@ def run_baseline(context: Context, name: str) -> Finished:
             "context_length": spec.context_length,
             **study.params(),
             "feature_set": A25S.name,
+            "index": "none",
+            "volatility_index": "none",
             **{f"baseline_{key}": value for key, value in baseline.settings.items()},
         },
         tags={**context.tags, schema.TRIAL_FINGERPRINT: spec.fingerprint, schema.CONFIG_FINGERPRINT: spec.fingerprint},

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from research.tracking.store import Store
 
 
+MEANINGLESS = (
+    *("features", "index", "volatility_index", "windows", "windows_from"),
+    *("train_end", "validation_end", "test_end", "allow_thin_evidence"),
+)
+"""Options of a sweep that would change nothing here."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class BaselinesOptions(StudyOptions):
     """Fit every baseline year by year on all that was known before, and print what it reaches with intervals.
@@ -32,8 +39,6 @@ class BaselinesOptions(StudyOptions):
     """First and last predicted year, as in 2005-2018; from the first with 1,000 training windows before it if not given."""
     horizon: int = 0
     """Not for baselines; give --horizons."""
-    windows: str = ""
-    """Not for baselines: every year is predicted by all that was known before it."""
     store: Path = Path("mlruns")
     """Folder of the MLflow store."""
 
@@ -43,7 +48,10 @@ def main(options: BaselinesOptions) -> None:
     from research.spec import require
 
     require(not options.horizon, "HORIZON", options.horizon, f"baselines take a list; give HORIZONS={options.horizon}.")
-    require(not options.windows, "WINDOWS", options.windows, "baselines use all windows before each year; leave it out.")
+    for name in MEANINGLESS:
+        value, usual = getattr(options, name), getattr(BaselinesOptions(), name)
+        fix = "baselines see a25s and all days before each year, whatever is given; leave it out."
+        require(value == usual, name.upper(), value, fix)
     told = ",".join(map(str, options.thresholds))
     require(options.task != "direction" or not options.thresholds, "THRESHOLDS", told, "TASK=direction has none; leave it out.")
     require(bool(options.horizons) and min(options.horizons) >= 1, "HORIZONS", options.horizons, "give 1 or more sessions.")
@@ -109,6 +117,9 @@ def _record(found: Assembled, snapshot: Snapshot, said: Forecasts, rows: list[St
         name=f"baselines h{target.horizon} {years}",
         params={
             "symbol": ",".join(part.symbol for part in found.prepared.parts),
+            "validate_on": ",".join(dict.fromkeys(said.symbols)),
+            "embargo": found.spec.split.embargo,
+            "shuffled": "no" if target.shuffled is None else target.shuffled,
             "horizon": target.horizon,
             "task": target.kind,
             "threshold": target.threshold,

@@ -10,10 +10,10 @@ from rich.table import Table
 
 from pipelines.assembly import Assembled
 from pipelines.walk_forward import Forecasts, Standing
+from research.tracking.schema import BASELINE_TITLES
 from research.tracking.store import Store
 
 COLUMNS = ("question", "base rate", "baseline", "log loss", "skill", "AUC", "against the prior")
-SHORT_TITLES = {"prior": "prior", "volatility": "volatility", "logistic": "logistic", "lightgbm": "LightGBM"}
 
 
 def print_opening(found: Assembled, years: tuple[int, int], console: Console) -> None:
@@ -49,7 +49,7 @@ def _cells(row: Standing) -> tuple[str, ...]:
     gap = row.against_prior
     distance = "" if row.baseline == "prior" else f"{gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]"
     return (
-        SHORT_TITLES[row.baseline],
+        BASELINE_TITLES[row.baseline],
         f"{row.loss.mean:.4f} [{row.loss.low:.4f}, {row.loss.high:.4f}]",
         f"{row.skill:+.3f}",
         f"{row.auc:.3f}",

@@ -152,9 +152,7 @@ def _record(arms: list[Arm], options: ControlOptions, store: Store) -> None:
         experiment_id=store.experiment(schema.CONTROL_EXPERIMENT),
         kind="control",
         name=f"{options.budget}-h{options.horizon} {'passed' if passed else 'FAILED'}",
-        params={
-            name: getattr(options, name) for name in ("signal", "lag", "bars", "horizon", "budget", "trials", "epochs", "seed")
-        },
+        params=arms[0].settings,
         tags={
             **code.tags("pipelines.control"),
             schema.NOTE: "\n".join(f"- **{arm.title}** (sweep `{arm.sweep_run}`): {arm.verdict}" for arm in arms),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from pipelines.assembly import Assembled, assemble
@@ -14,10 +15,11 @@ from pipelines.study import baseline_rows
 from research.models.baselines import BASELINES
 from research.significance import Difference, paired_difference
 from research.tracking import schema
+from research.tracking.runs import Value
 from research.training.checkpoint import load_weights
 from research.training.metrics import logits_of, row_losses
-from research.training.trainer import EVALUATION_BATCH
 from research.windows.bayes import BayesLoss, bayes_loss
+from research.windows.dataset import predict
 
 NEAR = 0.7
 """Share of the way from the training prior to the Bayes loss that the best trial must have come."""
@@ -30,6 +32,8 @@ class Arm:
     title: str
     planted: bool
     sweep_run: str
+    settings: dict[str, Value]
+    """Market, question and size of the sweep, as they were used."""
     days: int
     losses: dict[str, float]
     """Test loss of the baselines and of the best trial (`best`)."""
@@ -76,6 +80,12 @@ def examine(title: str, sweep: Sweep, options: SweepOptions) -> Arm:
         title=title,
         planted=options.shuffle_labels is None,
         sweep_run=sweep.log.run_id,
+        settings={
+            **study.snapshot.manifest.request,
+            "horizon": part.target.spec.horizon,
+            "budget": sweep.context.budget.label,
+            "trials": len(sweep.trials),
+        },
         days=len(labels),
         losses={name: float(one.mean()) for name, one in losses.items()},
         bayes=bayes_loss(bars, part.target.spec, found.prepared.split.test),
@@ -86,16 +96,9 @@ def examine(title: str, sweep: Sweep, options: SweepOptions) -> Arm:
 
 def _best_logits(sweep: Sweep, found: Assembled) -> NDArray[np.float64]:
     """What the sweep's best trial says of the test days, from the weights that it left in MLflow."""
-    import torch
-
     best = sweep.best
     assert best is not None
     assert best.spec is not None
     weights = sweep.context.store.local_artifact(best.linked_run_id or best.run_id, schema.WEIGHTS_FILE)
-    model = load_weights(best.spec.architecture, weights)
     dataset = found.prepared.dataset(torch.device("cpu"))
-    rows = torch.split(dataset.rows(found.prepared.split.test), EVALUATION_BATCH)
-    with torch.no_grad():
-        parts = [model(dataset.gather(rows_B)[0], dataset.symbols_R[rows_B]) for rows_B in rows]
-    logits: NDArray[np.float64] = torch.cat(parts).double().numpy()
-    return logits
+    return predict(load_weights(best.spec.architecture, weights), dataset, dataset.rows(found.prepared.split.test))

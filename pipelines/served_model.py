@@ -24,7 +24,7 @@ from research.features.feature_sets import build, feature_set_named
 from research.features.standardise import Standardiser
 from research.spec import ArchitectureSpec, InputError
 from research.training.checkpoint import load_weights
-from research.windows.dataset import WindowDataset
+from research.windows.dataset import WindowDataset, predict
 
 
 class BarsToProbability(PythonModel):
@@ -93,12 +93,10 @@ class BarsToProbability(PythonModel):
 
     def _logits(self, values: np.ndarray, first: int, symbol: str) -> np.ndarray:
         place = self.symbols.index(symbol) if self.model.architecture.n_symbols else 0
-        unlabelled = np.zeros(len(values), dtype=np.int8)
-        dataset = WindowDataset(values, unlabelled, self.model.architecture.context_length, torch.device("cpu"))
-        rows = torch.arange(first, len(values))
-        with torch.no_grad():
-            logits: np.ndarray = self.model(dataset.gather(rows)[0], torch.full_like(rows, place)).double().numpy()
-        return logits
+        unlabelled, symbols = np.zeros(len(values), dtype=np.int8), np.full(len(values), place)
+        length = self.model.architecture.context_length
+        dataset = WindowDataset(values, unlabelled, length, torch.device("cpu"), symbols)
+        return predict(self.model, dataset, torch.arange(first, len(values)))
 
 
 set_model(BarsToProbability())

@@ -94,7 +94,7 @@ class Study:
             "validation_end": str(split.validation_end),
             "test_end": str(split.test_end),
             "embargo": split.embargo,
-            "windows_from": split.windows_from,
+            "windows_from": prepared.windows_from,
             "train_windows": "all" if split.train_windows is None else len(prepared.split.train),
         }
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from pipelines.assembly import Assembled
 from pipelines.study import baseline_rows
@@ -38,7 +39,7 @@ class Forecasts:
 
     def table(self) -> pd.DataFrame:
         """One row per predicted day and instrument, a column of probabilities per baseline."""
-        said = {name: 1 / (1 + np.exp(-logits)) for name, logits in self.logits.items()}
+        said = {name: expit(logits) for name, logits in self.logits.items()}
         return pd.DataFrame({"date": self.days, "symbol": self.symbols, "label": self.labels, **said})
 
 

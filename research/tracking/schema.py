@@ -124,4 +124,7 @@ MODEL_FOLDER = "model"
 WEIGHTS_FILE = "weights.safetensors"
 TRACEBACK_FILE = "traceback.txt"
 
+BASELINE_TITLES = {"prior": "prior", "volatility": "volatility", "logistic": "logistic", "lightgbm": "LightGBM"}
+"""Short names in tables and figures, by the parameter `baseline`."""
+
 CHALLENGER = "challenger"

@@ -13,7 +13,7 @@ import torch
 
 from research.models.accounting import parameter_count
 from research.spec import ArchitectureSpec
-from research.training.trainer import EVALUATION_BATCH
+from research.windows.dataset import EVALUATION_BATCH
 
 FLOAT = 4
 """Bytes of a number; weights, gradients, moments and activations are all float32."""

@@ -26,10 +26,9 @@ from research.spec import ArchitectureSpec, TrainingSpec, fingerprint, require
 from research.training.checkpoint import Checkpoint, pack, random_states, restore_random_states
 from research.training.metrics import row_losses
 from research.training.optim import WarmupCosine, build_optimizer
-from research.windows.dataset import WindowDataset
+from research.windows.dataset import WindowDataset, predict
 from research.windows.splits import Split
 
-EVALUATION_BATCH = 512
 EXPLODED_LOSS = 10.0
 """Mean log loss in nats above which training counts as diverged; guessing costs 0.69."""
 
@@ -276,7 +275,7 @@ class Trainer:
         train_loss, gradient_norm = (loss_sum / len(rows)).item(), (norm_sum / self.steps_per_epoch).item()
         seconds = time.perf_counter() - started
         _require_sane(train_loss, epoch, "training loss")
-        logits = self.predict(self._val_rows)
+        logits = predict(self.model, self.dataset, self._val_rows)
         val_loss = float(row_losses(logits, self._val_labels).mean())
         _require_sane(val_loss, epoch, "validation loss")
         record = EpochRecord(
@@ -302,16 +301,6 @@ class Trainer:
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.gradient_clip)
         self.optimizer.step()
         return loss, norm
-
-    @torch.no_grad()
-    def predict(self, rows: Tensor) -> NDArray[np.float64]:
-        """Logits of the given rows, without dropout."""
-        self.model.eval()
-        parts = [
-            self.model(self.dataset.gather(rows_B)[0], self.dataset.symbols_R[rows_B])
-            for rows_B in torch.split(rows, EVALUATION_BATCH)
-        ]
-        return torch.cat(parts).cpu().double().numpy()
 
 
 def _require_sane(loss: float, epoch: int, what: str) -> None:

@@ -16,13 +16,15 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from research.features.feature_sets import FeatureMatrix
 from research.features.standardise import Standardiser
-from research.spec import digest_bytes, require
+from research.spec import WindowsFrom, digest_bytes, require
 from research.windows.splits import Rows, Split
 from research.windows.targets import Target
+
+EVALUATION_BATCH = 512
 
 
 class WindowDataset:
@@ -52,6 +54,15 @@ class WindowDataset:
         """Row numbers as a device tensor, for `gather`; each needs a whole context before it."""
         assert len(rows) == 0 or rows.min() >= self.context_length - 1
         return torch.from_numpy(rows).to(self.values_RF.device)
+
+
+@torch.no_grad()
+def predict(model: nn.Module, dataset: WindowDataset, rows: Tensor) -> NDArray[np.float64]:
+    """Logits of the given rows, without dropout; the model is left in evaluation mode."""
+    model.eval()
+    parts = [model(dataset.gather(rows_B)[0], dataset.symbols_R[rows_B]) for rows_B in torch.split(rows, EVALUATION_BATCH)]
+    logits: NDArray[np.float64] = torch.cat(parts).cpu().double().numpy()
+    return logits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +123,16 @@ class Prepared:
     def validated(self) -> list[str]:
         """Instruments that have validation rows."""
         return [self.parts[place].symbol for place in np.unique(self.symbols[self.split.validation])]
+
+    @property
+    def windows_from(self) -> WindowsFrom:
+        """Which training windows were taken, read off the days of those that were and of those that were not."""
+        assert self.split.spec is not None
+        there = np.concatenate([part.split.train + start for part, start in zip(self.parts, _starts(self.parts), strict=True)])
+        left_out = np.setdiff1d(there, self.split.train)
+        if len(left_out) == 0:
+            return self.split.spec.windows_from
+        return "recent" if self.days[left_out].max() <= self.days[self.split.train].min() else "everywhere"
 
     @property
     def feature_digest(self) -> str:

@@ -35,6 +35,7 @@ def arm(*, planted: bool, best: float, half_width: float = 0.01, volatility: flo
         title="planted signal" if planted else "shuffled labels",
         planted=planted,
         sweep_run="r",
+        settings={},
         days=900,
         losses={"prior": 0.6, "volatility": volatility, "logistic": 0.55, "lightgbm": 0.55, "best": best},
         bayes=BayesLoss(expected=0.5, expected_error=0.0, realised=0.5, realised_error=0.01),
@@ -110,6 +111,8 @@ def test_a_pipeline_that_has_learned_nothing_fails_its_positive_control(store_ro
     (run,) = query.of_kinds(store, list(query.experiments(store)), ["control"])
     assert run.name == "2K-h1 FAILED"
     assert (run.metrics["planted/passed"], run.metrics["shuffled/passed"]) == (0, 1)
+    asked = {"bars": 3000, "signal": 0.5, "lag": 20, "seed": 0, "horizon": 1, "budget": "2K", "trials": 1}
+    assert {name: run.params[name] for name in asked} == asked
     assert run.metrics["planted/bayes_loss"] < run.metrics["planted/prior_loss"]
     assert query.experiments(store)[run.experiment_id] == schema.CONTROL_EXPERIMENT
 

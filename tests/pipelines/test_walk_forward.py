@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 from functools import cache
 from pathlib import Path
 
@@ -167,8 +168,10 @@ def test_the_verb_prints_a_table_and_leaves_a_run_per_question(store_root: Path,
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
+        ({"features": "s50", "index": "^IXIC"}, "FEATURES=s50: baselines see a25s"),
+        ({"train_end": date(2010, 1, 1)}, "TRAIN_END=2010-01-01: baselines see a25s"),
         ({"horizon": 3}, "HORIZON=3: baselines take a list; give HORIZONS=3"),
-        ({"windows": "1K"}, "WINDOWS=1K: baselines use all"),
+        ({"windows": "1K"}, "WINDOWS=1K: baselines see a25s and all days before each year"),
     ],
 )
 def test_what_means_nothing_here_is_refused(store_root: Path, changes: dict[str, object], told: str):

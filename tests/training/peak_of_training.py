@@ -12,8 +12,8 @@ import torch
 
 from research.runtime import PeakMemory, Runtime
 from research.spec import ArchitectureSpec, TrainingSpec
-from research.training.trainer import EVALUATION_BATCH, EpochRecord, Trainer, build_model
-from research.windows.dataset import WindowDataset
+from research.training.trainer import EpochRecord, Trainer, build_model
+from research.windows.dataset import EVALUATION_BATCH, WindowDataset
 from research.windows.splits import Split
 
 CPU = torch.device("cpu")

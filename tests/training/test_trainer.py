@@ -13,7 +13,7 @@ from torch import nn
 from research.runtime import Runtime
 from research.spec import ArchitectureSpec, InputError, TrainingSpec
 from research.training.trainer import DivergedError, EpochRecord, Trainer, TrainingResult, build_model
-from research.windows.dataset import WindowDataset
+from research.windows.dataset import WindowDataset, predict
 from research.windows.splits import Split
 
 CPU = torch.device("cpu")
@@ -135,7 +135,7 @@ def test_early_stopping_keeps_the_best_epochs_weights() -> None:
     assert len(curve) == result.best_epoch + spec.patience < spec.epochs
     assert result.val_loss == min(curve) < curve[-1]
     assert result.best_epoch == curve.index(min(curve)) + 1
-    assert np.array_equal(trainer.predict(trainer.dataset.rows(SPLIT.validation)), result.val_logits)
+    assert np.array_equal(predict(trainer.model, trainer.dataset, trainer.dataset.rows(SPLIT.validation)), result.val_logits)
 
 
 @pytest.mark.parametrize("patience", [1, 3])
@@ -159,7 +159,9 @@ def test_prediction_is_the_same_for_any_number_of_rows_at_once() -> None:
     nn.init.normal_(trainer.model.head.weight)
     rows = torch.from_numpy(np.tile(SPLIT.validation, 11))
     np.testing.assert_allclose(
-        trainer.predict(rows), np.tile(trainer.predict(trainer.dataset.rows(SPLIT.validation)), 11), atol=1e-5
+        predict(trainer.model, trainer.dataset, rows),
+        np.tile(predict(trainer.model, trainer.dataset, trainer.dataset.rows(SPLIT.validation)), 11),
+        atol=1e-5,
     )
 
 

@@ -100,6 +100,7 @@ def test_only_the_chosen_instruments_are_validated_and_tested(both: Prepared, bu
 def test_fewer_windows_are_the_most_recent_days_of_all_instruments(bundled_bars: dict[str, pd.DataFrame], windows: int):
     every, fewer = pool(bundled_bars), pool(bundled_bars, windows=windows)
     assert len(fewer.split.train) == windows
+    assert fewer.windows_from == "recent"
     assert set(fewer.split.train) <= set(every.split.train)
     left_out = np.setdiff1d(every.split.train, fewer.split.train)
     assert every.days[left_out].max() <= fewer.days[fewer.split.train].min()
@@ -118,6 +119,7 @@ def test_windows_from_everywhere_span_the_history_and_are_part_of_every_larger_n
         spec = replace(SPLIT, train_windows=windows, windows_from="everywhere")
         found, again = (prepare([part_of("^GSPC", sp500, spec)], 60) for _ in range(2))
         np.testing.assert_array_equal(found.split.train, again.split.train)
+        assert found.windows_from == "everywhere"
         years = found.days[found.split.train].year
         assert set(years) == set(range(2000, 2012))
         taken.append(set(found.split.train))
@@ -136,6 +138,8 @@ def test_the_scaler_sees_nothing_but_the_windows_that_were_taken(sp500: pd.DataF
 def test_more_windows_than_there_are_is_refused_with_the_number_there_is(sp500: pd.DataFrame):
     there = len(pool({"^GSPC": sp500}).split.train)
     assert len(pool({"^GSPC": sp500}, windows=there).split.train) == there
+    whole = replace(SPLIT, train_windows=there, windows_from="everywhere")
+    assert prepare([part_of("^GSPC", sp500, whole)], 60).windows_from == "everywhere"
     with pytest.raises(InputError, match=f"WINDOWS={there + 1}: there are {there:,} training windows"):
         pool({"^GSPC": sp500}, windows=there + 1)
 
