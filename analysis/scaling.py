@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from analysis.options import ScalingOptions
 
 if TYPE_CHECKING:
@@ -54,6 +52,8 @@ def slope_per_decade(entries: list[Entry]) -> Difference:
     is the block bootstrap over days that all budgets share. It holds the noise of the validation days only,
     not that of the search or of the seed.
     """
+    import numpy as np
+
     from research.significance import paired_difference
 
     size = np.log10([entry.n_params for entry in entries])

@@ -33,7 +33,7 @@ FLOORS = {
     "research/__init__.py": Floor(others=()),
     "research/spec.py": Floor(others=()),
     "research/runtime.py": Floor(ours=("research.spec",), others=("torch", "numpy", "psutil")),
-    "research/significance.py": Floor(ours=("research.spec",), others=("numpy", "arch")),
+    "research/significance.py": Floor(ours=("research.spec",), others=("numpy",)),
     "research/cli.py": Floor(ours=("research.spec",), others=("tyro",)),
     "research/data/": Floor(ours=("research.spec", "research.data")),
     "research/features/": Floor(ours=("research.spec", "research.data", "research.features")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from arch.bootstrap import CircularBlockBootstrap
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
@@ -62,6 +63,14 @@ def test_swapping_the_models_turns_the_interval_round() -> None:
 def test_the_same_losses_give_the_same_interval() -> None:
     losses, others = noise(7, 300), noise(8, 300)
     assert paired_difference(losses, others) == paired_difference(losses, others)
+
+
+@pytest.mark.parametrize("days", [2, 59, 60, 61, 877, 3520])
+def test_the_resamples_are_those_of_arch_to_the_bit(days: int) -> None:
+    differences = noise(12, days)
+    block = min(significance.BLOCK_DAYS, max(1, days // 4))
+    theirs = CircularBlockBootstrap(block, differences, seed=0).apply(np.mean, significance.RESAMPLES).ravel()
+    assert np.array_equal(significance._resampled_means(differences, block), theirs)
 
 
 @pytest.mark.usefixtures("few_resamples")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+if TYPE_CHECKING:
+    from rich.table import Table
 
-from research.features.catalogue import LEGEND, Entry, SetSize, catalogue, set_sizes
-from research.features.feature import Group
+    from research.features.catalogue import Entry, SetSize
+    from research.features.feature import Group
 
 PIPE_WIDTH = 190
 """A pipe has no width of its own."""
@@ -27,6 +26,10 @@ class CatalogueOptions:
 
 def main(options: CatalogueOptions) -> None:
     """Print every feature, then how wide the sets are."""
+    from rich.console import Console
+
+    from research.features.catalogue import LEGEND, catalogue, set_sizes
+
     screen = Console()
     screen = screen if screen.is_terminal else Console(width=PIPE_WIDTH)
     groups = catalogue(options.features)
@@ -37,6 +40,10 @@ def main(options: CatalogueOptions) -> None:
 
 def catalogue_table(groups: Mapping[Group, Sequence[Entry]]) -> Table:
     """One line per definition under the heading of its group."""
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in ("feature", "formula", "warm-up", "source", "sets"):
         table.add_column(column, justify="right" if column == "warm-up" else "left", no_wrap=column == "feature")

@@ -104,9 +104,8 @@ class Patience:
 
 def passing(problem: BaseException) -> str | None:
     """Why a failure may pass by itself, in a few words; None for one that will not."""
-    from mlflow.exceptions import MlflowException
-
-    if isinstance(problem, InputError) or (isinstance(problem, MlflowException) and problem.error_code in REFUSALS):
+    answer = _from_mlflow(problem, "MlflowException")
+    if isinstance(problem, InputError) or (answer is not None and answer.error_code in REFUSALS):
         return None
     for one in _chain(problem):
         if isinstance(one, OSError) and one.errno in ERRNOS:
@@ -120,12 +119,16 @@ def passing(problem: BaseException) -> str | None:
 
 
 def _http_status(problem: BaseException) -> int | None:
-    from mlflow.exceptions import RestException
-
     # Only a server's answer counts: locally MLflow gives every failure of the database the same status.
-    if isinstance(problem, RestException):
-        return int(problem.get_http_status_code())  # type: ignore[no-untyped-call]
+    answer = _from_mlflow(problem, "RestException")
+    if answer is not None:
+        return int(answer.get_http_status_code())
     return getattr(getattr(problem, "response", None), "status_code", None)
+
+
+def _from_mlflow(problem: BaseException, kind: str) -> Any:
+    """The problem itself if it is MLflow's of this kind, else None. An MLflow that is not loaded has raised nothing."""
+    return problem if isinstance(problem, getattr(sys.modules.get("mlflow.exceptions"), kind, ())) else None
 
 
 def _chain(problem: BaseException | None) -> Iterator[BaseException]:

@@ -53,7 +53,7 @@ def runs(store: Store, *, kinds: Sequence[str], experiment: str | None = None, a
 
 def experiments(store: Store, name: str | None = None) -> dict[str, str]:
     """Id -> name of all active experiments, or of the one of that name."""
-    if _by_sql(store):
+    if store.is_read_by_sql:
         found = store.patience.call(sql.experiments, store.database)
     else:
         found = {one.experiment_id: one.name for one in store.client.search_experiments()}
@@ -91,14 +91,14 @@ def with_tag(
 
 def histories(store: Store, run_ids: Sequence[str], metric: str) -> dict[str, dict[int, float]]:
     """Curves of one metric: run id -> step -> last value; an empty curve for a run that has none."""
-    if _by_sql(store):
+    if store.is_read_by_sql:
         return store.patience.call(sql.histories, store.database, run_ids, metric)
     return {run_id: _history(store, run_id, metric) for run_id in run_ids}
 
 
 def moments(store: Store, run_ids: Sequence[str], metric: str) -> dict[str, list[tuple[int, int]]]:
     """When each value of one metric was logged: run id -> (milliseconds since 1970, step), oldest first."""
-    if _by_sql(store):
+    if store.is_read_by_sql:
         return store.patience.call(sql.moments, store.database, run_ids, metric)
     points = {run_id: store.client.get_metric_history(run_id, metric) for run_id in run_ids}
     return {run_id: sorted((point.timestamp, point.step) for point in found) for run_id, found in points.items()}
@@ -111,13 +111,19 @@ def predictions(store: Store, run_id: str) -> pd.DataFrame:
     """
     import pandas as pd
 
-    holder = store.client.get_run(run_id).data.tags.get(schema.LINKED, run_id)
+    holder = _tag(store, run_id, schema.LINKED) or run_id
     return pd.read_parquet(store.local_artifact(holder, schema.PREDICTIONS_FILE))
+
+
+def _tag(store: Store, run_id: str, name: str) -> str | None:
+    if store.is_read_by_sql:
+        return store.patience.call(sql.tag, store.database, run_id, name)
+    return store.client.get_run(run_id).data.tags.get(name)
 
 
 def _records(store: Store, experiment_ids: Sequence[str], tags: Mapping[str, Sequence[str]]) -> list[RunRecord]:
     """Runs that have one of the given values of every given tag, by start and then by id."""
-    if _by_sql(store):
+    if store.is_read_by_sql:
         return store.patience.call(sql.records, store.database, experiment_ids, tags)
     if not experiment_ids:
         return []
@@ -125,10 +131,6 @@ def _records(store: Store, experiment_ids: Sequence[str], tags: Mapping[str, Seq
     conditions = (" and ".join(f"tags.`{name}` = {_quoted(value)}" for name, value in pairs) for pairs in wanted)
     found = (_record(run) for condition in conditions for run in _pages(store, experiment_ids, condition))
     return sorted(found, key=lambda run: (run.started, run.run_id))
-
-
-def _by_sql(store: Store) -> bool:
-    return store.is_local and store.patience.call(sql.is_readable, store.database)
 
 
 def _pages(store: Store, experiment_ids: Sequence[str], condition: str) -> Iterator[Run]:

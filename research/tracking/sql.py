@@ -33,6 +33,10 @@ PARAMS = "SELECT p.run_uuid, p.key, p.value FROM chosen c JOIN params p ON p.run
 TAGS = "SELECT t.run_uuid, t.key, t.value FROM chosen c JOIN tags t ON t.run_uuid = c.run_uuid"
 METRICS = "SELECT m.run_uuid, m.key, m.value, m.is_nan FROM chosen c JOIN latest_metrics m ON m.run_uuid = c.run_uuid"
 EXPERIMENTS = "SELECT experiment_id, name FROM experiments WHERE lifecycle_stage = 'active'"
+EXPERIMENT_OF = """
+    SELECT e.name FROM runs r JOIN experiments e ON e.experiment_id = r.experiment_id WHERE r.run_uuid = ?
+"""
+TAG = "SELECT value FROM tags WHERE run_uuid = ? AND key = ?"
 # Ascending, so that the value that MLflow itself would show for a step comes last and stays.
 HISTORIES = """
     SELECT run_uuid, step, value, is_nan FROM metrics
@@ -54,6 +58,20 @@ def experiments(database: Path) -> dict[str, str]:
     """Id -> name of every active experiment."""
     with _reading(database) as connection:
         return {str(experiment_id): name for experiment_id, name in connection.execute(EXPERIMENTS)}
+
+
+def experiment_of(database: Path, run_id: str) -> str | None:
+    """Name of the experiment that a run belongs to, deleted ones included; None if there is no such run."""
+    with _reading(database) as connection:
+        found = connection.execute(EXPERIMENT_OF, (run_id,)).fetchone()
+    return found and str(found[0])
+
+
+def tag(database: Path, run_id: str, name: str) -> str | None:
+    """One tag of a run; None if it has none of this name."""
+    with _reading(database) as connection:
+        found = connection.execute(TAG, (run_id, name)).fetchone()
+    return found and str(found[0])
 
 
 def records(database: Path, experiment_ids: Sequence[str], tags: Mapping[str, Sequence[str]]) -> list[RunRecord]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from research.spec import InputError
+from research.tracking import sql
 from research.tracking.patience import PATIENCE_SECONDS, Patience, patient_client
 
 if TYPE_CHECKING:
@@ -57,6 +58,11 @@ class Store:
         return self.uri.startswith("sqlite:")
 
     @property
+    def is_read_by_sql(self) -> bool:
+        """Whether the tables are a local file of the layout that `sql` knows: a reader then needs no client."""
+        return self.is_local and self.patience.call(sql.is_readable, self.database)
+
+    @property
     def snapshots(self) -> Path:
         """Folder of the data snapshots."""
         return self.root / "snapshots"
@@ -85,14 +91,19 @@ class Store:
         database go stale when the folder is moved.
         """
         if self.is_local:
-            experiment = self.client.get_experiment(self.client.get_run(run_id).info.experiment_id)
-            found = self.root / "artifacts" / experiment.name / run_id / "artifacts" / path
-            if not found.exists():
+            experiment = self._experiment_of(run_id)
+            found = self.root / "artifacts" / (experiment or "") / run_id / "artifacts" / path
+            if experiment is None or not found.exists():
                 raise InputError(f"run {run_id} has no artifact {path} under {self.root}; was the store copied whole?")
             return found
         folder = Path(self._downloads.name) / run_id
         folder.mkdir(exist_ok=True)
         return Path(self.client.download_artifacts(run_id, path, str(folder)))
+
+    def _experiment_of(self, run_id: str) -> str | None:
+        if self.is_read_by_sql:
+            return self.patience.call(sql.experiment_of, self.database, run_id)
+        return str(self.client.get_experiment(self.client.get_run(run_id).info.experiment_id).name)
 
     @cached_property
     def _downloads(self) -> TemporaryDirectory[str]:

@@ -62,10 +62,11 @@ def only(monkeypatch: pytest.MonkeyPatch, reader: str) -> None:
     """Read by `sql` or by the `client` alone; the other one fails."""
     if reader == "client":
         monkeypatch.setattr(sql, "is_readable", lambda _: False)
-        monkeypatch.setattr(sql, "records", None)
+        for name in ("records", "tag", "experiment_of"):
+            monkeypatch.setattr(sql, name, None)
     else:
-        monkeypatch.setattr(mlflow.MlflowClient, "search_runs", None)
-        monkeypatch.setattr(mlflow.MlflowClient, "get_metric_history", None)
+        for name in ("search_runs", "get_metric_history", "get_run", "get_experiment"):
+            monkeypatch.setattr(mlflow.MlflowClient, name, None)
 
 
 @pytest.mark.parametrize("reader", ["sql", "client"])
@@ -161,12 +162,25 @@ def test_with_tag_finds_the_kinds_asked_for(written: Store) -> None:
     assert query.with_tag(written, experiment, schema.SWEEP_FINGERPRINT, "s1") == []
 
 
-def test_predictions_of_a_linked_run_are_those_of_the_run_it_stands_for(store: Store) -> None:
+@pytest.mark.parametrize("reader", ["sql", "client"])
+def test_predictions_of_a_linked_run_are_those_of_the_run_it_stands_for(
+    store: Store, monkeypatch: pytest.MonkeyPatch, reader: str
+) -> None:
     experiment = store.experiment("e")
     original = start(store, experiment, "0000")
     original.artifacts(lambda folder: pd.DataFrame({"loss": [0.25]}).to_parquet(folder / schema.PREDICTIONS_FILE))
     linked = start(store, store.experiment("another"), "0001", tags={schema.LINKED: original.run_id})
+    only(monkeypatch, reader)
+    assert query.predictions(store, original.run_id)["loss"].tolist() == [0.25]
     assert query.predictions(store, linked.run_id)["loss"].tolist() == [0.25]
+
+
+@pytest.mark.parametrize("run_id", ["unknown", "without"])
+def test_predictions_that_are_not_there_are_named(store: Store, run_id: str) -> None:
+    without = start(store, store.experiment("e"), "0000").run_id
+    asked = without if run_id == "without" else run_id
+    with pytest.raises(InputError, match=f"run {asked} has no artifact {schema.PREDICTIONS_FILE}"):
+        query.predictions(store, asked)
 
 
 def test_reading_does_not_wait_for_a_writer(written: Store) -> None:
