@@ -19,12 +19,13 @@ STUDY = $(call flag,DATA,data) $(call flag,SYMBOL,symbol) $(call list,SYMBOLS,sy
 SEARCH = $(STUDY) $(more) $(call flag,EPOCHS,epochs) $(call flag,PATIENCE,patience) $(call flag,SEED,seed) \
         $(call list,LAYERS,layers) $(call list,WIDTHS,widths) $(call list,HEADS,heads) \
         $(call flag,SAMPLER,sampler) $(call flag,PRUNER,pruner) $(call flag,REPLICATES,replicates) \
-        $(call flag,DEVICE,device) $(call flag,WORKERS,workers) $(call flag,THREADS,threads) $(call flag,RAY,ray)
+        $(call flag,DEVICE,device) $(call flag,WORKERS,workers) $(call flag,THREADS,threads) $(call flag,RAY,ray) \
+        $(call flag,STACK,stack) $(call flag,PRECISION,precision) $(call flag,WIDTH_TRANSFER,base-width)
 SWEEP = $(SEARCH) $(call flag,BUDGET,budget) $(ARGS)
 LADDER = $(SEARCH) $(call flag,BUDGET,budget) $(call flag,BUDGETS,budgets) $(call list,HORIZONS,horizons) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-ray data plan sweep study status baselines control features adopt leaderboard scaling ui bench test test-slow lint
+.PHONY: help setup setup-ray setup-bench data plan sweep study status baselines control features adopt leaderboard scaling ui bench test test-slow lint
 
 help: ## this list
 	@echo "tapescale: does a bigger transformer help on market data, and in which shape?"
@@ -93,8 +94,11 @@ scaling: $(READY) ## val_loss against counted parameters: table and figure
 ui: $(READY) ## MLflow's pages over mlruns/, on this machine only
 	@$(PY) -m pipelines.ui $(call flag,PORT,port) $(ARGS)
 
-bench: $(READY) ## what tracking, reading, resuming and data cost, beside what others pay for the same (6 minutes)
-	@$(PY) -m pipelines.bench $(ARGS)
+setup-bench: $(READY) ## add the published model that `make bench` compares with
+	@$(PY) -c 'import transformers' 2>/dev/null || $(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[bench]'
+
+bench: setup-bench ## what training, data, tracking and start-up cost, beside what others pay for the same; BIG=1: a 2B step
+	@$(PY) -m pipelines.bench $(call flag,DEVICE,device) $(if $(BIG),--big) $(ARGS)
 
 test: $(READY) ## the tests
 	@$(PY) -m pytest $(ARGS)

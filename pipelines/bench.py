@@ -1,20 +1,50 @@
-"""`make bench`: what tracking, reading, resuming and the data path cost, beside what others pay for the same."""
+"""`make bench`: what training, data, tracking, reading and starting cost, beside what others pay for the same."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import tyro
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
     from rich.table import Table
 
     from pipelines.benches.row import Row
 
-Name = Literal["tracking", "reading", "resume", "workers", "data", "search_runs"]
+Name = Literal[
+    "training",
+    "stacks",
+    "optimizer",
+    "patch_tst",
+    "data",
+    "workers",
+    "tracking",
+    "reading",
+    "resume",
+    "start_up",
+    "search_runs",
+    "big",
+]
 SLOW: tuple[Name, ...] = ("search_runs",)
-FAST: tuple[Name, ...] = ("tracking", "reading", "resume", "workers", "data")
+FAST: tuple[Name, ...] = (
+    "training",
+    "stacks",
+    "optimizer",
+    "patch_tst",
+    "data",
+    "workers",
+    "tracking",
+    "reading",
+    "resume",
+    "start_up",
+)
+ON_A_DEVICE: tuple[Name, ...] = ("training", "stacks")
+"""Benches of what an accelerator computes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,38 +55,78 @@ class BenchOptions:
     """Which benches; all but the slow ones if none is named."""
     slow: bool = False
     """Also those that take minutes: MLflow's own way to read a large store."""
+    big: bool = False
+    """Only real training steps of a 2B model, in low memory; takes minutes and 12 GiB."""
+    device: str = "cpu"
+    """cpu, or cuda or mps for the benches of training alone."""
+    page: Path = Path("docs/benchmarks.md")
+    """Where the table is written for readers; a section of a bench that does not run stays."""
 
 
 def main(options: BenchOptions) -> None:
-    """Run benches and print one table; nothing of it touches the store of the project."""
+    """Run benches, print one table and write the page; nothing of it touches the store of the project."""
     import tempfile
-    from pathlib import Path
 
     from rich.console import Console
 
+    from pipelines.benches.gemm import gemm_peak
+    from pipelines.benches.page import Machine, Section, write_page
+    from research.runtime import choose_device
+    from research.spec import InputError
+
+    device = choose_device(options.device)
+    benches = _benches(device)
+    sections: list[Section] = []
+    console = Console()
+    # A pipe or a log file has no width of its own.
+    console = console if console.is_terminal else Console(width=150)
+    for name in _asked_for(options):
+        console.print(f"measuring {name}", highlight=False)
+        title = name if device.type == "cpu" else f"{name} on {device.type}"
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                sections.append(Section(name=title, rows=benches[name](Path(folder))))
+            except InputError as missing:
+                sections.append(Section(name=title, rows=[], notes=[str(missing)]))
+                console.print(str(missing), style="yellow", highlight=False)
+    console.print(table_of([row for section in sections for row in section.rows]))
+    write_page(sections, Machine.here(gemm_peak(), device), options.page)
+    console.print(f"written to {options.page}", highlight=False)
+
+
+def _asked_for(options: BenchOptions) -> tuple[Name, ...]:
+    if options.big:
+        return ("big",)
+    usual = FAST if options.device == "cpu" else ON_A_DEVICE
+    return options.names or usual + (SLOW if options.slow else ())
+
+
+def _benches(device: torch.device) -> dict[str, Callable[[Path], list[Row]]]:
+    from functools import partial
+
+    from pipelines.benches.big import big
     from pipelines.benches.data import data
     from pipelines.benches.reading import reading, search_runs
     from pipelines.benches.resume import resume
+    from pipelines.benches.start_up import start_up
     from pipelines.benches.tracking import tracking
+    from pipelines.benches.training import optimizer, patch_tst, stacks, training
     from pipelines.benches.workers import workers
 
-    benches = {
+    return {
+        "training": partial(training, device=device),
+        "stacks": partial(stacks, device=device),
+        "optimizer": optimizer,
+        "patch_tst": patch_tst,
+        "data": data,
+        "workers": workers,
         "tracking": tracking,
         "reading": reading,
         "resume": resume,
-        "workers": workers,
-        "data": data,
+        "start_up": start_up,
         "search_runs": search_runs,
+        "big": big,
     }
-    rows: list[Row] = []
-    console = Console()
-    # A pipe or a log file has no width of its own.
-    console = console if console.is_terminal else Console(width=110)
-    for name in options.names or FAST + (SLOW if options.slow else ()):
-        console.print(f"measuring {name}", highlight=False)
-        with tempfile.TemporaryDirectory() as folder:
-            rows += benches[name](Path(folder))
-    console.print(table_of(rows))
 
 
 def table_of(rows: list[Row]) -> Table:
@@ -77,12 +147,17 @@ def cells(row: Row) -> tuple[str, ...]:
     target = target if row.most_seconds is None else f"{row.most_seconds:g} s"
     return (
         row.name,
-        f"{row.seconds:.3f}",
-        "" if row.reference is None else f"{row.reference:.3f}",
+        _seconds(row.seconds),
+        "" if row.reference is None else _seconds(row.reference),
         "" if row.ratio is None else f"{row.ratio:.3f}",
         target,
         {True: "yes", False: "no", None: ""}[row.met],
     )
+
+
+def _seconds(value: float) -> str:
+    """Three digits where there are that many."""
+    return f"{value:.3f}" if value >= 0.1 else f"{value:.3g}"
 
 
 if __name__ == "__main__":

@@ -101,4 +101,8 @@ def _best_logits(sweep: Sweep, found: Assembled) -> NDArray[np.float64]:
     assert best.spec is not None
     weights = sweep.context.store.local_artifact(best.linked_run_id or best.run_id, schema.WEIGHTS_FILE)
     dataset = found.prepared.dataset(torch.device("cpu"))
-    return predict(load_weights(best.spec.architecture, weights), dataset, dataset.rows(found.prepared.split.test))
+    return predict(
+        load_weights(best.spec.architecture, weights, base_width=best.spec.training.base_width),
+        dataset,
+        dataset.rows(found.prepared.split.test),
+    )

@@ -82,14 +82,21 @@ def _run(sweep: Sweep, layout: Layout, lease: Lease, console: Console) -> None:
         for name in BASELINES:
             if name not in sweep.history.baselines:
                 record(sweep, display, known.baseline(name) or run_baseline(sweep.context, name))
-        jobs = JobSource(sweep=sweep, known=known, display=display, lease=lease)
+        jobs = JobSource(
+            sweep=sweep,
+            known=known,
+            display=display,
+            lease=lease,
+            stack=layout.stack,
+            replicate_stack=layout.replicate_stack,
+        )
         if not jobs.is_over:
             with _closed_after(executor_for(sweep.options, sweep.context, layout)) as executor:
                 made = sweep.history.attempts
                 dispatch = Dispatch(executor, sweep.context, display, made, sweep.options.attempts, jobs.on_epoch)
-                dispatch.run(jobs.next_job, jobs.on_end)
+                dispatch.run(jobs.next_team, jobs.on_end)
                 jobs.begin_replicates()
-                dispatch.run(jobs.next_replicate, jobs.on_end)
+                dispatch.run(jobs.next_replicates, jobs.on_end)
 
 
 @contextmanager

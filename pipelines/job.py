@@ -43,6 +43,10 @@ class Job:
         return f"{self.number:04d}{seed} {self.spec.architecture.label}"
 
 
+Team = tuple[Job, ...]
+"""Jobs of one architecture and batch size that are trained side by side as one model; nearly always a single one."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finished:
     """How a trial, replicate or baseline ended, for the table and the sampler."""
@@ -76,9 +80,10 @@ class Finished:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """What an executor says about a job: its result, or why its worker is gone."""
+    """What an executor says about a team: its results, or why its worker is gone."""
 
-    job: Job
-    finished: Finished | None = None
+    team: Team
+    finished: tuple[Finished, ...] = ()
+    """In the team's order; empty if it was lost."""
     lost: str = ""
     """Why there is no result, for example `worker process 12 was killed by signal 9`."""

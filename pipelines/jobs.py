@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 from pipelines import parent
-from pipelines.job import Finished, Job
+from pipelines.job import Finished, Job, Team
 from pipelines.lease import Lease
 from pipelines.links import KnownResults
 from pipelines.replicates import best_configurations, replicate_jobs
-from pipelines.sampler import CURVES_NEEDED, Proposal
-from pipelines.search import Fixed, Suggested, expressible, first_suggestions, trial_spec
+from pipelines.sampler import CURVES_NEEDED, RANDOM, Proposal
+from pipelines.search import Fixed, Suggested, expressible, first_suggestions, structure_of, trial_spec
 from pipelines.state import Sweep
 from pipelines.terminal import SweepDisplay
 from research.tracking import schema
 from research.tracking.query import histories
-from research.training.trainer import EpochRecord
+from research.training.member import EpochRecord
 
 
 def recall(sweep: Sweep, display: SweepDisplay) -> None:
@@ -47,6 +48,10 @@ class JobSource:
     known: KnownResults
     display: SweepDisplay
     lease: Lease
+    stack: int = 1
+    """Trials of the search that are trained as one model."""
+    replicate_stack: int = 1
+    """Replicates that are."""
     _numbers: list[int] = field(init=False)
     _first: list[Suggested] = field(init=False)
     _proposals: dict[int, Proposal] = field(init=False, default_factory=dict)
@@ -65,34 +70,72 @@ class JobSource:
         """Whether nothing is left to train, replicates included."""
         return not self._numbers and not self._missing_replicates()
 
+    def next_team(self) -> Team | None:
+        """The next trials to train side by side; one that the experiment knows already is linked on the way."""
+        leader = self.next_job()
+        if leader is None:
+            return None
+        return (leader, *self._companions(leader))
+
     def next_job(self) -> Job | None:
-        """The next trial to train; one that the experiment knows already is linked on the way."""
+        """The next trial to train, whatever its shape."""
         while self._numbers:
-            self.lease.check()
             number = self._numbers.pop(0)
-            proposal = self.sweep.proposer.propose(number, self._planned(number))
-            self._proposals[number] = proposal
-            job = self._job(number, proposal)
-            linked = self.known.trial(job)
-            if linked is None:
+            job = self._new(number, self.sweep.proposer.propose(number, self._planned(number)))
+            if job is not None:
                 return job
-            self.on_end(job, linked)
+        return None
+
+    def _companions(self, leader: Job) -> Iterator[Job]:
+        """Trials of the leader's architecture and batch size with settings of their own, to fill its stack.
+
+        The share that is drawn at random stays out of it, as leader and as companion: its shapes must be drawn one by one.
+        """
+        proposer = self.sweep.proposer
+        if leader.tags[schema.PROPOSED_BY] == RANDOM:
+            return
+        structure = structure_of(json.loads(leader.tags[schema.SUGGESTED]))
+        known = self.sweep.history.suggested
+        open_numbers = [number for number in self._numbers if number not in known and not proposer.is_random(number)]
+        # The ends of the grid that are still to be tried keep their places.
+        for number in open_numbers[len(self._first) :][: self.stack - 1]:
+            self._numbers.remove(number)
+            job = self._new(number, proposer.propose(number, fixed=structure), companion_of=leader)
+            if job is not None:
+                yield job
+
+    def _new(self, number: int, proposal: Proposal, companion_of: Job | None = None) -> Job | None:
+        """The job of a proposal; None if its result is known and has been linked in."""
+        self.lease.check()
+        self._proposals[number] = proposal
+        job = self._job(number, proposal)
+        if companion_of is not None:
+            job = replace(job, tags={**job.tags, schema.COMPANION_OF: companion_of.name})
+        linked = self.known.trial(job)
+        if linked is None:
+            return job
+        self.on_end(job, linked)
         return None
 
     def begin_replicates(self) -> None:
         """Choose what is replicated, when the search is over."""
         self._replicates = self._missing_replicates()
 
-    def next_replicate(self) -> Job | None:
-        """The next replicate to train."""
-        while self._replicates:
+    def next_replicates(self) -> Team | None:
+        """The next replicates to train side by side: seeds of one configuration differ in nothing that a stack shares."""
+        team: list[Job] = []
+        while self._replicates and len(team) < self.replicate_stack:
             self.lease.check()
-            job = self._replicates.pop(0)
+            job = self._replicates[0]
+            if team and job.spec.config_fingerprint != team[0].spec.config_fingerprint:
+                break
+            self._replicates.pop(0)
             linked = self.known.trial(job)
             if linked is None:
-                return job
-            self.on_end(job, linked)
-        return None
+                team.append(job)
+            else:
+                self.on_end(job, linked)
+        return tuple(team) or None
 
     def on_epoch(self, job: Job, record: EpochRecord) -> bool:
         """Whether a running trial may go on."""
@@ -122,6 +165,7 @@ class JobSource:
             epochs=sweep.options.epochs,
             patience=sweep.options.patience,
             seed=sweep.options.seed,
+            base_width=sweep.options.base_width,
         )
         return Job(
             number=number,

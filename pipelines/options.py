@@ -90,6 +90,10 @@ class SweepOptions(StudyOptions):
     """Range of the warm-up in optimizer steps; it always ends by half of the shortest training."""
     batch_sizes: tuple[int, ...] = (64, 128, 256)
     """Batch sizes to choose from, in windows per optimizer step."""
+    base_width: int = 0
+    """Width at which the learning rates are meant, for example 64: a model of width d trains its width-reading matrices at
+    learning_rate * 64 / d and scales its attention accordingly (muP), so that a wide model is not judged by a rate that suits
+    a narrow one. Choose a width from the middle of the grid. 0: every width takes the rate as it is."""
     window_norm: bool = False
     """Normalise each window by its own level and feed the level back in as an input."""
     symbol_embedding: bool = False
@@ -114,6 +118,12 @@ class SweepOptions(StudyOptions):
     """Run trials as Ray tasks: `auto` (the cluster there is, else this machine) or a cluster's address."""
     threads: int | None = None
     """CPU threads of a trial; the cores shared among the workers if not given. The same number gives the same bits."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of training's matrix products: bfloat16 where a probe finds it faster and right, if not given; one for the whole sweep.
+    Weights and evaluation are float32 either way."""
+    stack: str = "auto"
+    """Trials of one architecture that are trained as one model: `auto` (as many as a probe finds faster, where enough trials
+    are left for that), a number, or `off`. Each ends as it would alone."""
     micro_batch: int | None = None
     """Windows per forward pass; chosen to fit the memory if not given. Gradients add up to the full batch."""
     attempts: int = 3

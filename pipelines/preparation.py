@@ -72,6 +72,7 @@ def require_numbers(options: SweepOptions) -> None:
     require(options.replicates >= 0, "REPLICATES", options.replicates, "give 0 or more seeds.")
     require(0 <= options.random_share <= 1, "random_share", options.random_share, "give a share between 0 and 1.")
     SearchSpace.asked_for(options)
+    require(options.base_width >= 0, "WIDTH_TRANSFER", options.base_width, "give a width such as 64, or 0 for none.")
     require(options.workers is None or options.workers >= 1, "WORKERS", options.workers, "give 1 or more.")
 
 
@@ -86,6 +87,7 @@ def sweep_fingerprint(options: SweepOptions, study: Study, budget: Budget) -> st
         "window_norm": options.window_norm,
         "symbol_embedding": options.symbol_embedding,
         "seed": options.seed,
+        "base_width": options.base_width,
     }
     return fingerprint(identity)
 

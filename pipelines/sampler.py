@@ -98,10 +98,10 @@ class Proposer:
             trial.should_prune()
         self.tell(Proposal(suggested=suggested, proposed_by=finished.proposed_by, trial=trial), finished)
 
-    def propose(self, number: int, planned: Suggested | None = None) -> Proposal:
-        """The trial of this number: `planned` if it is given, else what the sampler says."""
+    def propose(self, number: int, planned: Suggested | None = None, fixed: Suggested | None = None) -> Proposal:
+        """The trial of this number: `planned` if it is given, else what the sampler says, given what is `fixed`."""
         proposed_by = ENQUEUED if planned is not None else RANDOM if self.is_random(number) else self.sampler
-        self.study.sampler = self._sampler(number, RANDOM if proposed_by == RANDOM else self.sampler)
+        self.study.sampler = self._sampler(number, RANDOM if proposed_by == RANDOM else self.sampler, fixed)
         if planned is not None:
             self.study.enqueue_trial(planned)
         trial = self.study.ask()
@@ -133,19 +133,23 @@ class Proposer:
             state = TrialState.PRUNED if finished.outcome == "pruned" else TrialState.FAIL
             self.study.tell(proposal.trial, state=state)
 
-    def _sampler(self, number: int, kind: str) -> optuna.samplers.BaseSampler:
+    def _sampler(self, number: int, kind: str, fixed: Suggested | None) -> optuna.samplers.BaseSampler:
         seed = int(fingerprint({"seed": self.seed, "number": number})[:8], 16)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            if kind == "random":
-                return optuna.samplers.RandomSampler(seed=seed)
-            if kind == "gp":
-                return optuna.samplers.GPSampler(seed=seed, warn_independent_sampling=False)
-            if kind == "cmaes":
-                self._cmaes = self._cmaes or self._new_cmaes(seed)
-                return self._cmaes
-            # `group` keeps conditional choices (a feed-forward ratio that only some shapes have) in the joint model.
-            return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+            sampler = self._free_sampler(seed, kind)
+            return optuna.samplers.PartialFixedSampler(fixed, sampler) if fixed else sampler
+
+    def _free_sampler(self, seed: int, kind: str) -> optuna.samplers.BaseSampler:
+        if kind == "random":
+            return optuna.samplers.RandomSampler(seed=seed)
+        if kind == "gp":
+            return optuna.samplers.GPSampler(seed=seed, warn_independent_sampling=False)
+        if kind == "cmaes":
+            self._cmaes = self._cmaes or self._new_cmaes(seed)
+            return self._cmaes
+        # `group` keeps conditional choices (a feed-forward ratio that only some shapes have) in the joint model.
+        return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
 
     def _new_cmaes(self, seed: int) -> optuna.samplers.BaseSampler:
         known = [trial for trial in self.study.trials if trial.state == TrialState.COMPLETE]

@@ -19,6 +19,8 @@ from research.models.architectures import extremes
 from research.spec import ArchitectureSpec, InputError, StudySpec, TrainingSpec, TrialSpec, require
 
 Suggested = dict[str, Any]
+STRUCTURE = ("shape", "n_heads", "ff_ratio", "batch_size")
+"""Names of a suggestion that decide what is computed in a step, settings of the optimizer and dropout left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +78,7 @@ class Fixed:
     epochs: int
     patience: int
     seed: int
+    base_width: int = 0
 
 
 def distributions(space: SearchSpace, architectures: list[ArchitectureSpec]) -> dict[str, BaseDistribution]:
@@ -102,6 +105,11 @@ def suggest(trial: optuna.Trial, space: SearchSpace, architectures: list[Archite
         if name != "ff_ratio" or _choices(trial.params["shape"], architectures):
             _ask(trial, name, known[name])
     return dict(trial.params)
+
+
+def structure_of(suggested: Suggested) -> Suggested:
+    """What trials must have in common to be trained as one model: the architecture and the batch size."""
+    return {name: value for name, value in suggested.items() if name in STRUCTURE}
 
 
 def expressible(suggested: Suggested, space: SearchSpace, architectures: list[ArchitectureSpec]) -> Suggested:
@@ -132,6 +140,7 @@ def trial_spec(suggested: Mapping[str, Any], fixed: Fixed, architectures: list[A
         epochs=fixed.epochs,
         patience=fixed.patience,
         seed=fixed.seed,
+        base_width=fixed.base_width,
     )
     if left:
         raise InputError(f"searched name {sorted(left)[0]}: nothing consumes it; remove it from the search space or use it.")

@@ -45,7 +45,8 @@ class BarsToProbability(PythonModel):
         self.references = [symbol for symbol in references.values() if symbol]
         self.allowed: list[str] = scaler["allowed"]
         self.standardiser = Standardiser(mean=np.array(scaler["mean"]), scale=np.array(scaler["scale"]))
-        self.model = load_weights(ArchitectureSpec(**shape), Path(context.artifacts["weights"]))
+        base_width = int(spec["training"]["base_width"])
+        self.model = load_weights(ArchitectureSpec(**shape), Path(context.artifacts["weights"]), base_width=base_width)
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None

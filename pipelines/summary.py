@@ -85,7 +85,9 @@ def print_history(sweep: Sweep, layout: Layout, console: Console) -> None:
     cores = "1 thread" if layout.threads == 1 else f"{layout.threads} threads"
     how = "Ray tasks" if sweep.options.ray else "one trial at a time" if layout.workers == 1 else f"{layout.workers} processes"
     if left > 0:
-        _say(console, f"[bold]running[/]    {how}, {cores} each")
+        stacked = f", {layout.stack} trials of one architecture as one model" if layout.stack > 1 else ""
+        short = ", products in bfloat16" if layout.precision == "bfloat16" else ""
+        _say(console, f"[bold]running[/]    {how}, {cores} each{stacked}{short}")
     if sweep.history.suggested:
         started_with = sweep.log.tags()[schema.GIT_COMMIT]
         if started_with != sweep.context.provenance.commit:

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from pipelines.job import Finished, Job
-from research.training.trainer import EpochRecord
+from research.training.member import EpochRecord
 
 ROWS_SHOWN = 20
 

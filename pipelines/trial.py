@@ -7,12 +7,13 @@ import math
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 
-from pipelines.job import Finished, Job
+from pipelines.job import Finished, Job, Team
 from pipelines.trial_record import (
     Context,
     applied,
@@ -22,6 +23,7 @@ from pipelines.trial_record import (
     trial_metrics,
     write_trial,
 )
+from research.models.accounting import parameter_count
 from research.runtime import available_memory
 from research.spec import InputError
 from research.tracking import schema
@@ -31,16 +33,18 @@ from research.tracking.patience import StoreUnavailable
 from research.tracking.runs import RunClosedError, RunLog
 from research.tracking.schema import Outcome
 from research.training.checkpoint import epochs_done, micro_batch_of
+from research.training.member import DivergedError, EpochRecord
 from research.training.memory import choose_micro_batch, peak_memory
 from research.training.metrics import alarm, scores
-from research.training.trainer import DivergedError, EpochRecord, Trainer, TrainingResult, build_model
+from research.training.trainer import Outcome as TrainingOutcome
+from research.training.trainer import Trainer, TrainingResult, TrialOver, build_model, build_stack
 
 PROGRESS_SECONDS = 5.0
-Report = Callable[[EpochRecord], bool]
-"""Is told of each epoch and says whether the trial should go on."""
+Report = Callable[[Job, EpochRecord], bool]
+"""Is told of each epoch of a job and says whether its trial should go on."""
 
 
-class PrunedError(Exception):
+class PrunedError(TrialOver):
     """The pruner stopped the trial."""
 
     def __init__(self, record: EpochRecord):
@@ -55,7 +59,7 @@ class InfeasibleError(Exception):
 class RunListener:
     """Sends epochs and steps to the run's curves and asks whether to go on."""
 
-    def __init__(self, log: RunLog, report: Report):
+    def __init__(self, log: RunLog, report: Callable[[EpochRecord], bool]):
         self._log = log
         self._report = report
         self._last_epoch = 0
@@ -80,12 +84,62 @@ class RunListener:
             raise PrunedError(record)
 
 
-def run_trial(context: Context, job: Job, report: Report) -> Finished:
-    """Train a job's spec as a nested run, from its checkpoint if there is one.
+@dataclass(kw_only=True)
+class Attempt:
+    """A job with the run that holds this attempt at it."""
 
-    Ctrl-C ends it as `interrupted`; a failure is recorded, not raised. A store that stays away or a mistake of the
-    user's is raised: the trial is then tried again when its sweep goes on.
+    job: Job
+    log: RunLog
+    listener: RunListener
+    checkpoint: Path
+    ended: Finished | None = None
+
+    @property
+    def blank(self) -> Finished:
+        """What is known before anything was trained."""
+        job = self.job
+        by = job.tags.get(schema.PROPOSED_BY, "")
+        return Finished(
+            run_id=self.log.run_id,
+            name=job.name,
+            kind=job.kind,
+            outcome="crashed",
+            spec=job.spec,
+            number=job.number,
+            proposed_by=by,
+        )
+
+
+def run_trial(context: Context, job: Job, report: Callable[[EpochRecord], bool]) -> Finished:
+    """`run_team` for a single job."""
+    return run_team(context, (job,), lambda _, record: report(record))[0]
+
+
+def run_team(context: Context, team: Team, report: Report) -> tuple[Finished, ...]:
+    """Train the jobs side by side, each as a nested run of its own, from its checkpoint if there is one.
+
+    Ctrl-C ends those that are still open as `interrupted`; a failure is recorded, not raised. A store that stays away or a
+    mistake of the user's is raised: the trials are then tried again when their sweep goes on.
     """
+    attempts: list[Attempt] = []
+    try:
+        # One by one, so that those that have begun are closed if the next one cannot.
+        for job in team:
+            attempts.append(_begun(context, job, report))  # noqa: PERF401
+        _train(context, attempts)
+    except KeyboardInterrupt:
+        _close_open(attempts, "interrupted", "stopped by the user")
+        raise
+    except (StoreUnavailable, RunClosedError):
+        raise
+    except InputError as problem:
+        _close_open(attempts, "crashed", str(problem)[:500])
+        raise
+    return tuple(attempt.ended for attempt in attempts if attempt.ended is not None)
+
+
+def _begun(context: Context, job: Job, report: Report) -> Attempt:
+    """The attempt's run, with the job's parameters, before anything else happens."""
     spec = job.spec
     checkpoint = context.checkpoint_of(spec)
     log = RunLog.start(
@@ -101,35 +155,51 @@ def run_trial(context: Context, job: Job, report: Report) -> Finished:
             schema.CONFIG_FINGERPRINT: spec.config_fingerprint,
             schema.WORKER: ProcessId.mine().text(),
             schema.FROM_EPOCH: str(epochs_done(checkpoint)),
+            **context.how_computed(spec.architecture),
             **unknown_temperatures(context.runtime.device.type),
         },
         parent_id=context.parent_id,
         inputs=context.study.inputs(),
     )
-    failed = Finished(run_id=log.run_id, name=job.name, kind=job.kind, outcome="crashed", spec=spec, number=job.number)
-    failed = replace(failed, proposed_by=job.tags.get(schema.PROPOSED_BY, ""))
+    return Attempt(job=job, log=log, listener=RunListener(log, lambda record: report(job, record)), checkpoint=checkpoint)
+
+
+def _close_open(attempts: list[Attempt], outcome: Outcome, reason: str) -> None:
+    for attempt in attempts:
+        if attempt.ended is None:
+            attempt.log.finish(outcome, tags={schema.REASON: reason})
+
+
+def _train(context: Context, attempts: list[Attempt]) -> None:
+    """Give every attempt its end. Where a stack fails as a whole, its trials go on alone from their checkpoints."""
     try:
-        ended = _trained(context, job, log, failed, checkpoint, report)
-    except KeyboardInterrupt:
-        log.finish("interrupted", tags={schema.REASON: "stopped by the user"})
-        raise
-    except (StoreUnavailable, RunClosedError):
-        raise
-    except InputError as problem:
-        log.finish("crashed", tags={schema.REASON: str(problem)[:500]})
+        with ExitStack() as stack:
+            for attempt in attempts:
+                stack.enter_context(monitored(attempt.log))
+            _within_memory(context, attempts)
+    except (StoreUnavailable, RunClosedError, InputError):
         raise
     except Exception as problem:
-        ended = _failed(problem, log, failed)
-    checkpoint.unlink(missing_ok=True)
-    return ended
+        left = [attempt for attempt in attempts if attempt.ended is None]
+        if len(attempts) == 1:
+            _end(left[0], _failed(problem, left[0]))
+            return
+        for attempt in left:
+            _train(context, [attempt])
 
 
-def _failed(problem: Exception, log: RunLog, failed: Finished) -> Finished:
+def _end(attempt: Attempt, finished: Finished) -> None:
+    attempt.ended = finished
+    attempt.checkpoint.unlink(missing_ok=True)
+
+
+def _failed(problem: Exception, attempt: Attempt) -> Finished:
     """Record why there is no result; the traceback goes with a crash only, the others are no mistakes of the code."""
+    log = attempt.log
     log.require_open()
     outcome, reason = _classify(problem)
     if outcome == "crashed":
-        text = traceback.format_exc()
+        text = "".join(traceback.format_exception(problem))
         log.artifacts(lambda folder: _write_text(folder / schema.TRACEBACK_FILE, text))
     metrics: dict[str, float] = {}
     if isinstance(problem, DivergedError):
@@ -137,7 +207,7 @@ def _failed(problem: Exception, log: RunLog, failed: Finished) -> Finished:
     if isinstance(problem, PrunedError):
         metrics = {"pruned_epoch": float(problem.record.epoch), "val_loss_last": problem.record.val_loss}
     log.finish(outcome, metrics=metrics, tags={schema.REASON: reason[:500]})
-    return replace(failed, outcome=outcome, reason=reason)
+    return replace(attempt.blank, outcome=outcome, reason=reason)
 
 
 def _classify(problem: Exception) -> tuple[Outcome, str]:
@@ -158,38 +228,15 @@ def is_out_of_memory(problem: BaseException) -> bool:
     return isinstance(problem, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(problem)
 
 
-def _trained(context: Context, job: Job, log: RunLog, blank: Finished, checkpoint: Path, report: Report) -> Finished:
-    study, spec = context.study, job.spec
-    with monitored(log):
-        result, trainer = _within_memory(context, job, log, checkpoint, RunListener(log, report))
-    n_parameters = counted(trainer.model, context.budget)
-    found = scores(result.val_logits, study.prepared.labels_of("validation"), study.training_base_rate, study.validation_days)
-    ended = replace(
-        blank,
-        outcome="complete",
-        n_parameters=n_parameters,
-        scores=found,
-        alarm=alarm(found),
-        seconds=sum(r.seconds for r in result.epochs),
-    )
-    log.require_open()
-    # Only a model that leads its sweep when it ends can become the sweep's best; the others leave no weights.
-    kept = trainer.model if found.loss < job.leading_loss else None
-    log.artifacts(lambda folder: write_trial(folder, context, spec, result, found, kept))
-    log.finish("complete", metrics=trial_metrics(context, spec, result, found, n_parameters), tags={schema.ALARM: ended.alarm})
-    return ended
-
-
-def _within_memory(
-    context: Context, job: Job, log: RunLog, checkpoint: Path, listener: RunListener
-) -> tuple[TrainingResult, Trainer]:
+def _within_memory(context: Context, attempts: list[Attempt]) -> None:
     """Train at the largest micro-batch that fits; where memory runs out all the same, go on with half of it."""
-    micro_batch = _micro_batch(context, job)
-    while True:
+    micro_batch = _micro_batch(context, attempts[0].job, len(attempts))
+    while left := [attempt for attempt in attempts if attempt.ended is None]:
         # A checkpoint's own micro-batch is kept where it is the smaller; half of it is then half of what did not fit.
-        micro_batch = min(micro_batch, micro_batch_of(checkpoint) or micro_batch)
+        micro_batch = min([micro_batch, *filter(None, (micro_batch_of(attempt.checkpoint) for attempt in left))])
         try:
-            return _attempt(context, job, checkpoint, listener, micro_batch)
+            _attempt(context, left, micro_batch)
+            return
         except Exception as problem:
             if not is_out_of_memory(problem) or micro_batch == 1:
                 raise
@@ -199,15 +246,16 @@ def _within_memory(
         if context.runtime.device.type == "cuda":
             torch.cuda.empty_cache()
         micro_batch = math.ceil(micro_batch / 2)
-        log.tag(schema.HALVED, f"micro-batch {micro_batch} after: {reason}"[:500])
+        for attempt in left:
+            attempt.log.tag(schema.HALVED, f"micro-batch {micro_batch} after: {reason}"[:500])
 
 
-def _micro_batch(context: Context, job: Job) -> int:
+def _micro_batch(context: Context, job: Job, side_by_side: int = 1) -> int:
     """The user's, or the largest that the free memory of this machine, shared with its other workers, has room for."""
     batch_size, device = job.spec.training.batch_size, context.runtime.device
     if context.runtime.micro_batch:
         return min(context.runtime.micro_batch, batch_size)
-    free = int(available_memory(device) * context.memory_share)
+    free = int(available_memory(device) * context.memory_share / side_by_side)
     chosen = choose_micro_batch(job.spec.architecture, batch_size, free, device)
     if chosen is None:
         needed = peak_memory(job.spec.architecture, 1, device)
@@ -215,16 +263,47 @@ def _micro_batch(context: Context, job: Job) -> int:
     return chosen
 
 
-def _attempt(
-    context: Context, job: Job, checkpoint: Path, listener: RunListener, micro_batch: int
-) -> tuple[TrainingResult, Trainer]:
-    spec = job.spec
+def _attempt(context: Context, attempts: list[Attempt], micro_batch: int) -> None:
+    specs = [attempt.job.spec for attempt in attempts]
     runtime = replace(context.runtime, micro_batch=micro_batch)
-    model = build_model(spec.architecture, spec.training, runtime.device)
+    architecture, trainings = specs[0].architecture, [spec.training for spec in specs]
+    if len(specs) == 1:
+        model = build_model(architecture, trainings[0], runtime.device)
+    else:
+        model = build_stack(architecture, trainings, runtime.device)
     counted(model, context.budget)
-    trainer = Trainer(model, context.windows, context.study.prepared.split, spec.training, runtime)
-    require_applied(declared(spec, context), applied(model, trainer, context.study))
-    return trainer.run(listener, checkpoint), trainer
+    trainer = Trainer(model, context.windows, context.study.prepared.split, trainings, runtime)
+    for place, spec in enumerate(specs):
+        require_applied(declared(spec, context), applied(model, trainer, context.study, place))
+
+    def on_end(place: int, outcome: TrainingOutcome) -> None:
+        attempt = attempts[place]
+        ended = _complete(context, attempt, outcome) if isinstance(outcome, TrainingResult) else _failed(outcome, attempt)
+        _end(attempt, ended)
+
+    trainer.run_all([attempt.listener for attempt in attempts], [attempt.checkpoint for attempt in attempts], on_end)
+
+
+def _complete(context: Context, attempt: Attempt, result: TrainingResult) -> Finished:
+    """Score a finished training and close its run with all that it left."""
+    study, spec, log = context.study, attempt.job.spec, attempt.log
+    found = scores(result.val_logits, study.prepared.labels_of("validation"), study.training_base_rate, study.validation_days)
+    n_parameters = parameter_count(spec.architecture)
+    ended = replace(
+        attempt.blank,
+        outcome="complete",
+        n_parameters=n_parameters,
+        scores=found,
+        alarm=alarm(found),
+        seconds=sum(r.seconds for r in result.epochs),
+    )
+    log.require_open()
+    # Only a model that leads its sweep when it ends can become the sweep's best; the others leave no weights.
+    kept = result.weights if found.loss < attempt.job.leading_loss else None
+    log.artifacts(lambda folder: write_trial(folder, context, spec, result, found, kept))
+    metrics = trial_metrics(context, spec, result, found, n_parameters)
+    log.finish("complete", metrics=metrics, tags={schema.ALARM: ended.alarm})
+    return ended
 
 
 def _write_text(path: Path, text: str) -> None:

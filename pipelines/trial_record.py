@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.metrics import roc_curve
+from torch import Tensor
 
 from pipelines import figures
+from pipelines.executors.remembered import remembered
 from pipelines.study import Study
 from research.data.sources import slug
 from research.models.accounting import parameter_count, training_flops
 from research.models.architectures import Budget
+from research.models.attention import kernel_for
 from research.models.patch_transformer import PatchTransformer
 from research.runtime import Runtime
-from research.spec import InputError, TrialSpec, canonical_json
+from research.spec import ArchitectureSpec, InputError, TrialSpec, canonical_json
 from research.tracking import schema
 from research.tracking.provenance import Provenance
 from research.tracking.runs import Value
 from research.tracking.store import Store
 from research.training.checkpoint import save_weights
+from research.training.gemm import gemm_rate
 from research.training.metrics import Scores, reliability, row_losses
+from research.training.optim import base_width_in
 from research.training.trainer import Trainer, TrainingResult
 from research.windows.dataset import WindowDataset
 
@@ -51,6 +59,8 @@ class Context:
     """Part of this machine's free memory that one trial may plan with."""
     dataset: WindowDataset | None = None
     """The study's windows; they live on the device once, for all trials of a process."""
+    gemm_rate: float = float("nan")
+    """What large matrix products reach on the device, in operations per second."""
 
     @property
     def windows(self) -> WindowDataset:
@@ -63,8 +73,19 @@ class Context:
         return replace(self, store=replace(self.store), dataset=None)
 
     def on_device(self) -> Context:
-        """A copy with the windows where the trials run."""
-        return replace(self, dataset=self.study.prepared.dataset(self.runtime.device))
+        """A copy with the windows where the trials run, and with what that device can reach."""
+        device, precision = self.runtime.device, self.runtime.precision
+        rate = remembered(
+            self.checkpoints.parent, f"matrix products in {precision}", None, device, lambda: gemm_rate(device, precision)
+        )
+        return replace(self, dataset=self.study.prepared.dataset(device), gemm_rate=rate)
+
+    def how_computed(self, a: ArchitectureSpec) -> dict[str, str]:
+        """Tags that say what a trial's numbers were computed with; none of it is part of what it is."""
+        precision = self.runtime.precision
+        device, dtype = self.runtime.device, getattr(torch, precision)
+        kernel = kernel_for(torch.empty(0, a.n_patches, 3, a.n_heads, a.d_model // a.n_heads, device=device, dtype=dtype))
+        return {schema.PRECISION: precision, schema.ATTENTION: kernel}
 
     def checkpoint_of(self, spec: TrialSpec) -> Path:
         """Where a trial's state is kept while it runs."""
@@ -94,6 +115,8 @@ def declared(spec: TrialSpec, context: Context) -> dict[str, Value]:
         "epochs": t.epochs,
         "patience": t.patience,
         "gradient_clip": t.gradient_clip,
+        "base_width": t.base_width,
+        "optimizer": t.optimizer,
         "seed": t.seed,
         **_study_declared(spec),
     }
@@ -121,11 +144,11 @@ def _study_declared(spec: TrialSpec) -> dict[str, Value]:
     }
 
 
-def applied(model: PatchTransformer, trainer: Trainer, study: Study) -> dict[str, Any]:
+def applied(model: PatchTransformer, trainer: Trainer, study: Study, place: int = 0) -> dict[str, Any]:
     """The same names, read back from the model, the optimizer, the schedule, the dataset and the target."""
     block: Any = model.blocks[0]
     return {
-        "d_model": model.positions_ND.shape[1],
+        "d_model": model.positions_ND.shape[-1],
         "n_layers": len(model.blocks),
         "n_heads": block.attention.n_heads,
         "d_ff": block.expand.out_features,
@@ -134,10 +157,17 @@ def applied(model: PatchTransformer, trainer: Trainer, study: Study) -> dict[str
         "patch_length": model.embedding.in_features // trainer.dataset.n_features,
         "patch_stride": model.architecture.patch_stride,
         "window_norm": model.level is not None,
-        "n_symbols": model.symbols.num_embeddings if model.symbols else 0,
-        **trainer.applied(),
+        "n_symbols": 0 if model.symbols_SD is None else model.symbols_SD.shape[-2],
+        "base_width": _base_width_in_use(model, trainer, place),
+        **trainer.applied(place),
         **study.params(),
     }
+
+
+def _base_width_in_use(model: PatchTransformer, trainer: Trainer, place: int) -> int | str:
+    """What the optimizer's rates and the model's attention say; they are halves of one thing."""
+    rates, scores = base_width_in(trainer.members[place].optimizer, model.architecture), model.base_width
+    return rates if rates == scores else f"{rates} for rates, {scores} for attention"
 
 
 def require_applied(said: dict[str, Value], used: dict[str, Any]) -> None:
@@ -151,8 +181,8 @@ def require_applied(said: dict[str, Value], used: dict[str, Any]) -> None:
 
 
 def counted(model: PatchTransformer, budget: Budget) -> int:
-    """Parameters of the built model; they must agree with the closed form and fit the budget."""
-    n_parameters = sum(parameter.numel() for parameter in model.parameters())
+    """Parameters of the built model, or of each copy of a stack; they must agree with the closed form and fit the budget."""
+    n_parameters = sum(parameter.numel() for parameter in model.parameters()) // math.prod(model.copies)
     assert n_parameters == parameter_count(model.architecture)
     if not budget.admits(n_parameters):
         raise InputError(f"BUDGET={budget.label}: {model.architecture.label} has {n_parameters:,} parameters, outside ±25%.")
@@ -175,8 +205,10 @@ def trial_metrics(
         "n_params": n_parameters,
         "flops_per_sample": training_flops(spec.architecture),
         "samples_per_second": result.samples_per_second,
+        "gemm_share": result.samples_per_second * training_flops(spec.architecture) / context.gemm_rate,
         "peak_memory_bytes": result.peak_memory_bytes,
         "micro_batch": result.micro_batch,
+        "side_by_side": result.side_by_side,
         "log10_learning_rate": float(np.log10(spec.training.learning_rate)),
     }
 
@@ -197,9 +229,9 @@ def val_metrics(found: Scores) -> dict[str, float]:
 
 
 def write_trial(
-    folder: Path, context: Context, spec: TrialSpec, result: TrainingResult, found: Scores, kept: PatchTransformer | None
+    folder: Path, context: Context, spec: TrialSpec, result: TrainingResult, found: Scores, kept: Mapping[str, Tensor] | None
 ) -> None:
-    """Artifacts of a trial; weights only of a model that is to be kept."""
+    """Artifacts of a trial; weights only where they are to be kept."""
     write_common(folder, context, canonical_json(spec), result.val_logits, found)
     curve = pd.DataFrame([asdict(record) for record in result.epochs])
     curve.to_csv(folder / schema.CURVE_FILE, index=False)

@@ -9,6 +9,7 @@ import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import psutil
@@ -16,6 +17,7 @@ import torch
 
 from research.spec import InputError, require
 
+Precision = Literal["float32", "bfloat16"]
 DEFAULT_THREADS = torch.get_num_threads()
 """What torch chose for this machine when it was loaded: one per physical core."""
 CGROUP_MEMORY = {
@@ -35,6 +37,10 @@ class Runtime:
     """CPU threads of one process. Sums over another number of threads differ in their last bits."""
     micro_batch: int | None = None
     """Windows per forward pass; None means the whole batch. Gradients are accumulated to the full batch."""
+    precision: Precision = "float32"
+    """Of the products in training's forward and backward passes; weights, sums and evaluation are float32 all the same."""
+    compile: bool = True
+    """On CUDA: compile the blocks and replay whole steps as one graph. Elsewhere it changes nothing."""
 
     def __post_init__(self) -> None:
         require(self.threads >= 1, "threads", self.threads, "give 1 or more.")
@@ -44,6 +50,9 @@ class Runtime:
     def apply(self) -> None:
         """Make the process compute the way this says, whatever ran in it before."""
         torch.set_num_threads(self.threads)
+        if self.device.type == "cuda":
+            # TF32: what float32 products are rounded to before they are added up in float32.
+            torch.set_float32_matmul_precision("high")
 
 
 def choose_device(name: str = "auto") -> torch.device:

@@ -25,6 +25,8 @@ TOUCHES: dict[str, tuple[Touch, ...]] = {
 """Prices that each kind of target may watch, its default first."""
 WindowsFrom = Literal["recent", "everywhere"]
 WINDOWS_FROM: tuple[WindowsFrom, ...] = get_args(WindowsFrom)
+OptimizerName = Literal["adamw", "adafactor"]
+OPTIMIZERS: tuple[OptimizerName, ...] = get_args(OptimizerName)
 FINGERPRINT_LENGTH = 16
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9}
 
@@ -249,6 +251,13 @@ class TrainingSpec:
     """Initial weights, data order and dropout."""
     gradient_clip: float = 1.0
     """Maximum global gradient norm."""
+    base_width: int = 0
+    """Width at which the learning rate is meant. In a model of width d the matrices that read its width are trained at
+    learning_rate * base_width / d and attention scores are scaled accordingly (`research.training.optim`), so that a rate
+    that is right at one width is about right at another. 0 = off: the same rate for all weights at every width."""
+    optimizer: OptimizerName = "adamw"
+    """`adamw`, or `adafactor` to train in low memory (`research.training.low_memory`): 2 bytes a weight in place of 16.
+    `gradient_clip` is then the largest root mean square that the update of one parameter has before the rate."""
 
     def __post_init__(self) -> None:
         require(0 < self.learning_rate < math.inf, "learning_rate", self.learning_rate, "give a positive number.")
@@ -259,6 +268,8 @@ class TrainingSpec:
         require(self.epochs >= 1, "EPOCHS", self.epochs, "give 1 or more.")
         require(self.patience >= 1, "PATIENCE", self.patience, "give 1 or more epochs.")
         require(self.gradient_clip > 0, "gradient_clip", self.gradient_clip, "give a positive norm.")
+        require(self.optimizer in OPTIMIZERS, "OPTIMIZER", self.optimizer, f"give {' or '.join(OPTIMIZERS)}.")
+        require(self.base_width >= 0, "WIDTH_TRANSFER", self.base_width, "give a width such as 64, or 0 for none.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,6 +86,8 @@ OTHER_VALUES = {
     "training.epochs": 6,
     "training.patience": 4,
     "training.seed": 8,
+    "training.base_width": 64,
+    "training.optimizer": "adafactor",
     "training.gradient_clip": 2.0,
 }
 

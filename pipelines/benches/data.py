@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pipelines.assembly import assemble
+from pipelines.benches.cpu_time import cpu_in_turn
 from pipelines.benches.row import Row, in_turn, timed
 from pipelines.options import StudyOptions
 from research.data.bundled import bundled
@@ -32,7 +33,7 @@ BARS, ARCH_DAYS = 1_000_000, 50_000
 MOST_MARKET_SECONDS = 1.0
 MOST_OF_WRITING = 1 / 3
 BATCH = 256
-MOST_OF_LOADER = 1 / 2
+MOST_OF_LOADER = 1 / 30
 
 Batch = tuple[Tensor, Tensor]
 
@@ -90,15 +91,8 @@ def windows() -> Row:
     pool = assemble(StudyOptions(symbols=("all",)), bundled().bars, digest="", source="bundled").prepared
     stacked = pool.dataset(torch.device("cpu"))
     rows = np.random.default_rng(0).permutation(pool.split.train)
-    threads = torch.get_num_threads()
-    # A trial's own process has one or a few; on a machine at work more of them wait for each other.
-    torch.set_num_threads(1)
-    try:
-        gathered, sliced = in_turn(
-            [partial(timed, partial(_use_up, batches, stacked, rows)) for batches in (gathered_batches, sliced_batches)], EPOCHS
-        )
-    finally:
-        torch.set_num_threads(threads)
+    works = [partial(_use_up, batches, stacked, rows) for batches in (gathered_batches, sliced_batches)]
+    gathered, sliced = cpu_in_turn(works, EPOCHS)
     return Row(
         name=f"{len(rows):,} windows gathered / sliced by a torch DataLoader",
         seconds=gathered,

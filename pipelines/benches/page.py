@@ -16,6 +16,7 @@ from pipelines.benches.gemm import GemmPeak
 from pipelines.benches.row import Row
 from research.runtime import hardware
 
+CPU = torch.device("cpu")
 PAGE = Path("docs/benchmarks.md")
 COLUMNS = ("bench", "seconds", "reference", "ratio", "at most", "met")
 PACKAGES = ("torch", "numpy", "mlflow", "optuna", "transformers")
@@ -59,14 +60,15 @@ class Machine:
     """Of the packages that are compared with or built on."""
 
     @classmethod
-    def here(cls, peak: GemmPeak) -> Machine:
+    def here(cls, peak: GemmPeak, device: torch.device = CPU) -> Machine:
         """The one that this runs on, with the packages it has."""
-        return cls(facts=hardware(torch.device("cpu")), peak=peak, versions=dict(_installed()))
+        return cls(facts=hardware(device), peak=peak, versions=dict(_installed()))
 
     @property
     def title(self) -> str:
         """Short enough for every section."""
-        return f"{self.facts['cpu']}, {self.facts['cores']} cores, torch {self.facts['torch']}"
+        name = self.facts["cpu"] if self.facts["device"] == "cpu" else self.facts["accelerator"]
+        return f"{name}, {self.facts['cores']} cores, torch {self.facts['torch']}"
 
     def lines(self) -> list[str]:
         """Everything, as a list."""

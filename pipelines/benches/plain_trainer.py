@@ -21,6 +21,7 @@ from pipelines.benches.cpu_time import cpu_seconds, one_thread
 from research.spec import ArchitectureSpec, TrainingSpec
 
 Item = tuple[Tensor, Tensor]
+CPU = torch.device("cpu")
 
 
 class Windows(Dataset[Item]):
@@ -84,10 +85,11 @@ def encoder_layer(a: ArchitectureSpec, dropout: float) -> nn.TransformerEncoderL
 class PlainTrainer:
     """The usual loop. It keeps its place in the data between calls, so that a few batches at a time can be timed."""
 
-    def __init__(self, dataset: Windows, architecture: ArchitectureSpec, spec: TrainingSpec):
+    def __init__(self, dataset: Windows, architecture: ArchitectureSpec, spec: TrainingSpec, device: torch.device = CPU):
         torch.manual_seed(spec.seed)
         self.spec = spec
-        self.model = PlainTransformer(architecture, spec.dropout)
+        self.device = device
+        self.model = PlainTransformer(architecture, spec.dropout).to(device)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=spec.learning_rate, weight_decay=spec.weight_decay)
         self.loader = DataLoader(dataset, batch_size=spec.batch_size, shuffle=True)
         self._batches = _endless(self.loader)
@@ -100,7 +102,7 @@ class PlainTrainer:
     def run(self, batches: int = 1) -> list[float]:
         """Train on the next batches, over as many epochs as they take; returns the loss of each."""
         self.model.train()
-        return [self._step(x_BTF, y_B) for x_BTF, y_B in islice(self._batches, batches)]
+        return [self._step(x_BTF.to(self.device), y_B.to(self.device)) for x_BTF, y_B in islice(self._batches, batches)]
 
     def _step(self, x_BTF: Tensor, y_B: Tensor) -> float:
         self.optimizer.zero_grad()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from pipelines.job import Ended, Job
-from research.training.trainer import EpochRecord
+from pipelines.job import Ended, Job, Team
+from research.training.member import EpochRecord
 
 
 class Watcher(Protocol):
@@ -16,17 +16,17 @@ class Watcher(Protocol):
 
 
 class Executor(Protocol):
-    """Runs jobs side by side. Workers write their runs to the store themselves; only results come back."""
+    """Runs teams of jobs side by side. Workers write their runs to the store themselves; only results come back."""
 
     @property
     def slots(self) -> int:
-        """Jobs that it runs at a time."""
+        """Teams that it runs at a time."""
 
-    def submit(self, job: Job) -> None:
-        """Start a job; at most `slots` may be open."""
+    def submit(self, team: Team) -> None:
+        """Start a team; at most `slots` may be open."""
 
     def wait(self, watcher: Watcher) -> Ended:
-        """Block until a job ends, passing on epochs meanwhile. A worker that dies is an `Ended` with `lost`."""
+        """Block until a team ends, passing on epochs meanwhile. A worker that dies is an `Ended` with `lost`."""
 
     def close(self) -> None:
         """Stop what is still running, as `interrupted`, and free everything."""

@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 from pipelines.executors.base import Watcher
-from pipelines.job import Ended, Job
-from pipelines.trial import run_trial
+from pipelines.job import Ended, Team
+from pipelines.trial import run_team
 from pipelines.trial_record import Context
 
 
 class InProcess:
-    """Runs the submitted job when it is waited for."""
+    """Runs the submitted team when it is waited for."""
 
     def __init__(self, context: Context):
         self._context = context.on_device()
-        self._job: Job | None = None
+        self._team: Team | None = None
 
     @property
     def slots(self) -> int:
         """One."""
         return 1
 
-    def submit(self, job: Job) -> None:
-        """Remember the job."""
-        assert self._job is None
-        self._job = job
+    def submit(self, team: Team) -> None:
+        """Remember the team."""
+        assert self._team is None
+        self._team = team
 
     def wait(self, watcher: Watcher) -> Ended:
         """Run it."""
-        job, self._job = self._job, None
-        assert job is not None
-        return Ended(job=job, finished=run_trial(self._context, job, lambda record: watcher.on_epoch(job, record)))
+        team, self._team = self._team, None
+        assert team is not None
+        return Ended(team=team, finished=run_team(self._context, team, watcher.on_epoch))
 
     def close(self) -> None:
         """Nothing outlives a call."""

@@ -13,21 +13,31 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pickle import UnpicklingError
+from typing import NamedTuple
 
 import torch
 
 from pipelines.executors.base import Watcher
-from pipelines.job import Ended, Finished, Job
-from pipelines.trial import run_trial
+from pipelines.job import Ended, Finished, Job, Team
+from pipelines.trial import run_team
 from pipelines.trial_record import Context
 from research.spec import InputError
-from research.training.trainer import EpochRecord
+from research.training.member import EpochRecord
 
 GRACE_SECONDS = 20.0
 """How long stopped workers may take to put their runs in order."""
 READY = "ready"
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PIPE_BROKEN = (EOFError, BrokenPipeError, ConnectionResetError)
+Result = tuple[Finished, ...]
+
+
+class Told(NamedTuple):
+    """An epoch that a worker tells of."""
+
+    place: int
+    """Of its job in the worker's team."""
+    record: EpochRecord
 
 
 @dataclass(kw_only=True)
@@ -37,7 +47,7 @@ class Worker:
     process: SpawnProcess
     pipe: Connection
     context: Context
-    job: Job | None = None
+    team: Team | None = None
     ready: bool = False
     """Whether it has said that it is there; before that it has no run to put in order."""
 
@@ -66,31 +76,31 @@ class Processes:
         """One per device given."""
         return len(self._workers)
 
-    def submit(self, job: Job) -> None:
-        """Hand the job to an idle worker. One that has to be started first, which takes seconds, gets it when it is there."""
-        index = next(i for i, worker in enumerate(self._workers) if worker is None or worker.job is None)
+    def submit(self, team: Team) -> None:
+        """Hand the team to an idle worker. One that has to be started first, which takes seconds, gets it when it is there."""
+        index = next(i for i, worker in enumerate(self._workers) if worker is None or worker.team is None)
         worker = self._workers[index]
         if worker is None or not worker.process.is_alive():
             worker = self._start(index)
-        worker.job = job
+        worker.team = team
         if worker.ready:
-            worker.send(job)
+            worker.send(team)
 
     def wait(self, watcher: Watcher) -> Ended:
         """The next result, or the next death."""
         while True:
-            busy = {worker.pipe: worker for worker in self._workers if worker is not None and worker.job is not None}
+            busy = {worker.pipe: worker for worker in self._workers if worker is not None and worker.team is not None}
             assert busy
             for ready in wait(list(busy)):
                 assert isinstance(ready, Connection)
                 worker = busy[ready]
-                assert worker.job is not None
+                assert worker.team is not None
                 message = _receive(ready)
                 if message == READY:
                     worker.ready = True
-                    worker.send(worker.context, worker.job)
-                elif isinstance(message, EpochRecord):
-                    worker.send(watcher.on_epoch(worker.job, message))
+                    worker.send(worker.context, worker.team)
+                elif isinstance(message, Told):
+                    worker.send(watcher.on_epoch(worker.team[message.place], message.record))
                 else:
                     return self._ended(worker, message)
 
@@ -100,7 +110,7 @@ class Processes:
         for worker in there:
             if not worker.ready:
                 worker.process.kill()
-            elif worker.job is not None:
+            elif worker.team is not None:
                 worker.process.terminate()
             worker.pipe.close()
         try:
@@ -122,18 +132,18 @@ class Processes:
         theirs.close()
         return worker
 
-    def _ended(self, worker: Worker, message: Finished | InputError | str | None) -> Ended:
-        job, worker.job = worker.job, None
-        assert job is not None
+    def _ended(self, worker: Worker, message: Result | InputError | str | None) -> Ended:
+        team, worker.team = worker.team, None
+        assert team is not None
         if isinstance(message, InputError):
             raise message
-        if isinstance(message, Finished):
-            return Ended(job=job, finished=message)
+        if isinstance(message, tuple):
+            return Ended(team=team, finished=message)
         worker.process.join()
         code = worker.process.exitcode or 0
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         self._workers[self._workers.index(worker)] = None
-        return Ended(job=job, lost=f"worker process {worker.process.pid} {how}")
+        return Ended(team=team, lost=f"worker process {worker.process.pid} {how}")
 
 
 @contextmanager
@@ -159,7 +169,7 @@ def stops_put_off() -> Iterator[None]:
 
 
 def work(pipe: Connection) -> None:
-    """A worker's life: take the context, then jobs, from the pipe until it is closed. Dies with its driver."""
+    """A worker's life: take the context, then teams, from the pipe until it is closed. Dies with its driver."""
     _die_with_the_driver()
     for number in STOP_SIGNALS:
         signal.signal(number, _stop)
@@ -170,31 +180,31 @@ def work(pipe: Connection) -> None:
         context.runtime.apply()
         ready = context.on_device()
         while True:
-            job: Job = pipe.recv()
-            pipe.send(_outcome(ready, job, pipe))
+            team: Team = pipe.recv()
+            pipe.send(_outcome(ready, team, pipe))
     except (*PIPE_BROKEN, UnpicklingError, KeyboardInterrupt):
         return
 
 
-def _outcome(context: Context, job: Job, pipe: Connection) -> Finished | InputError:
-    def report(record: EpochRecord) -> bool:
+def _outcome(context: Context, team: Team, pipe: Connection) -> Result | InputError:
+    def report(job: Job, record: EpochRecord) -> bool:
         try:
-            pipe.send(record)
+            pipe.send(Told(team.index(job), record))
             return bool(pipe.recv())
         except PIPE_BROKEN:
             # The driver is gone: the trial has not failed, it is interrupted.
             raise KeyboardInterrupt from None
 
     try:
-        return run_trial(context, job, report)
+        return run_team(context, team, report)
     except InputError as mistake:
         return mistake
 
 
-def _receive(pipe: Connection) -> EpochRecord | Finished | InputError | str | None:
+def _receive(pipe: Connection) -> Told | Result | InputError | str | None:
     """The next message; None if the worker is gone."""
     try:
-        message: EpochRecord | Finished | InputError | str = pipe.recv()
+        message: Told | Result | InputError | str = pipe.recv()
     except (EOFError, OSError):
         # OSError: it died in the middle of a message.
         return None

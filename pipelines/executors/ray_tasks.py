@@ -16,12 +16,12 @@ from typing import Any
 import torch
 
 from pipelines.executors.base import Watcher
-from pipelines.job import Ended, Finished, Job
-from pipelines.trial import run_trial
+from pipelines.job import Ended, Finished, Job, Team
+from pipelines.trial import run_team
 from pipelines.trial_record import Context
 from research.spec import InputError
 from research.tracking.store import Store
-from research.training.trainer import EpochRecord
+from research.training.member import EpochRecord
 
 LOOK_SECONDS = 0.5
 """How often epochs are collected while waiting."""
@@ -83,7 +83,7 @@ class RayTasks:
     context: Context
     workers: int | None = None
     _slots: int = field(init=False)
-    _running: dict[Any, Job] = field(init=False, default_factory=dict)
+    _running: dict[Any, Team] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         ray = _ray()
@@ -107,9 +107,9 @@ class RayTasks:
         """As many as fit, or as were asked for."""
         return self._slots
 
-    def submit(self, job: Job) -> None:
-        """Queue the job as a task."""
-        self._running[self._task.remote(self._context, job, self._desk)] = job
+    def submit(self, team: Team) -> None:
+        """Queue the team as a task."""
+        self._running[self._task.remote(self._context, team, self._desk)] = team
 
     def wait(self, watcher: Watcher) -> Ended:
         """The next result, or the next lost worker or node."""
@@ -132,30 +132,34 @@ class RayTasks:
 
     def _pass_on(self, watcher: Watcher) -> None:
         ray = _ray()
-        jobs = {job.name: job for job in self._running.values()}
+        jobs = {job.name: job for team in self._running.values() for job in team}
         for name, record in ray.get(self._desk.collect.remote()):
             if name in jobs and not watcher.on_epoch(jobs[name], record):
                 self._desk.prune.remote(name)
 
-    def _ended(self, task: Any, job: Job) -> Ended:
+    def _ended(self, task: Any, team: Team) -> Ended:
         ray = _ray()
         try:
-            result: Finished | InputError = ray.get(task)
+            result: tuple[Finished, ...] | InputError = ray.get(task)
         except ray.exceptions.RayTaskError as problem:
             raise problem.as_instanceof_cause() from None
         except ray.exceptions.RayError as problem:
-            return Ended(job=job, lost=f"its Ray worker was lost ({type(problem).__name__})")
+            return Ended(team=team, lost=f"its Ray worker was lost ({type(problem).__name__})")
         if isinstance(result, InputError):
             raise result
-        return Ended(job=job, finished=result)
+        return Ended(team=team, finished=result)
 
 
-def work(context: Context, job: Job, desk: Any) -> Finished | InputError:
-    """A task: one trial. A mistake of the user's is a result: raised, it would carry Ray's traceback."""
+def work(context: Context, team: Team, desk: Any) -> tuple[Finished, ...] | InputError:
+    """A task: one team. A mistake of the user's is a result: raised, it would carry Ray's traceback."""
     ray = _ray()
     context.runtime.apply()
+
+    def report(job: Job, record: EpochRecord) -> bool:
+        return bool(ray.get(desk.report.remote(job.name, record)))
+
     try:
-        return run_trial(context.on_device(), job, lambda record: bool(ray.get(desk.report.remote(job.name, record))))
+        return run_team(context.on_device(), team, report)
     except InputError as mistake:
         return mistake
 

@@ -1,47 +1,119 @@
-"""Building blocks of the transformer.
+"""Building blocks of the transformer, for one model or for a stack of K copies that are trained side by side.
 
-Shapes: B batch, N tokens (patches), D model width, H heads, K head width (D = H * K).
+Shapes: K copies (an axis that a single model does not have, written `...`), B batch, N tokens (patches), D model width,
+f feed-forward width, H heads, W head width (D = H * W), S dropout sites of a model.
 """
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from research.models.attention import attend
+from research.models.dropout import Dropout
+from research.models.native import NativeGelu, usable
+
+Copies = tuple[int, ...]
+"""() for a single model, (K,) for a stack."""
+
+
+class Linear(nn.Module):
+    """An affine map of the last axis; in a stack each copy has its own. Weights kept in bfloat16 are widened for use.
+
+    Its weights hold nothing until they are initialised or loaded: for a large model that is done once, not twice.
+    """
+
+    def __init__(self, d_in: int, d_out: int, *, bias: bool = True, copies: Copies = ()):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(*copies, d_out, d_in))
+        self.bias = nn.Parameter(torch.empty(*copies, d_out)) if bias else None
+
+    @property
+    def in_features(self) -> int:
+        """Width of the input."""
+        return self.weight.shape[-1]
+
+    @property
+    def out_features(self) -> int:
+        """Width of the output."""
+        return self.weight.shape[-2]
+
+    def initialise(self) -> None:
+        """A map that keeps unit variance."""
+        nn.init.normal_(self.weight, std=self.in_features**-0.5)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., d_in] to [..., d_out]."""
+        weight = self.weight.to(x.dtype)
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        if weight.ndim == 2:
+            return F.linear(x, weight, bias)
+        flat = x.flatten(1, -2)
+        out = torch.bmm(flat, weight.mT) if bias is None else torch.baddbmm(bias.unsqueeze(1), flat, weight.mT)
+        return out.view(*x.shape[:-1], weight.shape[1])
+
+
+class Norm(nn.Module):
+    """Layer normalisation (Ba et al. 2016) of the last axis."""
+
+    def __init__(self, d_model: int, *, copies: Copies = ()):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(*copies, d_model))
+        self.bias = nn.Parameter(torch.zeros(*copies, d_model))
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        """Normalise, then scale and shift as this copy has learned."""
+        weight, bias = self.weight.to(x_BND.dtype), self.bias.to(x_BND.dtype)
+        if weight.ndim == 1:
+            return F.layer_norm(x_BND, weight.shape, weight, bias)
+        normal = F.layer_norm(x_BND, weight.shape[-1:])
+        return torch.addcmul(bias[:, None, None], normal, weight[:, None, None])
 
 
 class Attention(nn.Module):
     """Multi-head self-attention over all tokens (Vaswani et al. 2017, section 3.2), one fused projection."""
 
-    def __init__(self, d_model: int, n_heads: int):
+    def __init__(self, d_model: int, n_heads: int, *, copies: Copies = (), scale: float | None = None):
         super().__init__()
         self.n_heads = n_heads
-        self.qkv = nn.Linear(d_model, 3 * d_model)
-        self.out = nn.Linear(d_model, d_model)
+        self.scale = scale
+        self.qkv = Linear(d_model, 3 * d_model, copies=copies)
+        self.out = Linear(d_model, d_model, copies=copies)
 
     def forward(self, x_BND: Tensor) -> Tensor:
         """Mix tokens; no mask, since every token of a window is past."""
-        B, N, D = x_BND.shape
-        q_BHNK, k_BHNK, v_BHNK = self.qkv(x_BND).view(B, N, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
-        mixed_BHNK = F.scaled_dot_product_attention(q_BHNK, k_BHNK, v_BHNK)
-        out: Tensor = self.out(mixed_BHNK.transpose(1, 2).reshape(B, N, D))
+        *_, N, D = x_BND.shape
+        qkv_RN3HW = self.qkv(x_BND).view(-1, N, 3, self.n_heads, D // self.n_heads)
+        out: Tensor = self.out(attend(qkv_RN3HW, self.scale).view(x_BND.shape))
         return out
 
 
 class Block(nn.Module):
     """Pre-norm transformer block; dropout on both residual branches."""
 
-    def __init__(self, d_model: int, n_heads: int, d_ff: int, dropout: float):
+    def __init__(self, d_model: int, n_heads: int, d_ff: int, dropout: Dropout, *, copies: Copies = ()):
         super().__init__()
-        self.norm_attention = nn.LayerNorm(d_model)
-        self.attention = Attention(d_model, n_heads)
-        self.norm_feed_forward = nn.LayerNorm(d_model)
-        self.expand = nn.Linear(d_model, d_ff)
-        self.contract = nn.Linear(d_ff, d_model)
-        self.dropout = nn.Dropout(dropout)
+        self.norm_attention = Norm(d_model, copies=copies)
+        self.attention = Attention(d_model, n_heads, copies=copies)
+        self.norm_feed_forward = Norm(d_model, copies=copies)
+        self.expand = Linear(d_model, d_ff, copies=copies)
+        self.contract = Linear(d_ff, d_model, copies=copies)
+        self.dropout = dropout
 
-    def forward(self, x_BND: Tensor) -> Tensor:
-        """Attention, then feed-forward with erf GELU, each added to the stream."""
-        x_BND = x_BND + self.dropout(self.attention(self.norm_attention(x_BND)))
-        hidden_BNf = F.gelu(self.expand(self.norm_feed_forward(x_BND)))
-        out_BND: Tensor = x_BND + self.dropout(self.contract(hidden_BNf))
+    def forward(self, x_BND: Tensor, noise_B2ND: Tensor | None = None) -> Tensor:
+        """Attention, then feed-forward with erf GELU, each added to the stream; dropout where there is noise."""
+        x_BND = self.dropout(x_BND, self.attention(self.norm_attention(x_BND)), noise_B2ND, 0)
+        hidden_BNf = gelu(self.expand(self.norm_feed_forward(x_BND)))
+        out_BND: Tensor = self.dropout(x_BND, self.contract(hidden_BNf), noise_B2ND, 1)
         return out_BND
+
+
+def gelu(x: Tensor) -> Tensor:
+    """X Phi(x), Phi the normal distribution function (Hendrycks & Gimpel 2016)."""
+    if usable(x):
+        out: Tensor = NativeGelu.apply(x)  # type: ignore[no-untyped-call]
+        return out
+    return F.gelu(x)

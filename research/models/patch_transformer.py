@@ -1,16 +1,21 @@
-"""PatchTransformer: a window of days in, one logit out.
+"""PatchTransformer: a window of days in, one logit out; or a stack of K such models, computed side by side.
 
-Shapes: B batch, T context days, F features, N patches, P patch length, D model width.
+Shapes: K copies (an axis that a single model does not have, written `...`), B batch, T context days, F features, N patches,
+P patch length, D model width, S dropout sites.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from research.models.layers import Block
+from research.models.dropout import Dropout, Noise
+from research.models.layers import Block, Copies, Linear, Norm
+from research.models.native import usable
 from research.spec import ArchitectureSpec
 
 NORM_EPSILON = 1e-5
@@ -20,74 +25,160 @@ class PatchTransformer(nn.Module):
     """Patches (Nie et al. 2023, PatchTST) -> linear embedding -> pre-norm blocks -> flattened linear head.
 
     Returns logits, never probabilities: the sigmoid is applied once, where a probability is reported.
+    With several dropout rates it is a stack of as many copies, each with parameters of its own: every parameter has the
+    copies as its first axis, and so have windows and logits.
     """
 
-    def __init__(self, architecture: ArchitectureSpec, dropout: float = 0.0):
+    def __init__(
+        self,
+        architecture: ArchitectureSpec,
+        dropout: float | Sequence[float] = 0.0,
+        *,
+        base_width: int = 0,
+        stored: torch.dtype = torch.float32,
+    ):
         super().__init__()
         a = architecture
+        rates = (dropout,) if isinstance(dropout, (int, float)) else tuple(dropout)
+        copies: Copies = () if isinstance(dropout, (int, float)) else (len(rates),)
         self.architecture = a
-        self.embedding = nn.Linear(a.patch_length * a.n_features, a.d_model)
-        self.level = nn.Linear(2 * a.n_features, a.d_model, bias=False) if a.window_norm else None
-        self.symbols = nn.Embedding(a.n_symbols, a.d_model) if a.n_symbols else None
-        self.positions_ND = nn.Parameter(torch.empty(a.n_patches, a.d_model))
-        self.dropout = nn.Dropout(dropout)
-        self.blocks = nn.ModuleList(Block(a.d_model, a.n_heads, a.d_ff, dropout) for _ in range(a.n_layers))
-        self.norm = nn.LayerNorm(a.d_model)
-        self.head = nn.Linear(a.n_patches * a.d_model, 1)
-        self._initialise()
+        self.recompute = False
+        """Keep only the stream between blocks for backward and compute each block again (Chen et al. 2016)."""
+        self.dropout = Dropout(rates)
+        self.noise = Noise(sites=1 + 2 * a.n_layers, n_tokens=a.n_patches, width=a.d_model)
+        self.noise.generators = [None] * len(rates)
+        self.embedding = Linear(a.patch_length * a.n_features, a.d_model, copies=copies)
+        self.level = Linear(2 * a.n_features, a.d_model, bias=False, copies=copies) if a.window_norm else None
+        self.symbols_SD = nn.Parameter(torch.empty(*copies, a.n_symbols, a.d_model)) if a.n_symbols else None
+        self.positions_ND = nn.Parameter(torch.empty(*copies, a.n_patches, a.d_model))
+        self.blocks = nn.ModuleList(Block(a.d_model, a.n_heads, a.d_ff, self.dropout, copies=copies) for _ in range(a.n_layers))
+        self.norm = Norm(a.d_model, copies=copies)
+        self.head = Linear(a.n_patches * a.d_model, 1, copies=copies)
+        if base_width:
+            self._scale_attention(base_width)
+        self._initialise(stored)
 
-    def _initialise(self) -> None:
+    @property
+    def copies(self) -> Copies:
+        """() for a single model, (K,) for a stack."""
+        return tuple(self.positions_ND.shape[:-2])
+
+    @property
+    def base_width(self) -> int:
+        """The width that attention scores are scaled for, read back from the blocks; 0 where each has its plain scale."""
+        scales = {block.attention.scale for block in self.blocks if isinstance(block, Block)}
+        assert len(scales) == 1
+        scale = scales.pop()
+        a = self.architecture
+        return 0 if scale is None else round(a.d_model * scale**2 * (a.d_model / a.n_heads))
+
+    def _scale_attention(self, base_width: int) -> None:
+        """1/W for heads of width W (Yang et al. 2022, "Tensor Programs V", definition 4.1), times a constant.
+
+        Queries and keys that have learned to agree score W, not sqrt(W). The constant makes the scale the plain 1/sqrt(W)
+        in the model of the base width with as many heads: sqrt(W * base_width / d) / W.
+        """
+        a = self.architecture
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            block.attention.scale = (a.d_model // a.n_heads) ** -0.5 * math.sqrt(base_width / a.d_model)
+
+    def _initialise(self, stored: torch.dtype) -> None:
         """Unit-variance linear maps; residual branches scaled by 1/sqrt(2 * layers) (Radford et al. 2019, 2.3).
 
         Without the scaling the stream's variance grows with depth and a 256-layer net does not train.
         The head starts at zero, so that the first loss is log 2 at every size.
+        Each matrix takes its `stored` type as soon as it is drawn: the whole model never lies there in float32.
         """
+        branch_scale = 1 / math.sqrt(2 * self.architecture.n_layers)
+        blocks = [block for block in self.blocks if isinstance(block, Block)]
+        branches = {linear for block in blocks for linear in (block.attention.out, block.contract)}
         for module in self.modules():
-            if isinstance(module, nn.Linear):
+            if isinstance(module, Linear):
                 nn.init.normal_(module.weight, std=module.in_features**-0.5)
+                with torch.no_grad():
+                    module.weight.mul_(branch_scale if module in branches else 1.0)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+                keep_as(stored, module.weight)
         nn.init.normal_(self.positions_ND, std=0.02)
-        if self.symbols is not None:
-            nn.init.normal_(self.symbols.weight, std=0.02)
+        if self.symbols_SD is not None:
+            nn.init.normal_(self.symbols_SD, std=0.02)
         nn.init.zeros_(self.head.weight)
-        branch_scale = 1 / math.sqrt(2 * self.architecture.n_layers)
-        with torch.no_grad():
-            for block in self.blocks:
-                assert isinstance(block, Block)
-                block.attention.out.weight.mul_(branch_scale)
-                block.contract.weight.mul_(branch_scale)
+        keep_as(stored, *(parameter for parameter in self.parameters() if parameter.ndim - len(self.copies) >= 2))
 
     def patches(self, x_BTF: Tensor) -> Tensor:
-        """Right-aligned patches [B, N, P*F]: the last one ends on the newest day; the oldest odd days are dropped."""
+        """Right-aligned patches [..., B, N, P*F]: the last one ends on the newest day; the oldest odd days are dropped."""
         a = self.architecture
         covered = (a.n_patches - 1) * a.patch_stride + a.patch_length
-        newest_BtF = x_BTF[:, x_BTF.shape[1] - covered :]
-        return newest_BtF.unfold(1, a.patch_length, a.patch_stride).transpose(2, 3).flatten(2)
+        newest_BtF = x_BTF[..., x_BTF.shape[-2] - covered :, :]
+        return newest_BtF.unfold(-2, a.patch_length, a.patch_stride).transpose(-2, -1).flatten(-2)
 
     def forward(self, x_BTF: Tensor, symbol_B: Tensor | None = None) -> Tensor:
-        """Logits [B]; a model with symbol embeddings needs each window's instrument, a blind one never sees it."""
-        level_BD = 0.0
+        """Logits [..., B]; a model with symbol embeddings needs each window's instrument, a blind one never sees it."""
+        level_B1D: Tensor | float = 0.0
         if self.level is not None:
             x_BTF, removed_B2F = remove_level(x_BTF)
-            level_BD = self.level(removed_B2F).unsqueeze(1)
-        x_BND = self.embedding(self.patches(x_BTF)) + self.positions_ND + level_BD
-        if self.symbols is not None:
+            level_B1D = self.level(removed_B2F).unsqueeze(-2)
+        positions_1ND = self.positions_ND.to(x_BTF.dtype).unsqueeze(-3)
+        x_BND = self.embedding(self.patches(x_BTF)) + positions_1ND + level_B1D
+        if self.symbols_SD is not None:
             assert symbol_B is not None
-            x_BND = x_BND + self.symbols(symbol_B).unsqueeze(1)
-        x_BND = self.dropout(x_BND)
-        for block in self.blocks:
-            x_BND = block(x_BND)
-        logits_B: Tensor = self.head(self.norm(x_BND).flatten(1)).squeeze(1)
-        return logits_B
+            x_BND = x_BND + self._symbol_vectors(symbol_B)
+        noise_BSND = self.draw_noise(x_BND)
+        x_BND = self.dropout(None, x_BND, noise_BSND, 0)
+        for number, block in enumerate(self.blocks):
+            noise_B2ND = None if noise_BSND is None else noise_BSND[..., 1 + 2 * number : 3 + 2 * number, :, :]
+            if self.recompute and torch.is_grad_enabled():
+                x_BND = checkpoint(block, x_BND, noise_B2ND, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x_BND = block(x_BND, noise_B2ND)
+        read_BC = self.norm(x_BND).flatten(-2)
+        # A logit in bfloat16 would have three digits.
+        with torch.autocast(read_BC.device.type, enabled=False):
+            logits_B1: Tensor = self.head(read_BC.to(torch.promote_types(read_BC.dtype, torch.float32)))
+        return logits_B1.squeeze(-1)
+
+    def draw_noise(self, x_BND: Tensor) -> Tensor | None:
+        """Bits of all dropout sites of this pass, or masks; None where nothing is dropped."""
+        if not (self.training and self.dropout.acts):
+            return None
+        bits_BSND = self.noise.draw(x_BND.shape[-3], x_BND.device, stacked=bool(self.copies))
+        # Without a kernel, reading bits site by site, once more in backward, takes a CPU five times as long as masks do.
+        plain_cpu = x_BND.device.type == "cpu" and not usable(x_BND)
+        return self.dropout.masks(bits_BSND, x_BND.dtype) if plain_cpu else bits_BSND
+
+    def _symbol_vectors(self, symbol_B: Tensor) -> Tensor:
+        """The learned vector of each window's instrument, [..., B, 1, D]."""
+        assert self.symbols_SD is not None
+        if not self.copies:
+            return self.symbols_SD.to(torch.float32)[symbol_B].unsqueeze(1)
+        copy_K1 = torch.arange(self.copies[0], device=symbol_B.device).unsqueeze(1)
+        return self.symbols_SD[copy_K1, symbol_B].unsqueeze(-2)
+
+
+def keep_as(stored: torch.dtype, *parameters: nn.Parameter) -> None:
+    """Change the type that parameters lie in memory with, in place."""
+    for parameter in parameters:
+        parameter.data = parameter.data.to(stored)
+
+
+def stacked(models: Sequence[PatchTransformer]) -> PatchTransformer:
+    """One model that computes all of these, of the same architecture, side by side; it takes their weights over."""
+    first = models[0]
+    assert len({model.base_width for model in models}) == 1
+    stack = PatchTransformer(first.architecture, [model.dropout.rates[0] for model in models], base_width=first.base_width)
+    states = [model.state_dict() for model in models]
+    stack.load_state_dict({name: torch.stack([state[name] for state in states]) for name in states[0]})
+    return stack.to(first.positions_ND.device)
 
 
 def remove_level(x_BTF: Tensor) -> tuple[Tensor, Tensor]:
-    """Normalise each window per feature (RevIN, Kim et al. 2022) and return what was removed, [B, 2F].
+    """Normalise each window per feature (RevIN, Kim et al. 2022) and return what was removed, [..., B, 2F].
 
     The level holds the volatility, which is most of the signal: it must go back in as an input.
     """
-    mean_B1F = x_BTF.mean(dim=1, keepdim=True)
-    scale_B1F = (x_BTF.var(dim=1, keepdim=True, correction=0) + NORM_EPSILON).sqrt()
-    removed_B2F = torch.cat([mean_B1F, scale_B1F.log()], dim=2).squeeze(1)
+    mean_B1F = x_BTF.mean(dim=-2, keepdim=True)
+    scale_B1F = (x_BTF.var(dim=-2, keepdim=True, correction=0) + NORM_EPSILON).sqrt()
+    removed_B2F = torch.cat([mean_B1F, scale_B1F.log()], dim=-1).squeeze(-2)
     return (x_BTF - mean_B1F) / scale_B1F, removed_B2F

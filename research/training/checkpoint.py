@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from torch import Tensor
 from research.models.patch_transformer import PatchTransformer
 from research.spec import ArchitectureSpec
 
+LARGE = 64 * 2**20
+"""Bytes from which on writing a checkpoint takes longer than handing it to another thread."""
 NOTES = "notes"
 """Key of the JSON text in a checkpoint's header."""
 
@@ -29,6 +33,11 @@ class Checkpoint:
     """Model, optimizer, best weights and random states, by dotted name, on the CPU."""
     notes: dict[str, Any]
     """Plain values: identity, epoch records, best epoch, micro-batch."""
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of all tensors."""
+        return sum(tensor.nbytes for tensor in self.tensors.values())
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The tensors under a prefix, without it."""
@@ -48,6 +57,51 @@ class Checkpoint:
                 return cls(tensors={name: file.get_tensor(name) for name in file.keys()}, notes=notes)  # noqa: SIM118
         except (OSError, SafetensorError, KeyError, TypeError, ValueError):
             return None
+
+
+class Writer:
+    """Saves checkpoints one after the other, large ones from an accelerator while training goes on.
+
+    Their tensors were copied to the host in any case. On a CPU they are the live ones, and a second copy of weights and
+    moments would cost more memory than writing costs time.
+    """
+
+    def __init__(self, device: torch.device, large: int = LARGE):
+        self._in_background = device.type != "cpu"
+        self._large = large
+        self._thread: threading.Thread | None = None
+        self._problem: str = ""
+
+    def save(self, checkpoint: Checkpoint, path: Path) -> None:
+        """Write it, or begin to; one that cannot be written costs the place to go on from, not the training."""
+        self.wait()
+        if self._in_background and checkpoint.n_bytes >= self._large:
+            # The best weights lie on the host and are overwritten by the next better epoch.
+            owned = replace(checkpoint, tensors={name: value.clone() for name, value in checkpoint.tensors.items()})
+            self._thread = threading.Thread(target=self._write, args=(owned, path), name="checkpoint")
+            self._thread.start()
+        else:
+            self._write(checkpoint, path)
+            self._warn()
+
+    def wait(self) -> None:
+        """Until nothing is being written."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+            self._warn()
+
+    def _write(self, checkpoint: Checkpoint, path: Path) -> None:
+        try:
+            checkpoint.save(path)
+        except (OSError, SafetensorError) as problem:
+            self._problem = f"epoch {len(checkpoint.notes['records'])}: no checkpoint could be written ({problem})"
+
+    def _warn(self) -> None:
+        # From the training's own thread, where a warning can become an error.
+        if self._problem:
+            warnings.warn(self._problem, stacklevel=3)
+            self._problem = ""
 
 
 def epochs_done(path: Path) -> int:
@@ -77,35 +131,16 @@ def pack(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {f"{prefix}.{name}": value.detach().cpu().contiguous() for name, value in tensors.items()}
 
 
-def save_weights(model: PatchTransformer, path: Path) -> None:
+def save_weights(weights: Mapping[str, Tensor], path: Path) -> None:
     """Write a model's weights whole or not at all."""
-    _write({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}, path)
+    _write({name: value.detach().cpu().contiguous() for name, value in weights.items()}, path)
 
 
-def load_weights(architecture: ArchitectureSpec, path: Path) -> PatchTransformer:
-    """A model with these weights, on the CPU and ready to predict."""
-    model = PatchTransformer(architecture)
+def load_weights(architecture: ArchitectureSpec, path: Path, *, base_width: int = 0) -> PatchTransformer:
+    """A model with these weights, on the CPU and ready to predict; `base_width` is that of its training."""
+    model = PatchTransformer(architecture, base_width=base_width)
     model.load_state_dict(load_file(path))
     return model.eval()
-
-
-def random_states(device: torch.device) -> dict[str, Tensor]:
-    """States of the generators that training draws from: the CPU's and the device's."""
-    states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    elif device.type == "mps":
-        states["mps"] = torch.mps.get_rng_state()
-    return states
-
-
-def restore_random_states(states: Mapping[str, Tensor], device: torch.device) -> None:
-    """Put the generators back; a state of a device that is not in use is left alone."""
-    torch.set_rng_state(states["cpu"])
-    if device.type == "cuda" and "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"], device)
-    elif device.type == "mps" and "mps" in states:
-        torch.mps.set_rng_state(states["mps"])
 
 
 def _write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:

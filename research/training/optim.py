@@ -1,25 +1,76 @@
-"""AdamW with decay on matrices only, linear warm-up, then cosine."""
+"""AdamW with decay on matrices only, linear warm-up, then cosine; on request with rates that transfer across widths.
+
+Width transfer is the parametrisation muP for Adam (Yang et al. 2022, "Tensor Programs V", table 3; its attention scale is in
+`PatchTransformer`). An Adam step moves each entry of a matrix by about the rate, and all along the same input: what a matrix
+adds to its output per step grows with the width that it reads. A matrix whose fan-in grows with the model's width d therefore
+gets rate * base_width / d: attention and feed-forward of every block, and the head. What reads no width, embeddings,
+positions, norms and biases, keeps the rate. At d = base_width every rate is the plain one.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 
-from research.spec import TrainingSpec
+from research.spec import ArchitectureSpec, TrainingSpec
 
 FINAL_SHARE = 0.1
 """The cosine ends at this share of the peak learning rate."""
+READS_WIDTH = ("blocks.", "head.")
+"""How the names begin of the matrices that read the model's width."""
+LR_SCALE = "lr_scale"
+"""Key of a parameter group whose rate is this multiple of the schedule's; only width transfer sets it."""
 
 
-def build_optimizer(model: nn.Module, spec: TrainingSpec) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter 2019), fused. Biases, norms and positions do not decay: they are no matrices of weights."""
-    matrices = [p for name, p in model.named_parameters() if p.ndim >= 2 and "positions" not in name]
-    chosen = {id(p) for p in matrices}
-    others = [p for p in model.parameters() if id(p) not in chosen]
-    groups = [{"params": matrices, "weight_decay": spec.weight_decay}, {"params": others, "weight_decay": 0.0}]
+def build_optimizer(
+    parameters: Iterable[tuple[str, Tensor]], spec: TrainingSpec, architecture: ArchitectureSpec
+) -> torch.optim.AdamW:
+    """AdamW (Loshchilov & Hutter 2019), fused. Biases, norms and positions do not decay: they are no matrices of weights.
+
+    `parameters` are one model's by name, whether they are its own or its part of a stack's.
+    """
+    named = list(parameters)
+    matrices = [(name, p) for name, p in named if p.ndim >= 2 and "positions" not in name]
+    chosen = {id(p) for _, p in matrices}
+    others = [p for _, p in named if id(p) not in chosen]
+    groups = [*_decaying(matrices, spec, architecture), {"params": others, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=spec.learning_rate, betas=(0.9, 0.95), fused=True)
+
+
+def _decaying(
+    matrices: Sequence[tuple[str, Tensor]], spec: TrainingSpec, architecture: ArchitectureSpec
+) -> list[dict[str, Any]]:
+    """Groups of matrices; the first has the plain rate and decay."""
+    if not spec.base_width:
+        return [{"params": [p for _, p in matrices], "weight_decay": spec.weight_decay}]
+    scale = spec.base_width / architecture.d_model
+    plain = [p for name, p in matrices if not name.startswith(READS_WIDTH)]
+    scaled = {
+        "params": [p for name, p in matrices if name.startswith(READS_WIDTH)],
+        "lr": spec.learning_rate * scale,
+        LR_SCALE: scale,
+        # AdamW shrinks a weight by rate * decay a step. That product, and with it the number of steps that a weight
+        # remembers, must not depend on the width (Wang & Aitchison 2024, "How to set AdamW's weight decay").
+        "weight_decay": spec.weight_decay / scale,
+    }
+    return [{"params": plain, "weight_decay": spec.weight_decay}, scaled]
+
+
+def keep_on_device(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+    """Let a recorded step read its learning rates from the device's memory."""
+    for group in optimizer.param_groups:
+        group["capturable"] = True
+        group["lr"] = torch.tensor(float(group["lr"]), device=device)
+
+
+def base_width_in(optimizer: torch.optim.Optimizer, architecture: ArchitectureSpec) -> int:
+    """The base width that the optimizer's rates are those of; 0 where no rate is scaled."""
+    scales = [group[LR_SCALE] for group in optimizer.param_groups if LR_SCALE in group]
+    return round(scales[0] * architecture.d_model) if scales else 0
 
 
 class WarmupCosine:
@@ -39,8 +90,12 @@ class WarmupCosine:
         return FINAL_SHARE + (1 - FINAL_SHARE) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
     def set(self, step: int) -> float:
-        """Set the rate for the coming step and return it."""
+        """Set the rate for the coming step, in a scaled group its multiple, and return it."""
         rate = self.peak * self.share_at(step)
         for group in self._optimizer.param_groups:
-            group["lr"] = rate
+            scaled = rate * group.get(LR_SCALE, 1.0)
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(scaled)
+            else:
+                group["lr"] = scaled
         return rate

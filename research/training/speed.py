@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from research.models.accounting import parameter_count
-from research.models.layers import Block
 from research.models.patch_transformer import PatchTransformer
 from research.spec import ArchitectureSpec
 
@@ -88,22 +87,32 @@ class Speed:
         return self._costs[key]
 
     def _time_block(self, a: ArchitectureSpec) -> Cost:
-        block = Block(a.d_model, a.n_heads, a.d_ff, DROPOUT).to(self._device)
-        return self._time_passes(block, (a.n_patches, a.d_model), flops=6 * a.n_patches * _block_parameters(a))
+        model = PatchTransformer(a, DROPOUT).to(self._device)
+
+        def block(x_BND: Tensor) -> Tensor:
+            noise_BSND = model.draw_noise(x_BND)
+            assert noise_BSND is not None
+            out_BND: Tensor = model.blocks[0](x_BND, noise_BSND[..., 1:, :, :])
+            return out_BND
+
+        # Within a model a block also passes a gradient on.
+        shape, flops = (a.n_patches, a.d_model), 6 * a.n_patches * _block_parameters(a)
+        return self._time_passes(block, shape, flops, passes_on=True)
 
     def _time_stem(self, a: ArchitectureSpec) -> Cost:
         """Embedding, last norm and head: a model without its blocks."""
         model = PatchTransformer(a, DROPOUT)
         model.blocks = nn.ModuleList()
         flops = 6 * a.n_patches * a.patch_length * a.n_features * a.d_model
-        return self._time_passes(model.to(self._device), (a.context_length, a.n_features), flops)
+        # The input is data and needs no gradient.
+        shape = (a.context_length, a.n_features)
+        return self._time_passes(model.to(self._device), shape, flops, passes_on=False)
 
-    def _time_passes(self, module: nn.Module, shape: tuple[int, ...], flops: int) -> Cost:
+    def _time_passes(self, forward: Callable[[Tensor], Tensor], shape: tuple[int, ...], flops: int, *, passes_on: bool) -> Cost:
         """A forward and backward pass by number of windows of this shape, from one window and from many."""
         many = max(2, min(MOST_WINDOWS, int(MOST_FLOPS[self._device.type] / flops)))
-        # Within a model a block also passes a gradient on; the stem's input is data and needs none.
-        inputs = (torch.randn(n, *shape, device=self._device, requires_grad=isinstance(module, Block)) for n in (1, many))
-        one_pass, all_passes = (self._median(partial(_forward_backward, module, x)) for x in inputs)
+        inputs = (torch.randn(n, *shape, device=self._device, requires_grad=passes_on) for n in (1, many))
+        one_pass, all_passes = (self._median(partial(_forward_backward, forward, x)) for x in inputs)
         each = max(all_passes - one_pass, 0.0) / (many - 1)
         return Cost(fixed=max(one_pass - each, 0.0), each=each)
 
@@ -148,8 +157,8 @@ def _block_parameters(a: ArchitectureSpec) -> int:
     return parameter_count(replace(a, n_layers=2)) - parameter_count(replace(a, n_layers=1))
 
 
-def _forward_backward(module: nn.Module, inputs: Tensor) -> None:
-    module(inputs).sum().backward()
+def _forward_backward(forward: Callable[[Tensor], Tensor], inputs: Tensor) -> None:
+    forward(inputs).sum().backward()  # type: ignore[no-untyped-call]
 
 
 def _update(parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer) -> None:

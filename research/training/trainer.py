@@ -1,15 +1,15 @@
-"""Trains one model. Knows no tracking and no search: it reports to a listener.
+"""Trains one model, or a stack of models as one. Knows no tracking and no search: it reports to a listener.
 
-Shapes: B batch, T context days, F features.
+Shapes: K trials trained side by side (an axis that a single one does not have, written `...`), B batch, R training rows,
+T context days, F features.
 """
 
 from __future__ import annotations
 
-import math
 import time
-import warnings
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,50 +17,42 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import Tensor
 
-from research.models.patch_transformer import PatchTransformer
+from research.models.patch_transformer import PatchTransformer, stacked
 from research.runtime import PeakMemory, Runtime, seed_everything
-from research.spec import ArchitectureSpec, TrainingSpec, fingerprint, require
-from research.training.checkpoint import Checkpoint, pack, random_states, restore_random_states
+from research.spec import ArchitectureSpec, TrainingSpec
+from research.training.checkpoint import Checkpoint, Writer
+from research.training.compiled import compile_blocks, compiles
+from research.training.low_memory import low_memory_model
+from research.training.member import DivergedError, EpochRecord, Member, Progress, require_alike, require_sane
 from research.training.metrics import row_losses
-from research.training.optim import WarmupCosine, build_optimizer
+from research.training.precision import autocast
+from research.training.step_graph import Step, StepGraph
 from research.windows.dataset import WindowDataset, predict
 from research.windows.splits import Split
 
-EXPLODED_LOSS = 10.0
-"""Mean log loss in nats above which training counts as diverged; guessing costs 0.69."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochRecord:
-    """What happened in one epoch, counted from 1."""
-
-    epoch: int
-    train_loss: float
-    """Mean over the epoch's batches, with dropout."""
-    val_loss: float
-    learning_rate: float
-    """Of the epoch's last step."""
-    gradient_norm: float
-    """Mean norm before clipping."""
-    seconds: float
+Logits = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
-    """A finished training; the model holds the weights of the best epoch."""
+    """A finished training."""
 
     epochs: list[EpochRecord]
     best_epoch: int
-    val_logits: NDArray[np.float64]
+    val_logits: Logits
     """Of the best epoch, one per validation row."""
+    weights: dict[str, Tensor]
+    """Of the best epoch, on the CPU."""
     samples_per_second: float
     """Training windows per second of training time, evaluation left out."""
     peak_memory_bytes: int
+    """Of the process: of trials trained side by side, all together."""
     micro_batch: int
     """Windows per forward pass that were in use at the end."""
+    side_by_side: int
+    """Trials that were trained as one at the start."""
 
     @property
     def val_loss(self) -> float:
@@ -68,12 +60,8 @@ class TrainingResult:
         return self.epochs[self.best_epoch - 1].val_loss
 
 
-class DivergedError(RuntimeError):
-    """The loss is not finite or has exploded."""
-
-    def __init__(self, epoch: int, what: str):
-        super().__init__(f"{what} in epoch {epoch}")
-        self.epoch = epoch
+class TrialOver(Exception):  # noqa: N818
+    """What a listener raises to end its own trial early; the others of a stack go on."""
 
 
 class Listener(Protocol):
@@ -86,223 +74,266 @@ class Listener(Protocol):
         """Called after each epoch's evaluation, and for each epoch that a checkpoint brought back."""
 
 
-@dataclass(kw_only=True)
-class Progress:
-    """How far a training has come."""
+Outcome = TrainingResult | DivergedError | TrialOver
 
-    records: list[EpochRecord] = field(default_factory=list)
-    best_epoch: int = 0
-    best_logits: NDArray[np.float64] = field(default_factory=lambda: np.array([]))
-    best_weights: dict[str, Tensor] = field(default_factory=dict)
-    """On the CPU: a second copy on the device would halve the largest model that fits."""
 
-    def keep(self, weights: Mapping[str, Tensor]) -> None:
-        """Copy the weights, over the last best ones where there are any: a third copy would cost as much as the model."""
-        for name, value in weights.items():
-            if name in self.best_weights:
-                self.best_weights[name].copy_(value)
-            else:
-                self.best_weights[name] = value.detach().to("cpu", copy=True)
+@dataclass(kw_only=True, eq=False)
+class Seat:
+    """A member of the training with those who hear of it and where its state is kept."""
 
-    @property
-    def best_loss(self) -> float:
-        """Lowest validation loss so far."""
-        return self.records[self.best_epoch - 1].val_loss if self.best_epoch else math.inf
+    member: Member
+    listener: Listener
+    checkpoint: Path | None
+    outcome: Outcome | None = None
 
 
 def build_model(architecture: ArchitectureSpec, training: TrainingSpec, device: torch.device) -> PatchTransformer:
     """A freshly initialised model; its weights depend on the seed alone, on every device."""
     seed_everything(training.seed)
-    return PatchTransformer(architecture, training.dropout).to(device)
+    if training.optimizer == "adafactor":
+        return low_memory_model(architecture, training.dropout, base_width=training.base_width).to(device)
+    return PatchTransformer(architecture, training.dropout, base_width=training.base_width).to(device)
+
+
+def build_stack(architecture: ArchitectureSpec, trainings: Sequence[TrainingSpec], device: torch.device) -> PatchTransformer:
+    """The models of several trials as one; each starts with the weights that it would have alone."""
+    return stacked([build_model(architecture, training, device) for training in trainings])
 
 
 class Trainer:
-    """One model, its optimizer, schedule and data order, built from a spec and inspectable before the first step."""
+    """A model, its optimizers, schedules and data orders, built from specs and inspectable before the first step."""
 
-    def __init__(self, model: PatchTransformer, dataset: WindowDataset, split: Split, spec: TrainingSpec, runtime: Runtime):
+    def __init__(
+        self,
+        model: PatchTransformer,
+        dataset: WindowDataset,
+        split: Split,
+        specs: TrainingSpec | Sequence[TrainingSpec],
+        runtime: Runtime,
+    ):
+        specs = (specs,) if isinstance(specs, TrainingSpec) else tuple(specs)
+        require_alike(specs)
+        assert model.copies in ((), (len(specs),))
         self.model = model
         self.dataset = dataset
-        self.spec = spec
-        self.batch_size = spec.batch_size
-        self.micro_batch = min(runtime.micro_batch or spec.batch_size, spec.batch_size)
-        self.steps_per_epoch = math.ceil(len(split.train) / spec.batch_size)
-        total_steps = spec.epochs * self.steps_per_epoch
-        require(
-            spec.warmup_steps < total_steps,
-            "warmup_steps",
-            spec.warmup_steps,
-            f"training has only {total_steps} steps; give more EPOCHS or fewer warm-up steps.",
-        )
-        self.optimizer = build_optimizer(model, spec)
-        self.schedule = WarmupCosine(self.optimizer, spec.warmup_steps, total_steps)
+        self.batch_size = specs[0].batch_size
+        self.micro_batch = min(runtime.micro_batch or self.batch_size, self.batch_size)
+        self._device = runtime.device
+        self._writer = Writer(runtime.device)
+        self._precision = runtime.precision
+        # A low-memory step updates while gradients come in, and counts on the host.
+        self._recorded = runtime.compile and runtime.device.type == "cuda" and not model.recompute
+        if runtime.compile and compiles(runtime.device):
+            compile_blocks(model)
         self._train_rows = dataset.rows(split.train)
         self._val_rows = dataset.rows(split.validation)
         self._val_labels = dataset.labels_R[self._val_rows].cpu().numpy().astype(np.int8)
-        self._device = runtime.device
+        rows = (len(split.train), len(split.validation))
+        self.members = [
+            Member(model.architecture, spec, self._weights_of(place), rows=rows) for place, spec in enumerate(specs)
+        ]
+        self._seat_members(self.members)
 
-    def applied(self) -> dict[str, Any]:
-        """The training parameters read back from the objects that use them, for the record of a run."""
-        dropouts = {module.p for module in self.model.modules() if isinstance(module, nn.Dropout)}
-        assert len(dropouts) == 1
+    def applied(self, place: int = 0) -> dict[str, Any]:
+        """The training parameters of one trial, read back from the objects that use them, for the record of a run."""
         return {
-            "learning_rate": self.schedule.peak,
-            "weight_decay": self.optimizer.param_groups[0]["weight_decay"],
-            "dropout": dropouts.pop(),
-            "warmup_steps": self.schedule.warmup_steps,
+            **self.members[place].applied(),
+            "dropout": self.model.dropout.rates[place],
             "batch_size": self.batch_size,
-            "epochs": self.schedule.total_steps // self.steps_per_epoch,
-            "seed": self.spec.seed,
-            "patience": self.spec.patience,
-            "gradient_clip": self.spec.gradient_clip,
         }
 
     def run(self, listener: Listener, checkpoint: Path | None = None) -> TrainingResult:
-        """Train until the epochs or the patience end; restore the best epoch's weights.
+        """Train a single trial until the epochs or the patience end; restore the best epoch's weights.
 
         With a `checkpoint` path the whole state is written there after every epoch, and a state found there is
         continued: the result is then, to the bit, that of a training that never stopped.
 
         Raises `DivergedError` when the loss stops being finite.
         """
-        seed_everything(self.spec.seed)
-        order = torch.Generator().manual_seed(self.spec.seed)
+        (outcome,) = self.run_all([listener], [checkpoint])
+        if isinstance(outcome, Exception):
+            raise outcome
+        if not self.model.copies:
+            self.model.load_state_dict(outcome.weights)
+        return outcome
+
+    def run_all(
+        self,
+        listeners: Sequence[Listener],
+        checkpoints: Sequence[Path | None],
+        on_end: Callable[[int, Outcome], None] = lambda *_: None,
+    ) -> list[Outcome]:
+        """Train all trials side by side, each to its own end: what one does changes nothing for another.
+
+        `on_end` is told the place and the outcome of each the moment it ends.
+        """
+        seed_everything(self.members[0].spec.seed)
         memory = PeakMemory(self._device)
-        progress = self._restored(checkpoint, order)
-        for record in progress.records:
-            listener.on_epoch(record)
-        while not self._is_over(progress):
-            self._next_epoch(progress, order, listener)
-            if checkpoint:
-                self._save(progress, order, checkpoint)
-            listener.on_epoch(progress.records[-1])
-        self.model.load_state_dict(progress.best_weights)
+        seats = [
+            Seat(member=member, listener=listener, checkpoint=checkpoint)
+            for member, listener, checkpoint in zip(self.members, listeners, checkpoints, strict=True)
+        ]
+        for seat in seats:
+            with _kept_apart(seat):
+                self._restore(seat)
+        if self._recorded and self.micro_batch < self.batch_size:
+            # A step of several passes draws random bits in between.
+            self._recorded = False
+            self._seat_members(self.members)
+        active = seats
+        try:
+            while active := self._remaining(active, seats, memory, on_end):
+                self._next_epoch(active)
+        finally:
+            self._writer.wait()
+        return [seat.outcome for seat in seats if seat.outcome is not None]
+
+    def _remaining(
+        self, active: list[Seat], seats: list[Seat], memory: PeakMemory, on_end: Callable[[int, Outcome], None]
+    ) -> list[Seat]:
+        """Those that go on; the others get their outcome and leave the stack."""
+        for seat in active:
+            if seat.outcome is None and seat.member.is_over:
+                seat.outcome = self._result(seat.member.progress, memory, len(seats))
+            if seat.outcome is not None:
+                # Whoever is told may remove the checkpoint, which must not come back after that.
+                self._writer.wait()
+                on_end(seats.index(seat), seat.outcome)
+        staying = [seat for seat in active if seat.outcome is None]
+        if self.model.copies and 0 < len(staying) < len(active):
+            self._shrink([place for place, seat in enumerate(active) if seat.outcome is None])
+        return staying
+
+    def _result(self, progress: Progress, memory: PeakMemory, side_by_side: int) -> TrainingResult:
         trained = len(self._train_rows) * len(progress.records)
         return TrainingResult(
             epochs=progress.records,
             best_epoch=progress.best_epoch,
             val_logits=progress.best_logits,
+            weights=progress.best_weights,
             samples_per_second=trained / sum(record.seconds for record in progress.records),
             peak_memory_bytes=memory.read(),
             micro_batch=self.micro_batch,
+            side_by_side=side_by_side,
         )
 
-    def _is_over(self, progress: Progress) -> bool:
-        done = len(progress.records)
-        return done >= self.spec.epochs or done - progress.best_epoch >= self.spec.patience
-
-    def _next_epoch(self, progress: Progress, order: torch.Generator, listener: Listener) -> None:
-        record, logits = self._epoch(len(progress.records) + 1, order, listener)
-        if record.val_loss < progress.best_loss:
-            progress.best_epoch, progress.best_logits = record.epoch, logits
-            progress.keep(self.model.state_dict())
-        progress.records.append(record)
-
-    def _save(self, progress: Progress, order: torch.Generator, path: Path) -> None:
-        try:
-            self._state(progress, order).save(path)
-        except (OSError, SafetensorError) as problem:
-            # A full disk must not cost the trial: it only loses the place to go on from.
-            warnings.warn(f"epoch {len(progress.records)}: no checkpoint could be written ({problem})", stacklevel=2)
-
-    @property
-    def _identity(self) -> str:
-        """What a checkpoint must have been written for."""
-        rows = {"train": len(self._train_rows), "validation": len(self._val_rows)}
-        return fingerprint({"architecture": self.model.architecture, "training": self.spec, **rows})
-
-    def _state(self, progress: Progress, order: torch.Generator) -> Checkpoint:
-        improved = progress.best_epoch == len(progress.records)
-        moments = {
-            f"{index}.{name}": value
-            for index, state in self.optimizer.state_dict()["state"].items()
-            for name, value in state.items()
-        }
-        return Checkpoint(
-            tensors={
-                **pack("model", self.model.state_dict()),
-                # The weights of an epoch that is the best so far would stand in the file twice.
-                **({} if improved else pack("best", progress.best_weights)),
-                **pack("optimizer", moments),
-                **pack("random", {**random_states(self._device), "order": order.get_state()}),
-                "best_logits": torch.from_numpy(progress.best_logits),
-            },
-            notes={
-                "identity": self._identity,
-                "records": [asdict(record) for record in progress.records],
-                "best_epoch": progress.best_epoch,
-                "micro_batch": self.micro_batch,
-            },
-        )
-
-    def _restored(self, path: Path | None, order: torch.Generator) -> Progress:
-        """The progress in the checkpoint, with model, optimizer and random states set to it; else a fresh start."""
-        found = Checkpoint.load(path) if path else None
-        if found is None or found.notes["identity"] != self._identity:
-            return Progress()
-        self.model.load_state_dict(found.part("model"))
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in found.part("optimizer").items():
-            index, _, key = name.partition(".")
-            moments.setdefault(int(index), {})[key] = value
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
-        states = found.part("random")
-        restore_random_states(states, self._device)
-        order.set_state(states["order"])
+    def _restore(self, seat: Seat) -> None:
+        found = Checkpoint.load(seat.checkpoint) if seat.checkpoint else None
+        if found is None or found.notes["identity"] != seat.member.identity:
+            seat.member.restart()
+            return
+        seat.member.restore(found)
         # Another micro-batch adds up in another order; a smaller one was chosen because memory is short.
         self.micro_batch = min(self.micro_batch, found.notes["micro_batch"])
-        return Progress(
-            records=[EpochRecord(**record) for record in found.notes["records"]],
-            best_epoch=found.notes["best_epoch"],
-            best_logits=found.tensors["best_logits"].numpy(),
-            best_weights=found.part("best") or found.part("model"),
-        )
+        for record in seat.member.progress.records:
+            seat.listener.on_epoch(record)
 
-    def _epoch(self, epoch: int, order: torch.Generator, listener: Listener) -> tuple[EpochRecord, NDArray[np.float64]]:
-        started = time.perf_counter()
+    def _next_epoch(self, active: list[Seat]) -> None:
+        began = time.perf_counter()
+        losses, norms, rates = self._train_epoch(active)
+        seconds = (time.perf_counter() - began) / len(active)
+        logits = self._predict()
+        for place, seat in enumerate(active):
+            with _kept_apart(seat):
+                member = seat.member
+                require_sane(losses[place], member.epoch, "training loss")
+                val_loss = float(row_losses(logits[place], self._val_labels).mean())
+                require_sane(val_loss, member.epoch, "validation loss")
+                record = EpochRecord(
+                    epoch=member.epoch,
+                    train_loss=losses[place],
+                    val_loss=val_loss,
+                    learning_rate=rates[place],
+                    gradient_norm=norms[place],
+                    seconds=seconds,
+                )
+                member.progress.add(record, logits[place], member.weights)
+                if seat.checkpoint:
+                    self._writer.save(member.state(self.micro_batch), seat.checkpoint)
+                seat.listener.on_epoch(record)
+
+    def _train_epoch(self, active: list[Seat]) -> tuple[list[float], list[float], list[float]]:
+        """A pass over the training rows: mean loss, mean gradient norm and last learning rate of each trial."""
         self.model.train()
-        rows = self._train_rows[torch.randperm(len(self._train_rows), generator=order).to(self._device)]
-        loss_sum = torch.zeros((), device=self._device)
-        norm_sum = torch.zeros((), device=self._device)
-        rate = 0.0
-        steps_before = (epoch - 1) * self.steps_per_epoch
-        for number, rows_B in enumerate(torch.split(rows, self.batch_size)):
-            rate = self.schedule.set(steps_before + number)
-            loss, norm = self._step(rows_B)
-            loss_sum += loss * len(rows_B)
+        members = [seat.member for seat in active]
+        rows = self._shuffled(members)
+        loss_sum = torch.zeros(self.model.copies, device=self._device)
+        norm_sum = torch.zeros(len(members), device=self._device)
+        rates: list[float] = []
+        for number, rows_B in enumerate(torch.split(rows, self.batch_size, dim=-1)):
+            rates = [member.set_rate(number) for member in members]
+            loss, norm = self.step(rows_B)
+            loss_sum += loss * rows_B.shape[-1]
             norm_sum += norm
-            listener.on_step(steps_before + number + 1)
+            for seat in active:
+                seat.listener.on_step((seat.member.epoch - 1) * seat.member.steps_per_epoch + number + 1)
         # The one synchronisation with the device per epoch.
-        train_loss, gradient_norm = (loss_sum / len(rows)).item(), (norm_sum / self.steps_per_epoch).item()
-        seconds = time.perf_counter() - started
-        _require_sane(train_loss, epoch, "training loss")
-        logits = predict(self.model, self.dataset, self._val_rows)
-        val_loss = float(row_losses(logits, self._val_labels).mean())
-        _require_sane(val_loss, epoch, "validation loss")
-        record = EpochRecord(
-            epoch=epoch,
-            train_loss=train_loss,
-            val_loss=val_loss,
-            learning_rate=rate,
-            gradient_norm=gradient_norm,
-            seconds=seconds,
-        )
-        return record, logits
+        losses = (loss_sum / rows.shape[-1]).reshape(-1).tolist()
+        return losses, (norm_sum / members[0].steps_per_epoch).tolist(), rates
 
-    def _step(self, rows_B: Tensor) -> tuple[Tensor, Tensor]:
-        """One optimizer step; micro-batches add up to the gradient of the whole batch."""
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = torch.zeros((), device=self._device)
-        for micro_rows in torch.split(rows_B, self.micro_batch):
+    def _shuffled(self, members: list[Member]) -> Tensor:
+        """Training rows in each trial's own order, [..., R]."""
+        orders = [torch.randperm(len(self._train_rows), generator=member.order) for member in members]
+        order = torch.stack(orders) if self.model.copies else orders[0]
+        return self._train_rows[order.to(self._device)]
+
+    def _take_step(self, rows_B: Tensor) -> tuple[Tensor, Tensor]:
+        """One optimizer step of all trials; micro-batches add up to the gradient of the whole batch."""
+        self.model.zero_grad(set_to_none=True)
+        loss = torch.zeros(self.model.copies, device=self._device)
+        for micro_rows in torch.split(rows_B, self.micro_batch, dim=-1):
             x_BTF, y_B = self.dataset.gather(micro_rows)
-            logits_B = self.model(x_BTF, self.dataset.symbols_R[micro_rows])
-            part = F.binary_cross_entropy_with_logits(logits_B, y_B, reduction="sum") / len(rows_B)
-            part.backward()  # type: ignore[no-untyped-call]
+            with autocast(self._precision, self._device):
+                logits_B = self.model(x_BTF, self.dataset.symbols_R[micro_rows])
+            part = F.binary_cross_entropy_with_logits(logits_B, y_B, reduction="none").sum(-1) / rows_B.shape[-1]
+            # Parameters of different trials share nothing, so that the sum's gradient is each trial's own.
+            part.sum().backward()  # type: ignore[no-untyped-call]
             loss += part.detach()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.gradient_clip)
-        self.optimizer.step()
-        return loss, norm
+        if self.model.copies:
+            self._hand_out_gradients()
+        return loss, torch.stack([member.update() for member in self.members])
+
+    def _hand_out_gradients(self) -> None:
+        for name, parameter in self.model.named_parameters():
+            for place, member in enumerate(self.members):
+                member.weights[name].grad = None if parameter.grad is None else parameter.grad[place]
+
+    def _predict(self) -> list[Logits]:
+        """Validation logits of each trial."""
+        copies = self.model.copies[0] if self.model.copies else None
+        logits = predict(self.model, self.dataset, self._val_rows, copies=copies)
+        return list(logits) if copies else [logits]
+
+    def _weights_of(self, place: int) -> Mapping[str, Tensor]:
+        """A trial's parameters: the model's own, or views into the stack's, which share its memory."""
+        named = self.model.named_parameters()
+        return {name: p.detach()[place] if self.model.copies else p for name, p in named}
+
+    def _seat_members(self, members: list[Member]) -> None:
+        self.members = members
+        self.model.noise.generators = [member.noise for member in members]
+        self.model.noise.filled_ahead = self._recorded
+        # A recorded step is one of these members.
+        self.step: Step = StepGraph(self._take_step, self._fill_noise) if self._recorded else self._take_step
+
+    def _fill_noise(self, rows_B: Tensor) -> None:
+        self.model.noise.fill(rows_B.shape[-1], self._device)
+
+    def _shrink(self, staying: list[int]) -> None:
+        """Take the copies that have ended out of the stack."""
+        for parameter in self.model.parameters():
+            parameter.data = parameter.data[staying]
+            parameter.grad = None
+        self.model.dropout.set([self.model.dropout.rates[place] for place in staying])
+        self._seat_members([self.members[place] for place in staying])
+        for place, member in enumerate(self.members):
+            member.rebind(self._weights_of(place))
 
 
-def _require_sane(loss: float, epoch: int, what: str) -> None:
-    if not math.isfinite(loss) or loss > EXPLODED_LOSS:
-        raise DivergedError(epoch, f"{what} is {loss:.3g}")
+@contextmanager
+def _kept_apart(seat: Seat) -> Iterator[None]:
+    """What ends one trial becomes its outcome."""
+    try:
+        yield
+    except (DivergedError, TrialOver) as end:
+        seat.outcome = end

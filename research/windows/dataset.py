@@ -43,12 +43,19 @@ class WindowDataset:
         self.values_RF = torch.from_numpy(values_RF).to(device)
         self.labels_R = torch.from_numpy(labels.astype(np.float32)).to(device)
         self.symbols_R = torch.from_numpy(np.zeros(len(labels), np.int64) if symbols is None else symbols).to(device)
-        # A strided view, no copy: starts_STF[s] is the window that starts at row s.
-        self._starts_STF = self.values_RF.unfold(0, context_length, 1).transpose(1, 2)
+        self._days_T = torch.arange(1 - context_length, 1, device=device)
 
     def gather(self, rows_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Windows x_BTF and labels y_B of the given rows, on the device, without per-sample Python."""
-        return self._starts_STF[rows_B - (self.context_length - 1)], self.labels_R[rows_B]
+        """Windows x_BTF and labels y_B of the given rows, of any shape, on the device, without per-sample Python."""
+        R, F = self.values_RF.shape
+        T = self.context_length
+        if self.values_RF.device.type != "cpu":
+            return self.values_RF[rows_B.unsqueeze(-1) + self._days_T], self.labels_R[rows_B]
+        # A view without a copy, window s being T * F numbers from row s on: each is then one move of memory.
+        windows_SC = self.values_RF.as_strided((R - T + 1, T * F), (F, 1))
+        rows = rows_B.reshape(-1)
+        x_BTF = windows_SC.index_select(0, rows - (T - 1)).view(*rows_B.shape, T, F)
+        return x_BTF, self.labels_R.index_select(0, rows).view(rows_B.shape)
 
     def rows(self, rows: NDArray[np.int64]) -> Tensor:
         """Row numbers as a device tensor, for `gather`; each needs a whole context before it."""
@@ -57,11 +64,15 @@ class WindowDataset:
 
 
 @torch.no_grad()
-def predict(model: nn.Module, dataset: WindowDataset, rows: Tensor) -> NDArray[np.float64]:
-    """Logits of the given rows, without dropout; the model is left in evaluation mode."""
+def predict(model: nn.Module, dataset: WindowDataset, rows: Tensor, *, copies: int | None = None) -> NDArray[np.float64]:
+    """Logits of the given rows, without dropout; [copies, rows] of a stack of models. Leaves the model in evaluation mode."""
     model.eval()
-    parts = [model(dataset.gather(rows_B)[0], dataset.symbols_R[rows_B]) for rows_B in torch.split(rows, EVALUATION_BATCH)]
-    logits: NDArray[np.float64] = torch.cat(parts).cpu().double().numpy()
+    at_once = max(EVALUATION_BATCH // (copies or 1), 1)
+    parts = []
+    for rows_B in torch.split(rows, at_once):
+        rows_B = rows_B if copies is None else rows_B.expand(copies, -1)
+        parts.append(model(dataset.gather(rows_B)[0], dataset.symbols_R[rows_B]))
+    logits: NDArray[np.float64] = torch.cat(parts, dim=-1).cpu().double().numpy()
     return logits
 
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from research.models.accounting import forward_flops, parameter_count, training_flops
 from research.models.architectures import TOLERANCE, Budget, architectures_for, extremes, smallest_and_largest
+from research.models.attention import using
 from research.models.patch_transformer import PatchTransformer
 from research.spec import ArchitectureSpec, InputError
 
@@ -87,8 +87,8 @@ def test_closed_forms_hold_for_any_context_and_patch(architecture: ArchitectureS
 
     windows = 3
     x_BTF = torch.randn(windows, a.context_length, a.n_features)
-    # torch counts nothing for the CPU's flash kernel; the plain one does the same products.
-    with sdpa_kernel(SDPBackend.MATH):
+    # torch counts nothing for fused kernels; the plain one does the same products.
+    with using("plain"):
         with FlopCounterMode(display=False) as forward:
             model(x_BTF)
         with FlopCounterMode(display=False) as training:

@@ -135,6 +135,8 @@ def test_logit_does_not_depend_on_the_batch(window_norm: bool) -> None:
 def test_attention_is_torchs_own(heads: int) -> None:
     torch.manual_seed(0)
     ours, torchs = Attention(16, heads), nn.MultiheadAttention(16, heads, batch_first=True)
+    for linear in (ours.qkv, ours.out):
+        linear.initialise()
     torchs.load_state_dict(
         {
             "in_proj_weight": ours.qkv.weight,

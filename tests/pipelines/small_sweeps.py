@@ -21,7 +21,7 @@ from pipelines.terminal import SweepDisplay
 from research.models.baselines import BASELINES
 from research.tracking import query
 from research.tracking.query import RunRecord
-from research.training.trainer import EpochRecord
+from research.training.member import EpochRecord
 
 
 def options(root: Path, **changes: object) -> SweepOptions:

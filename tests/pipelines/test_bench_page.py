@@ -7,7 +7,15 @@ from pipelines.benches.gemm import GemmPeak
 from pipelines.benches.page import Machine, Section, page, sections_of, write_page
 from pipelines.benches.row import Row
 
-FACTS = {"machine": "x86_64", "system": "Linux 6", "cpu": "CPU A", "cores": 2, "memory_bytes": 8 * 2**30, "torch": "2.13"}
+FACTS = {
+    "machine": "x86_64",
+    "system": "Linux 6",
+    "device": "cpu",
+    "cpu": "CPU A",
+    "cores": 2,
+    "memory_bytes": 8 * 2**30,
+    "torch": "2.13",
+}
 MACHINE = Machine(
     facts={**FACTS, "python": "3.11"}, peak=GemmPeak(float32=80e9, bfloat16=160e9), versions={"torch": "2.13", "numpy": "2.4"}
 )

@@ -12,7 +12,7 @@ from test_trial import spec_of, trained
 
 from pipelines.state import Sweep
 from research.tracking import schema
-from research.training.trainer import EpochRecord
+from research.training.member import EpochRecord
 
 EPOCHS = 3
 

@@ -33,7 +33,7 @@ def second(first: Sweep, root: Path) -> Sweep:
         raise AssertionError("it was trained again")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "run", trained)
+        patch.setattr(Trainer, "run_all", trained)
         return run(root, budget="2.01K", trials=2)
 
 

@@ -17,7 +17,7 @@ from pipelines.state import Sweep
 from pipelines.trial import run_trial
 from research.spec import ArchitectureSpec, TrialSpec
 from research.tracking import schema
-from research.training.trainer import Trainer
+from research.training.trainer import Seat, Trainer
 
 
 class Pressure:
@@ -29,11 +29,11 @@ class Pressure:
         self.batches: set[int] = set()
         """Sizes of the optimizer steps that were made, the last of an epoch left out."""
         self.steps = 0
-        real_epoch, real_step = Trainer._epoch, Trainer._step
+        real_epoch, real_step = Trainer._train_epoch, Trainer._take_step
 
-        def epoch(trainer: Trainer, number: int, *rest: object) -> object:
-            self.epochs.append((number, trainer.micro_batch))
-            return real_epoch(trainer, number, *rest)  # type: ignore[arg-type]
+        def epoch(trainer: Trainer, active: list[Seat]) -> object:
+            self.epochs.append((active[0].member.epoch, trainer.micro_batch))
+            return real_epoch(trainer, active)
 
         def step(trainer: Trainer, rows: torch.Tensor) -> object:
             if self.epochs[-1][0] >= begins and trainer.micro_batch > room:
@@ -42,8 +42,8 @@ class Pressure:
             self.batches.add(len(rows))
             return real_step(trainer, rows)
 
-        monkeypatch.setattr(Trainer, "_epoch", epoch)
-        monkeypatch.setattr(Trainer, "_step", step)
+        monkeypatch.setattr(Trainer, "_train_epoch", epoch)
+        monkeypatch.setattr(Trainer, "_take_step", step)
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ from research.tracking.owner import ProcessId
 from research.tracking.query import RunRecord
 from research.tracking.runs import RunLog
 from research.tracking.store import open_store
-from research.training.trainer import EpochRecord
+from research.training.member import EpochRecord
 
 EPOCHS = 3
 
@@ -141,10 +141,10 @@ def test_workers_that_die_before_they_begin_end_the_sweep_with_a_sentence(starte
     job = Job(number=0, spec=spec_of(started))
     executor = MagicMock(slots=1)
     executor.wait.side_effect = lambda _: Ended(
-        job=executor.submit.call_args.args[0], lost="worker process 12 ended with exit code 1"
+        team=executor.submit.call_args.args[0], lost="worker process 12 ended with exit code 1"
     )
     dispatch = Dispatch(executor, started.context, MagicMock(), started.history.attempts, 3, MagicMock())
-    jobs = iter([job])
+    jobs = iter([(job,)])
     with pytest.raises(InputError, match=r"WORKERS: worker process 12 ended with exit code 1 before it began a trial"):
         dispatch.run(lambda: next(jobs, None), MagicMock())
     assert executor.submit.call_count == 3

@@ -172,7 +172,7 @@ def _params_of_first_trial() -> dict[str, int | float | str]:
         "weight_decay": 0.01,
     }
     training = {"dropout": 0.1, "warmup_steps": 3, "batch_size": 64, "epochs": 2, "patience": 2, "seed": 0}
-    return {**shape, **rest, **training, "gradient_clip": 1.0, "number": 0}
+    return {**shape, **rest, **training, "gradient_clip": 1.0, "base_width": 0, "optimizer": "adamw", "number": 0}
 
 
 def _fingerprint_of_first_trial(sweep: Sweep) -> str:

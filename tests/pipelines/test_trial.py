@@ -10,14 +10,14 @@ from conftest import start_sweep
 from mlflow.entities import Run
 
 import pipelines.trial
-import research.training.trainer
+import research.training.member
 from pipelines.job import Finished, Job
 from pipelines.options import SweepOptions
 from pipelines.search import Fixed, first_suggestions, trial_spec
 from pipelines.state import Sweep
 from pipelines.trial import run_trial
-from research.spec import InputError, TrainingSpec, TrialSpec
-from research.training.trainer import EpochRecord
+from research.spec import ArchitectureSpec, InputError, TrainingSpec, TrialSpec
+from research.training.member import EpochRecord
 
 
 class Counting:
@@ -114,12 +114,12 @@ def test_the_run_exists_with_its_parameters_before_training_starts(sweep: Sweep)
 
 
 def test_a_parameter_that_does_not_reach_the_optimizer_stops_the_trial(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = research.training.trainer.build_optimizer
+    real = research.training.member.build_optimizer
 
-    def forgetful(model: torch.nn.Module, spec: TrainingSpec) -> torch.optim.AdamW:
-        return real(model, replace(spec, weight_decay=0.0))
+    def forgetful(parameters: object, spec: TrainingSpec, architecture: ArchitectureSpec) -> torch.optim.AdamW:
+        return real(parameters, replace(spec, weight_decay=0.0), architecture)
 
-    monkeypatch.setattr(research.training.trainer, "build_optimizer", forgetful)
+    monkeypatch.setattr(research.training.member, "build_optimizer", forgetful)
     counting = Counting()
     with pytest.raises(InputError, match="weight_decay"):
         trained(sweep, spec_of(sweep), counting)

@@ -32,7 +32,7 @@ from research.models.architectures import Budget
 from research.spec import ArchitectureSpec, InputError, TrainingSpec, TrialSpec
 from research.tracking import schema
 from research.tracking.store import open_store
-from research.training.trainer import EpochRecord
+from research.training.member import EpochRecord
 from scale.conftest import free_port, read, start_driver, training, wait_for
 
 OPTIONS = SweepOptions(budget="2K", device="cpu", threads=1, ray="auto", trials=2, epochs=5, patience=5)
@@ -178,8 +178,8 @@ def job(context: Context, number: int, epochs: int) -> Job:
 
 def run(tasks: RayTasks, watching: Watching, *jobs: Job) -> dict[int, Ended]:
     for one in jobs:
-        tasks.submit(one)
-    return {ended.job.number: ended for ended in (tasks.wait(watching) for _ in jobs)}
+        tasks.submit((one,))
+    return {ended.team[0].number: ended for ended in (tasks.wait(watching) for _ in jobs)}
 
 
 @with_ray()
@@ -188,10 +188,10 @@ def test_epochs_reach_the_driver_and_one_of_two_tasks_is_pruned(context: Context
     kept, pruned = job(context, 0, epochs=3), job(context, 1, epochs=60)
     watching = Watching(pruned=pruned.name)
     ended = run(tasks, watching, kept, pruned)
-    assert [ended[number].finished.outcome for number in (0, 1)] == ["complete", "pruned"]
+    assert [ended[number].finished[0].outcome for number in (0, 1)] == ["complete", "pruned"]
     assert watching.seen[kept.name] == [1, 2, 3]
     assert 1 <= len(watching.seen[pruned.name]) < 60
-    info = context.store.client.get_run(ended[1].finished.run_id).info
+    info = context.store.client.get_run(ended[1].finished[0].run_id).info
     assert info.status == "KILLED"
 
 

@@ -12,7 +12,8 @@ from test_trainer import SPEC, Listening, noisy_labels, toy_trainer
 
 from research.spec import TrainingSpec
 from research.training.checkpoint import Checkpoint, epochs_done, micro_batch_of
-from research.training.trainer import EpochRecord, TrainingResult
+from research.training.member import EpochRecord
+from research.training.trainer import TrainingResult
 
 LONG = replace(SPEC, dropout=0.3, epochs=6, patience=3, weight_decay=0.1)
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from research.models.layers import Linear
 from research.models.patch_transformer import PatchTransformer
 from research.spec import ArchitectureSpec, TrainingSpec
 from research.training.optim import FINAL_SHARE, WarmupCosine, build_optimizer
@@ -38,14 +39,14 @@ def schedule(warmup_steps: int, total_steps: int, peak: float = 1e-2) -> WarmupC
 
 
 def test_every_parameter_is_in_exactly_one_group(model: PatchTransformer) -> None:
-    grouped = [id(p) for group in build_optimizer(model, SPEC).param_groups for p in group["params"]]
+    grouped = [id(p) for group in build_optimizer(model.named_parameters(), SPEC).param_groups for p in group["params"]]
     assert sorted(grouped) == sorted(id(p) for p in model.parameters())
 
 
 def test_only_weight_matrices_decay(model: PatchTransformer) -> None:
-    optimizer = build_optimizer(model, SPEC)
+    optimizer = build_optimizer(model.named_parameters(), SPEC)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    matrices = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    matrices = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, Linear)}
     for p in model.parameters():
         p.grad = torch.zeros_like(p)  # Without a gradient, decay is all that moves a weight.
     optimizer.step()
@@ -56,7 +57,7 @@ def test_only_weight_matrices_decay(model: PatchTransformer) -> None:
 
 
 def test_decay_of_each_group_is_as_asked(model: PatchTransformer) -> None:
-    decays = {group["weight_decay"] for group in build_optimizer(model, SPEC).param_groups}
+    decays = {group["weight_decay"] for group in build_optimizer(model.named_parameters(), SPEC).param_groups}
     assert decays == {SPEC.weight_decay, 0.0}
 
 
@@ -98,7 +99,7 @@ def test_without_warm_up_training_starts_at_the_peak() -> None:
 
 
 def test_setting_a_rate_sets_it_in_every_group(model: PatchTransformer) -> None:
-    optimizer = build_optimizer(model, SPEC)
+    optimizer = build_optimizer(model.named_parameters(), SPEC)
     one = WarmupCosine(optimizer, SPEC.warmup_steps, 50)
     assert one.peak == SPEC.learning_rate
     for step in (0, 4, 30, 0):

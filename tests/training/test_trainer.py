@@ -12,7 +12,8 @@ from torch import nn
 
 from research.runtime import Runtime
 from research.spec import ArchitectureSpec, InputError, TrainingSpec
-from research.training.trainer import DivergedError, EpochRecord, Trainer, TrainingResult, build_model
+from research.training.member import DivergedError, EpochRecord
+from research.training.trainer import Trainer, TrainingResult, build_model
 from research.windows.dataset import WindowDataset, predict
 from research.windows.splits import Split
 
@@ -105,6 +106,12 @@ def test_another_seed_gives_another_result() -> None:
     assert trained(replace(SPEC, seed=1)).val_loss != trained().val_loss
 
 
+@pytest.mark.parametrize("micro_batch", [7, 1, 31])
+def test_micro_batches_drop_what_the_full_batch_drops(micro_batch: int) -> None:
+    whole, parts = (trained(replace(SPEC, dropout=0.3), micro_batch=size) for size in (None, micro_batch))
+    assert parts.val_loss == pytest.approx(whole.val_loss, abs=1e-5)
+
+
 def test_the_seed_decides_the_order_of_the_data() -> None:
     first, second = toy_trainer(), toy_trainer(replace(SPEC, seed=1))
     second.model.load_state_dict(first.model.state_dict())
@@ -177,9 +184,9 @@ def test_the_listener_gets_every_epoch_as_it_ends() -> None:
 
 def test_the_rate_follows_the_schedule_over_all_epochs() -> None:
     trainer = toy_trainer()
-    assert trainer.steps_per_epoch == 10  # 289 windows in batches of 32, the last one short.
+    assert trainer.members[0].steps_per_epoch == 10  # 289 windows in batches of 32, the last one short.
     rates = [record.learning_rate for record in trainer.run(Listening()).epochs]
-    assert rates == [SPEC.learning_rate * trainer.schedule.share_at(step) for step in (9, 19, 29)]
+    assert rates == [SPEC.learning_rate * trainer.members[0].schedule.share_at(step) for step in (9, 19, 29)]
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -214,19 +221,18 @@ def test_a_validation_loss_that_is_no_number_diverges() -> None:
 
 def test_applied_is_what_the_spec_asked_for() -> None:
     spec = replace(SPEC, dropout=0.25, batch_size=20, warmup_steps=7, seed=5, patience=9, weight_decay=0.125, gradient_clip=0.5)
-    assert toy_trainer(spec).applied() == asdict(spec)
+    assert toy_trainer(spec).applied().items() <= asdict(spec).items()
 
 
 def test_applied_reads_the_objects_not_the_spec() -> None:
     trainer = toy_trainer()
-    trainer.optimizer.param_groups[0]["weight_decay"] = 0.77
-    trainer.schedule.peak = 0.5
-    trainer.schedule.warmup_steps = 2
-    trainer.schedule.total_steps = 50
+    (member,) = trainer.members
+    member.optimizer.param_groups[0]["weight_decay"] = 0.77
+    member.schedule.peak = 0.5
+    member.schedule.warmup_steps = 2
+    member.schedule.total_steps = 50
     trainer.batch_size = 16
-    for module in trainer.model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.4
+    trainer.model.dropout.set([0.4])
     expected = {"weight_decay": 0.77, "learning_rate": 0.5, "warmup_steps": 2, "epochs": 5, "batch_size": 16, "dropout": 0.4}
     assert expected.items() <= trainer.applied().items()
 
@@ -300,7 +306,7 @@ def test_every_epoch_trains_with_dropout_and_evaluates_without() -> None:
     modes: list[tuple[bool, bool]] = []
     trainer.model.register_forward_pre_hook(lambda model, _: modes.append((torch.is_grad_enabled(), model.training)))
     trainer.run(Listening())
-    assert modes == SPEC.epochs * [*trainer.steps_per_epoch * [(True, True)], (False, False)]
+    assert modes == SPEC.epochs * [*trainer.members[0].steps_per_epoch * [(True, True)], (False, False)]
 
 
 def test_a_model_depends_on_its_seed_alone() -> None:

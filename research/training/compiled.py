@@ -1,0 +1,33 @@
+"""Blocks compiled once: all blocks of a model are the same code on other weights, so that depth adds no compilation."""
+
+from __future__ import annotations
+
+import warnings
+from importlib.util import find_spec
+
+import torch
+from torch import nn
+
+from research.models.patch_transformer import PatchTransformer
+
+
+def compile_blocks(model: PatchTransformer, backend: str = "inductor") -> None:
+    """Compile the blocks where they stand. What the compiler cannot do is computed as it is."""
+    torch._dynamo.config.suppress_errors = True
+    for block in model.blocks:
+        block.compile(backend=backend)
+
+
+def compiles(device: torch.device) -> bool:
+    """Whether compiled blocks pay on this device; a CPU is faster with its own kernels."""
+    if device.type != "cuda":
+        return False
+    if find_spec("triton") is None:
+        warnings.warn("triton is not installed; blocks are not compiled", stacklevel=2)
+        return False
+    return True
+
+
+def is_compiled(block: nn.Module) -> bool:
+    """Whether a block's calls go through the compiler."""
+    return block._compiled_call_impl is not None
