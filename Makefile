@@ -20,7 +20,7 @@ SEARCH = $(STUDY) $(more) $(call flag,EPOCHS,epochs) $(call flag,PATIENCE,patien
         $(call list,LAYERS,layers) $(call list,WIDTHS,widths) $(call list,HEADS,heads) \
         $(call flag,SAMPLER,sampler) $(call flag,PRUNER,pruner) $(call flag,REPLICATES,replicates) \
         $(call flag,DEVICE,device) $(call flag,WORKERS,workers) $(call flag,THREADS,threads) $(call flag,RAY,ray) \
-        $(call flag,STACK,stack) $(call flag,PRECISION,precision) $(call flag,WIDTH_TRANSFER,base-width)
+        $(call flag,STACK,stack) $(call flag,PRECISION,precision) $(call flag,OPTIMIZER,optimizer) $(call flag,WIDTH_TRANSFER,base-width)
 SWEEP = $(SEARCH) $(call flag,BUDGET,budget) $(ARGS)
 LADDER = $(SEARCH) $(call flag,BUDGET,budget) $(call flag,BUDGETS,budgets) $(call list,HORIZONS,horizons) $(ARGS)
 
@@ -34,8 +34,8 @@ help: ## this list
 	@echo
 	@echo "  question:  BUDGET HORIZON TASK THRESHOLD TOUCH CONTEXT"
 	@echo "  data:      DATA SYMBOL SYMBOLS VALIDATE_ON FEATURES INDEX VOLATILITY_INDEX WINDOWS TRAIN_END"
-	@echo "  search:    TRIALS (or +10) LAYERS WIDTHS HEADS SAMPLER PRUNER REPLICATES EPOCHS PATIENCE SEED"
-	@echo "  machine:   DEVICE WORKERS THREADS RAY"
+	@echo "  search:    TRIALS (or +10) LAYERS WIDTHS HEADS SAMPLER PRUNER REPLICATES EPOCHS PATIENCE SEED WIDTH_TRANSFER"
+	@echo "  machine:   DEVICE WORKERS THREADS RAY STACK PRECISION OPTIMIZER"
 	@echo "  example:   make sweep BUDGET=20K HORIZON=3 TRIALS=12"
 	@echo "             make study BUDGETS=20K,200K,2M HORIZONS=1,3,5 TRIALS=12"
 	@echo "  all flags: python -m pipelines.sweep --help; pass others as ARGS='--patience 3'"

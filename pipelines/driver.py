@@ -82,13 +82,15 @@ def _run(sweep: Sweep, layout: Layout, lease: Lease, console: Console) -> None:
         for name in BASELINES:
             if name not in sweep.history.baselines:
                 record(sweep, display, known.baseline(name) or run_baseline(sweep.context, name))
+        # Low-memory updates happen within a backward pass, parameter by parameter: there is no stack of them.
+        stack, replicate_stack = (layout.stack, layout.replicate_stack) if sweep.context.optimizer == "adamw" else (1, 1)
         jobs = JobSource(
             sweep=sweep,
             known=known,
             display=display,
             lease=lease,
-            stack=layout.stack,
-            replicate_stack=layout.replicate_stack,
+            stack=stack,
+            replicate_stack=replicate_stack,
         )
         if not jobs.is_over:
             with _closed_after(executor_for(sweep.options, sweep.context, layout)) as executor:

@@ -166,6 +166,7 @@ class JobSource:
             patience=sweep.options.patience,
             seed=sweep.options.seed,
             base_width=sweep.options.base_width,
+            optimizer=sweep.context.optimizer,
         )
         return Job(
             number=number,

@@ -98,6 +98,9 @@ class SweepOptions(StudyOptions):
     """Normalise each window by its own level and feed the level back in as an input."""
     symbol_embedding: bool = False
     """Let the model know which instrument it sees, by a learned vector of each; it is blind to that if not given."""
+    optimizer: Literal["auto", "adamw", "adafactor"] = "auto"
+    """adamw; adafactor, which trains in low memory (bfloat16 weights, no moments, blocks computed twice); auto takes adamw
+    unless none of the budget's shapes fits the device with it. One for the whole sweep."""
     sampler: Literal["tpe", "gp", "cmaes", "random"] = "tpe"
     """Who proposes: TPE (multivariate), a Gaussian process, CMA-ES or nobody."""
     random_share: float = 0.4

@@ -40,6 +40,7 @@ def main(options: PlanOptions) -> None:
         require(getattr(options, name) >= 1, name.upper(), getattr(options, name), "give 1 or more.")
 
     from pipelines.assembly import architectures_of
+    from pipelines.optimizer_choice import optimizer_for
     from pipelines.plan_rows import Workload, plan_rows, totals
     from pipelines.plan_table import console, print_opening, print_plan
     from pipelines.search import SearchSpace
@@ -51,14 +52,16 @@ def main(options: PlanOptions) -> None:
     Runtime(device=device, threads=threads, micro_batch=options.micro_batch).apply()
     prepared = data_of(options)
     split = prepared.split
+    machine = machine_of(device, options)
+    architectures = architectures_of(options, prepared, budget)
+    batch_sizes = SearchSpace.asked_for(options).batch_size
     work = Workload(
         windows=(len(split.train), len(split.validation)),
         epochs=options.epochs,
-        batch_sizes=SearchSpace.asked_for(options).batch_size,
+        batch_sizes=batch_sizes,
         micro_batch=options.micro_batch,
+        optimizer=optimizer_for(options.optimizer, architectures, batch_sizes, device, machine.memory),
     )
-    machine = machine_of(device, options)
-    architectures = architectures_of(options, prepared, budget)
     screen = console()
     print_opening(budget, architectures, work, machine, screen)
     rows = plan_rows(architectures, work, machine, Speed(device))

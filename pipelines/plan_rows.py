@@ -10,7 +10,7 @@ from statistics import median
 import torch
 
 from research.models.accounting import forward_flops, parameter_count, training_flops
-from research.spec import ArchitectureSpec
+from research.spec import ArchitectureSpec, OptimizerName
 from research.training.memory import FITTING_SHARE, FLOAT, MemoryPlan, checkpoint_bytes, memory_plan, preflight
 from research.training.speed import Speed
 
@@ -42,6 +42,7 @@ class Workload:
     """What the search may choose. Memory is planned for the largest, time for the smallest, which takes longest."""
     micro_batch: int | None = None
     """Asked for by the user."""
+    optimizer: OptimizerName = "adamw"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +87,8 @@ class PlanTotals:
 
 def plan_rows(architectures: Sequence[ArchitectureSpec], work: Workload, machine: Machine, speed: Speed) -> list[PlanRow]:
     """One row per architecture, in the given order."""
-    chosen = preflight(architectures, work.batch_sizes, machine.device, machine.memory)
-    if given := work.micro_batch:
+    chosen = preflight(architectures, work.batch_sizes, machine.device, machine.memory, work.optimizer)
+    if (given := work.micro_batch) and work.optimizer == "adamw":
         # What the user asks for is tried as it is; a sweep halves it only when memory really runs out.
         chosen = {a: {size: min(given, size) for size in work.batch_sizes} for a in architectures}
     return [_row(a, chosen[a], work, machine, speed) for a in architectures]
@@ -96,7 +97,8 @@ def plan_rows(architectures: Sequence[ArchitectureSpec], work: Workload, machine
 def _row(a: ArchitectureSpec, chosen: dict[int, int | None], work: Workload, machine: Machine, speed: Speed) -> PlanRow:
     most, fewest = max(work.batch_sizes), min(work.batch_sizes)
     training, validation = work.windows
-    memory = memory_plan(a, chosen[most] or 1, machine.device)
+    least = most if work.optimizer == "adafactor" else 1
+    memory = memory_plan(a, chosen[most] or least, machine.device, optimizer=work.optimizer, batch_size=most)
     return PlanRow(
         architecture=a,
         parameters=parameter_count(a),
@@ -107,10 +109,15 @@ def _row(a: ArchitectureSpec, chosen: dict[int, int | None], work: Workload, mac
         peak_memory=memory.device,
         host_memory=memory.host,
         seconds=speed.trial(
-            a, batch_size=fewest, micro_batch=chosen[fewest] or fewest, windows=work.windows, epochs=work.epochs
+            a,
+            batch_size=fewest,
+            micro_batch=chosen[fewest] or fewest,
+            windows=work.windows,
+            epochs=work.epochs,
+            recompute=work.optimizer == "adafactor",
         ),
-        checkpoint=checkpoint_bytes(a),
-        obstacles=obstacles(memory, checkpoint_bytes(a), machine),
+        checkpoint=checkpoint_bytes(a, work.optimizer),
+        obstacles=obstacles(memory, checkpoint_bytes(a, work.optimizer), machine),
     )
 
 

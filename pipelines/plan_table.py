@@ -46,6 +46,8 @@ def print_opening(
     free = f"{_bytes(machine.memory)} of memory free{beside}, of which {FITTING_SHARE:.0%} are planned with"
     _say(screen, f"[bold]a trial[/]    {trial}")
     _say(screen, f"[bold]device[/]     {machine.device} ({name}, {facts['threads']} threads): {free}")
+    if work.optimizer == "adafactor":
+        _say(screen, "[bold]optimizer[/]  adafactor in low memory: bfloat16 weights, no moments, the whole batch in one pass")
     _say(screen, f"[bold]disk[/]       {_bytes(machine.disk)} free\n")
 
 

@@ -9,17 +9,18 @@ from rich.console import Console
 from pipelines import summary
 from pipelines.assembly import architectures_of
 from pipelines.executors.ray_tasks import connect
+from pipelines.optimizer_choice import optimizer_for, that_fit
 from pipelines.options import SweepOptions
 from pipelines.search import SearchSpace
 from pipelines.study import Study, prepare_study
 from pipelines.trial_record import Context
 from research.models.architectures import Budget
 from research.runtime import DEFAULT_THREADS, Runtime, available_memory, choose_device, hardware
-from research.spec import ArchitectureSpec, InputError, fingerprint, require
+from research.spec import ArchitectureSpec, InputError, OptimizerName, fingerprint, require
 from research.tracking import schema
 from research.tracking.provenance import provenance
 from research.tracking.store import open_store
-from research.training.memory import checkpoint_bytes, choose_micro_batch, peak_memory
+from research.training.memory import checkpoint_bytes, peak_memory
 
 
 def prepare(options: SweepOptions, console: Console) -> tuple[Context, list[ArchitectureSpec]]:
@@ -35,19 +36,21 @@ def prepare(options: SweepOptions, console: Console) -> tuple[Context, list[Arch
         connect(options.ray, store)
     study = prepare_study(options, store)
     architectures = architectures_of(options, study.prepared, budget)
+    optimizer = optimizer_for(options.optimizer, architectures, options.batch_sizes, device, available_memory(device))
     record = provenance(hardware(device))
-    identity = {schema.SWEEP_FINGERPRINT: sweep_fingerprint(options, study, budget)}
+    identity = {schema.SWEEP_FINGERPRINT: sweep_fingerprint(options, study, budget, optimizer)}
     context = Context(
         store=store,
         experiment_id=store.experiment(study.experiment),
         study=study,
         budget=budget,
+        optimizer=optimizer,
         runtime=runtime,
         provenance=record,
         tags={**study.tags(), **record.tags("pipelines.sweep"), **identity},
         checkpoints=(options.checkpoints or store.root / "checkpoints").resolve(),
     )
-    fitting = architectures if options.ray else _that_fit(architectures, runtime, budget)
+    fitting = architectures if options.ray else _that_fit(architectures, options, runtime, optimizer)
     summary.print_opening(study, budget, fitting, device, console)
     if len(fitting) < len(architectures):
         summary.print_left_out(len(architectures) - len(fitting), available_memory(device), console)
@@ -59,7 +62,7 @@ def _look_at_the_disk(context: Context, architectures: list[ArchitectureSpec], c
     """A checkpoint is written beside the one it replaces; without room for both, a stopped trial starts again."""
     context.checkpoints.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(context.checkpoints).free
-    needed = 2 * max(checkpoint_bytes(a) for a in architectures)
+    needed = 2 * max(checkpoint_bytes(a, context.optimizer) for a in architectures)
     if free < needed:
         summary.print_short_disk(needed, free, console)
 
@@ -76,7 +79,7 @@ def require_numbers(options: SweepOptions) -> None:
     require(options.workers is None or options.workers >= 1, "WORKERS", options.workers, "give 1 or more.")
 
 
-def sweep_fingerprint(options: SweepOptions, study: Study, budget: Budget) -> str:
+def sweep_fingerprint(options: SweepOptions, study: Study, budget: Budget, optimizer: OptimizerName) -> str:
     """What makes two sweeps the same one; the grid, the ranges and the number of trials may grow."""
     identity = {
         "study": study.spec,
@@ -88,18 +91,22 @@ def sweep_fingerprint(options: SweepOptions, study: Study, budget: Budget) -> st
         "symbol_embedding": options.symbol_embedding,
         "seed": options.seed,
         "base_width": options.base_width,
+        "optimizer": optimizer,
     }
     return fingerprint(identity)
 
 
-def _that_fit(architectures: list[ArchitectureSpec], runtime: Runtime, budget: Budget) -> list[ArchitectureSpec]:
-    """Those that this machine can train at least one window at a time; trials on the others would be paid for nothing."""
+def _that_fit(
+    architectures: list[ArchitectureSpec], options: SweepOptions, runtime: Runtime, optimizer: OptimizerName
+) -> list[ArchitectureSpec]:
+    """Those that this machine can train; trials on the others would be paid for nothing."""
     free = available_memory(runtime.device)
-    fitting = [a for a in architectures if choose_micro_batch(a, 1, free, runtime.device)]
+    fitting = that_fit(architectures, options.batch_sizes, runtime.device, free, optimizer)
     if not fitting:
-        least = min(peak_memory(a, 1, runtime.device) for a in architectures)
+        windows = max(options.batch_sizes) if optimizer == "adafactor" else 1
+        least = min(peak_memory(a, windows, runtime.device, optimizer=optimizer) for a in architectures)
         raise InputError(
-            f"BUDGET={budget.label}: its smallest architecture needs {least / 1e9:.1f} GB one window at a time and "
+            f"BUDGET={options.budget}: its smallest architecture needs {least / 1e9:.1f} GB with {optimizer} and "
             f"{free / 1e9:.1f} GB are free here; give a smaller BUDGET or another DEVICE (make plan shows all of them)."
         )
     return fitting

@@ -16,7 +16,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from pipelines.options import SweepOptions
 from research.models.architectures import extremes
-from research.spec import ArchitectureSpec, InputError, StudySpec, TrainingSpec, TrialSpec, require
+from research.spec import ArchitectureSpec, InputError, OptimizerName, StudySpec, TrainingSpec, TrialSpec, require
 
 Suggested = dict[str, Any]
 STRUCTURE = ("shape", "n_heads", "ff_ratio", "batch_size")
@@ -79,6 +79,7 @@ class Fixed:
     patience: int
     seed: int
     base_width: int = 0
+    optimizer: OptimizerName = "adamw"
 
 
 def distributions(space: SearchSpace, architectures: list[ArchitectureSpec]) -> dict[str, BaseDistribution]:
@@ -141,6 +142,7 @@ def trial_spec(suggested: Mapping[str, Any], fixed: Fixed, architectures: list[A
         patience=fixed.patience,
         seed=fixed.seed,
         base_width=fixed.base_width,
+        optimizer=fixed.optimizer,
     )
     if left:
         raise InputError(f"searched name {sorted(left)[0]}: nothing consumes it; remove it from the search space or use it.")

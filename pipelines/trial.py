@@ -219,7 +219,7 @@ def _classify(problem: Exception) -> tuple[Outcome, str]:
     if isinstance(problem, InfeasibleError):
         return "infeasible", str(problem)
     if is_out_of_memory(problem):
-        return "infeasible", f"out of memory one window at a time: {sentence}"
+        return "infeasible", f"out of memory with the smallest micro-batch: {sentence}"
     return "crashed", sentence
 
 
@@ -238,7 +238,9 @@ def _within_memory(context: Context, attempts: list[Attempt]) -> None:
             _attempt(context, left, micro_batch)
             return
         except Exception as problem:
-            if not is_out_of_memory(problem) or micro_batch == 1:
+            # In low memory weights are updated within the backward pass: there is one, over the whole batch.
+            whole = left[0].job.spec.training.optimizer == "adafactor"
+            if not is_out_of_memory(problem) or micro_batch == 1 or whole:
                 raise
             reason = str(problem).splitlines()[0]
         # Outside the handler: the traceback held the model, and with it the memory that is needed now.
@@ -253,13 +255,15 @@ def _within_memory(context: Context, attempts: list[Attempt]) -> None:
 def _micro_batch(context: Context, job: Job, side_by_side: int = 1) -> int:
     """The user's, or the largest that the free memory of this machine, shared with its other workers, has room for."""
     batch_size, device = job.spec.training.batch_size, context.runtime.device
-    if context.runtime.micro_batch:
+    if context.runtime.micro_batch and job.spec.training.optimizer == "adamw":
         return min(context.runtime.micro_batch, batch_size)
     free = int(available_memory(device) * context.memory_share / side_by_side)
-    chosen = choose_micro_batch(job.spec.architecture, batch_size, free, device)
+    optimizer = job.spec.training.optimizer
+    chosen = choose_micro_batch(job.spec.architecture, batch_size, free, device, optimizer=optimizer)
     if chosen is None:
-        needed = peak_memory(job.spec.architecture, 1, device)
-        raise InfeasibleError(f"needs {needed / 1e9:.1f} GB one window at a time; {free / 1e9:.1f} GB are free for it")
+        least, how = (1, "one window at a time") if optimizer == "adamw" else (batch_size, "for the whole batch")
+        needed = peak_memory(job.spec.architecture, least, device, optimizer=optimizer)
+        raise InfeasibleError(f"needs {needed / 1e9:.1f} GB {how}; {free / 1e9:.1f} GB are free for it")
     return chosen
 
 

@@ -26,7 +26,7 @@ from research.models.architectures import Budget
 from research.models.attention import kernel_for
 from research.models.patch_transformer import PatchTransformer
 from research.runtime import Runtime
-from research.spec import ArchitectureSpec, InputError, TrialSpec, canonical_json
+from research.spec import ArchitectureSpec, InputError, OptimizerName, TrialSpec, canonical_json
 from research.tracking import schema
 from research.tracking.provenance import Provenance
 from research.tracking.runs import Value
@@ -47,6 +47,8 @@ class Context:
     experiment_id: str
     study: Study
     budget: Budget
+    optimizer: OptimizerName
+    """What every trial of the sweep is trained with."""
     runtime: Runtime
     provenance: Provenance
     tags: dict[str, str]

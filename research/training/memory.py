@@ -1,6 +1,6 @@
 """How much memory training takes, in closed form, before anything is allocated.
 
-d width, L layers, f feed-forward width, H heads, n patches, T context days, F features, P patch length.
+d width, L layers, f feed-forward width, n patches, T context days, F features, P patch length.
 The terms for the CPU are held against measured trainings by tests/training/test_memory.py.
 """
 
@@ -8,58 +8,85 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 
 import torch
 
 from research.models.accounting import parameter_count
-from research.spec import ArchitectureSpec
+from research.spec import OPTIMIZERS, ArchitectureSpec, OptimizerName
 from research.windows.dataset import EVALUATION_BATCH
 
-FLOAT = 4
-"""Bytes of a number; weights, gradients, moments and activations are all float32."""
+FLOAT, HALF = 4, 2
+"""Bytes of a float32, which weights, gradients, moments and activations are; of a bfloat16 or of one number's random bits."""
 MEBIBYTE = 2**20
 FITTING_SHARE = 0.85
-"""Share of the free memory that a plan may fill; the model is within 15% of the truth."""
+"""Share of the free memory that a plan may fill; the model is within 10% of the truth."""
 CPU_LIBRARIES = 96 * MEBIBYTE
 """Code and tables that a process pages in with its first training step, whatever the model's size (x86, torch 2.13)."""
+ALLOCATOR = 1.04
+"""Resident bytes per planned byte on the CPU: what a malloc loses between large blocks."""
+HOLES = 3
+"""Streams per block that a malloc loses besides where only one per block stays: what lives for a moment lies between them, and
+glibc before 2.38 does not give a freed chunk to an aligned request of the same size. Measured: 0 to 4."""
 CUBLAS_WORKSPACE = 32 * MEBIBYTE
 """What CUBLAS_WORKSPACE_CONFIG=:4096:8, needed for deterministic products, sets aside."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryPlan:
-    """Bytes of each part at a training's peak."""
+    """Bytes of each part of a training."""
 
     weights: int
     gradients: int
+    """Of all parameters; in low memory none outlives its own update."""
     optimizer: int
-    """Two moments."""
+    """Moments."""
     activations: int
-    """What one micro-batch leaves behind for its backward pass, and what the allocator loses to it."""
+    """What one micro-batch leaves behind for its backward pass."""
+    noise: int
+    """Random bits of dropout, in a buffer that stays from step to step."""
+    backward: int
+    """What comes and goes on top of them in a backward pass, at most."""
     evaluation: int
     """Of an evaluation's forward pass, at most."""
     best_copy: int
     """The best epoch's weights, in the host's memory on every device."""
+    holes: int
+    """Of a malloc, between the tensors that stay."""
     workspace: int
     """What does not depend on the model."""
+    accumulates: bool
+    """Whether gradients are there already when a forward pass begins."""
     on_host: bool
     """Whether the device is the CPU, so that everything lies in the same memory."""
 
     @property
     def state(self) -> int:
-        """What lies on the device from the first step to the last."""
+        """What lies on the device when a step ends."""
         return self.weights + self.gradients + self.optimizer
 
     @property
-    def device(self) -> int:
-        """Peak on the device.
+    def in_use(self) -> int:
+        """Bytes of all tensors on the device at the peak: when a backward pass begins, when it ends, or in an evaluation."""
+        kept = self.weights + self.optimizer + self.noise + self._best_here
+        begins = self.activations + self.backward + (self.gradients if self.accumulates else 0)
+        return kept + max(begins, self.gradients + max(self.backward, self.evaluation))
 
-        A malloc keeps the holes that activations leave, so an evaluation comes on top of them. A caching allocator uses
-        the activations' blocks again.
+    @property
+    def device(self) -> int:
+        """Peak on the device: what torch has allocated there, on the CPU the resident set of the process.
+
+        A caching allocator uses the activations' blocks again. A malloc keeps the holes that they leave, so that gradients
+        and an evaluation come on top of them.
         """
-        if self.on_host:
-            return self.workspace + self.state + self.best_copy + self.activations + self.evaluation
-        return self.workspace + self.state + max(self.activations, self.evaluation)
+        if not self.on_host:
+            return self.workspace + self.in_use
+        parts = self.state + self._best_here + self.noise + self.activations + max(self.backward, self.evaluation)
+        return self.workspace + self.holes + round(ALLOCATOR * parts)
+
+    @property
+    def _best_here(self) -> int:
+        return self.best_copy if self.on_host else 0
 
     @property
     def host(self) -> int:
@@ -69,26 +96,49 @@ class MemoryPlan:
         return self.best_copy + self.weights + self.optimizer
 
 
-def memory_plan(architecture: ArchitectureSpec, micro_batch: int, device: torch.device) -> MemoryPlan:
-    """The parts of the peak of training with this micro-batch."""
-    weights = FLOAT * parameter_count(architecture)
+def memory_plan(
+    architecture: ArchitectureSpec,
+    micro_batch: int,
+    device: torch.device,
+    *,
+    optimizer: OptimizerName = "adamw",
+    batch_size: int | None = None,
+) -> MemoryPlan:
+    """The parts of training with this micro-batch.
+
+    Without a `batch_size` it is taken to be larger than the micro-batch, so that gradients add up over several passes.
+    """
+    a = architecture
     on_host = device.type == "cpu"
-    per_window = _saved(architecture, on_host) + (0 if on_host else _backward(architecture))
+    low = optimizer == "adafactor"
+    plain, widest = FLOAT * parameter_count(a), max(map(prod, _block_matrices(a)))
+    weights, moments = _low_memory_state(a) if low else (plain, 2 * plain)
     return MemoryPlan(
         weights=weights,
-        gradients=weights,
-        optimizer=2 * weights,
-        activations=FLOAT * micro_batch * per_window,
-        evaluation=FLOAT * EVALUATION_BATCH * _evaluated(architecture),
+        gradients=0 if low else weights,
+        optimizer=moments,
+        activations=micro_batch * (_kept(a, 1) + _streams(a) if low else _kept(a, a.n_layers)),
+        noise=micro_batch * _noise(a),
+        backward=micro_batch * _backward(a) + (block_bytes(a) + (FLOAT + HALF) * widest if low else 0),
+        evaluation=EVALUATION_BATCH * _evaluated(a) + (FLOAT * widest if low else 0),
         best_copy=weights,
+        holes=HOLES * micro_batch * _streams(a) if low and on_host else 0,
         workspace={"cpu": CPU_LIBRARIES, "cuda": CUBLAS_WORKSPACE}.get(device.type, 0),
+        accumulates=batch_size is None or batch_size > micro_batch,
         on_host=on_host,
     )
 
 
-def peak_memory(architecture: ArchitectureSpec, micro_batch: int, device: torch.device) -> int:
+def peak_memory(
+    architecture: ArchitectureSpec,
+    micro_batch: int,
+    device: torch.device,
+    *,
+    optimizer: OptimizerName = "adamw",
+    batch_size: int | None = None,
+) -> int:
     """Bytes that training adds on the device to what is in use before the model is built."""
-    return memory_plan(architecture, micro_batch, device).device
+    return memory_plan(architecture, micro_batch, device, optimizer=optimizer, batch_size=batch_size).device
 
 
 def micro_batches(batch_size: int) -> Iterable[int]:
@@ -98,50 +148,101 @@ def micro_batches(batch_size: int) -> Iterable[int]:
         batch_size //= 2
 
 
-def choose_micro_batch(architecture: ArchitectureSpec, batch_size: int, available: int, device: torch.device) -> int | None:
-    """The largest micro-batch whose peak fits into what is available; None where not even one window does."""
-    room = FITTING_SHARE * available
-    return next((size for size in micro_batches(batch_size) if peak_memory(architecture, size, device) <= room), None)
+def choose_micro_batch(
+    architecture: ArchitectureSpec, batch_size: int, available: int, device: torch.device, *, optimizer: OptimizerName = "adamw"
+) -> int | None:
+    """The largest micro-batch whose peak fits into what is available; None where not even one window does.
+
+    In low memory it is the whole batch or none: a parameter is updated within the one backward pass.
+    """
+    sizes = [batch_size] if optimizer == "adafactor" else micro_batches(batch_size)
+    peaks = ((size, peak_memory(architecture, size, device, optimizer=optimizer, batch_size=batch_size)) for size in sizes)
+    return next((size for size, peak in peaks if peak <= FITTING_SHARE * available), None)
+
+
+def choose_optimizer(
+    architecture: ArchitectureSpec, batch_size: int, available: int, device: torch.device
+) -> OptimizerName | None:
+    """AdamW where it fits, else Adafactor in low memory, else None."""
+    fits = (name for name in OPTIMIZERS if choose_micro_batch(architecture, batch_size, available, device, optimizer=name))
+    return next(fits, None)
 
 
 def preflight(
-    architectures: Iterable[ArchitectureSpec], batch_sizes: Iterable[int], device: torch.device, available: int
+    architectures: Iterable[ArchitectureSpec],
+    batch_sizes: Iterable[int],
+    device: torch.device,
+    available: int,
+    optimizer: OptimizerName = "adamw",
 ) -> dict[ArchitectureSpec, dict[int, int | None]]:
     """Per architecture and batch size the micro-batch to train with, None where the architecture does not fit."""
     sizes = tuple(batch_sizes)
-    return {a: {size: choose_micro_batch(a, size, available, device) for size in sizes} for a in architectures}
+    return {
+        a: {size: choose_micro_batch(a, size, available, device, optimizer=optimizer) for size in sizes} for a in architectures
+    }
 
 
-def checkpoint_bytes(architecture: ArchitectureSpec) -> int:
-    """Size of a checkpoint file, at most: weights, two moments and, unless they are the same, the best weights."""
-    return 4 * FLOAT * parameter_count(architecture)
+def checkpoint_bytes(architecture: ArchitectureSpec, optimizer: OptimizerName = "adamw") -> int:
+    """Size of a checkpoint file, at most: weights, moments and, unless they are the same, the best weights."""
+    plan = memory_plan(architecture, 1, torch.device("cpu"), optimizer=optimizer)
+    return plan.weights + plan.optimizer + plan.best_copy
 
 
-def _saved(a: ArchitectureSpec, on_host: bool) -> int:
-    """Numbers that one window's forward pass keeps for backward.
+def _kept(a: ArchitectureSpec, blocks: int) -> int:
+    """Bytes that one window's forward pass keeps for backward, of so many blocks.
 
     Per token of a block: each of the two norms its input d and two statistics; the products their inputs d (qkv),
-    d (out), d (expand), f (contract); attention q, k, v 3d, and H log-sums (its output is the input of out); GELU its
-    input f; each of the two dropouts a mask d. That is 10d + 2f + H + 4.
-
-    The CPU writes dropout's mask as floats, CUDA as bytes. On the CPU come the four results of width d that a block
-    frees at once (two branches, before and after dropout): glibc before 2.38 does not give a freed chunk
-    to an aligned request of the same size, so each stays behind as a hole.
+    d (out), d (expand), f (contract); attention q, k and v 3d (its output is the input of out); GELU its input f.
+    That is 8d + 2f + 4.
     """
     d, n = a.d_model, a.n_patches
-    mask = d if on_host else d // 4
-    holes = 4 * d if on_host else 0
-    block = 8 * d + 2 * mask + 2 * a.d_ff + a.n_heads + 4 + holes
-    embedding = a.context_length * a.n_features + n * (a.patch_length * a.n_features + mask)
+    block = 8 * d + 2 * a.d_ff + 4
+    embedding = a.context_length * a.n_features + n * a.patch_length * a.n_features
     head = n * (2 * d + 2)
-    return embedding + a.n_layers * n * block + head
+    return FLOAT * (embedding + blocks * n * block + head)
+
+
+def _noise(a: ArchitectureSpec) -> int:
+    """Bytes of the random bits of one window, for all sites."""
+    return HALF * (1 + 2 * a.n_layers) * a.n_patches * a.d_model
+
+
+def _streams(a: ArchitectureSpec) -> int:
+    """Bytes of one window's stream before every block: all that is kept of a block that is computed again in backward."""
+    return FLOAT * a.n_layers * a.n_patches * a.d_model
 
 
 def _backward(a: ArchitectureSpec) -> int:
-    """Numbers of one window that are alive at once in backward: gradients at both ends of GELU and of the stream."""
-    return a.n_patches * (2 * a.d_ff + 4 * a.d_model)
+    """Bytes of one window that are alive at once in backward: gradients at both ends of GELU and of the stream."""
+    return FLOAT * a.n_patches * (2 * a.d_ff + 4 * a.d_model)
 
 
 def _evaluated(a: ArchitectureSpec) -> int:
-    """Numbers of one window that are alive at once in evaluation: its days, two streams, both ends of GELU."""
-    return a.context_length * a.n_features + a.n_patches * (2 * a.d_model + 2 * a.d_ff)
+    """Bytes of one window that are alive at once in evaluation: its days, and the most that a block has.
+
+    That is two streams and both ends of GELU, or the stream and what attention takes, makes of it and gives, 7d.
+    """
+    widest = max(2 * a.d_model + 2 * a.d_ff, 7 * a.d_model)
+    return FLOAT * (a.context_length * a.n_features + a.n_patches * widest)
+
+
+def _block_matrices(a: ArchitectureSpec) -> list[tuple[int, int]]:
+    """Rows and columns of qkv, out, expand and contract."""
+    return [(3 * a.d_model, a.d_model), (a.d_model, a.d_model), (a.d_ff, a.d_model), (a.d_model, a.d_ff)]
+
+
+def _low_memory_state(a: ArchitectureSpec) -> tuple[int, int]:
+    """Bytes of weights and of moments: matrices in bfloat16 and a number per row and column, vectors in float32, twice."""
+    d, n = a.d_model, a.n_patches
+    level = [(d, 2 * a.n_features)] if a.window_norm else []
+    symbols = [(a.n_symbols, d)] if a.n_symbols else []
+    around = [(d, a.patch_length * a.n_features), (n, d), (1, n * d), *level, *symbols]
+    matrices = around + a.n_layers * _block_matrices(a)
+    in_matrices = sum(map(prod, matrices))
+    in_vectors = parameter_count(a) - in_matrices
+    return HALF * in_matrices + FLOAT * in_vectors, FLOAT * (sum(map(sum, matrices)) + in_vectors)
+
+
+def block_bytes(a: ArchitectureSpec) -> int:
+    """A block's matrices in float32."""
+    return FLOAT * sum(map(prod, _block_matrices(a)))

@@ -59,12 +59,22 @@ class Speed:
         self._device = device
         self._costs: dict[object, Cost] = {}
 
-    def trial(self, a: ArchitectureSpec, *, batch_size: int, micro_batch: int, windows: tuple[int, int], epochs: int) -> float:
+    def trial(
+        self,
+        a: ArchitectureSpec,
+        *,
+        batch_size: int,
+        micro_batch: int,
+        windows: tuple[int, int],
+        epochs: int,
+        recompute: bool = False,
+    ) -> float:
         """Seconds of all epochs: a pass over the training windows, then an evaluation of the validation windows."""
         training, validation = windows
         steps = math.ceil(training / batch_size)
         evaluation = FORWARD_SHARE * self._pass(a, validation)
-        return epochs * (steps * self.step(a, batch_size=batch_size, micro_batch=micro_batch) + evaluation)
+        again = FORWARD_SHARE * self._pass(a, batch_size) if recompute else 0.0
+        return epochs * (steps * (self.step(a, batch_size=batch_size, micro_batch=micro_batch) + again) + evaluation)
 
     def step(self, a: ArchitectureSpec, *, batch_size: int, micro_batch: int) -> float:
         """Seconds of one optimizer step: its micro-batches, then the update of the weights."""

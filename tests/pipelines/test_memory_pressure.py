@@ -97,7 +97,7 @@ def test_without_room_for_one_window_a_trial_is_infeasible(sweep: Sweep, monkeyp
     run = run_of(sweep, finished)
     assert (finished.outcome, run.info.status) == ("infeasible", "FAILED")
     assert tight.epochs == [(1, 64), *((2, micro_batch) for micro_batch in (64, 32, 16, 8, 4, 2, 1))]
-    assert run.data.tags["reason"].startswith("out of memory one window at a time: ")
+    assert run.data.tags["reason"].startswith("out of memory with the smallest micro-batch: ")
     assert "val_loss" not in run.data.metrics
     assert checkpoints_in(sweep.options.store) == []
 
@@ -119,7 +119,7 @@ def test_an_architecture_that_the_plan_refuses_is_infeasible_without_being_built
 def test_a_worker_plans_with_its_share_of_the_memory(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     planned: list[int] = []
 
-    def choose(architecture: ArchitectureSpec, batch_size: int, free: int, device: torch.device) -> int:
+    def choose(architecture: ArchitectureSpec, batch_size: int, free: int, device: torch.device, *, optimizer: str) -> int:
         planned.append(free)
         return batch_size
 

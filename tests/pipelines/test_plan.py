@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 import pytest
@@ -14,6 +15,7 @@ from rich.console import Console
 
 from pipelines import plan
 from pipelines.assembly import architectures_of
+from pipelines.optimizer_choice import optimizer_for
 from pipelines.plan import PlanOptions, data_of, machine_of
 from pipelines.plan_rows import Machine, PlanRow, Workload, plan_rows, totals
 from pipelines.plan_table import findings, plan_table, print_plan
@@ -38,7 +40,7 @@ class Clock(Speed):
     def __init__(self) -> None:
         self.asked: list[tuple[int, int]] = []
 
-    def trial(self, a: ArchitectureSpec, *, batch_size: int, micro_batch: int, windows: tuple[int, int], epochs: int) -> float:
+    def trial(self, a: ArchitectureSpec, *, batch_size: int, micro_batch: int, **rest: object) -> float:
         self.asked.append((batch_size, micro_batch))
         return float(a.n_layers)
 
@@ -125,10 +127,37 @@ def test_the_table_has_a_line_per_width_and_depth_or_one_per_architecture() -> N
 def test_a_plan_in_which_nothing_fits_says_so_and_what_would() -> None:
     rows = plan_rows(TWO_BILLION, WORK, replace(ROOMY, memory=20 * GB), Clock())
     told = text_of(rows, budget="2B")
-    assert "60 of 60 architectures do not fit: 60 for lack of memory; the smallest of all needs 32.7 GB." in told
+    least = min(peak_memory(a, 1, CPU) for a in TWO_BILLION) / 1e9
+    assert f"60 of 60 architectures do not fit: 60 for lack of memory; the smallest of all needs {least:.1f} GB." in told
     assert "no: memory" in told
     assert "make plan BUDGET=<a smaller size>" in told
     assert "make sweep" not in told
+
+
+def test_low_memory_is_planned_as_such() -> None:
+    tight = replace(ROOMY, memory=20 * GB)
+    rows = plan_rows(TWO_BILLION, replace(WORK, optimizer="adafactor"), tight, Clock())
+    fitting = [row for row in rows if not row.obstacles]
+    assert 0 < len(fitting) < len(rows)
+    assert all((row.micro_batch, row.accumulation) == (256, 1) for row in fitting)
+    assert max(row.peak_memory for row in fitting) <= FITTING_SHARE * 20 * GB
+    assert all(row.checkpoint < 9 * row.parameters for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("asked", "gigabytes", "expected"),
+    [
+        ("auto", 100, "adamw"),
+        ("auto", 20, "adafactor"),
+        ("auto", 1, "adamw"),
+        ("adafactor", 100, "adafactor"),
+        ("adamw", 20, "adamw"),
+    ],
+)
+def test_a_sweep_trains_with_one_optimizer_and_in_low_memory_only_where_it_must(
+    asked: Literal["auto", "adamw", "adafactor"], gigabytes: int, expected: str
+) -> None:
+    assert optimizer_for(asked, TWO_BILLION, (64, 256), CPU, gigabytes * GB) == expected
 
 
 def test_a_plan_that_fits_names_the_next_command() -> None:

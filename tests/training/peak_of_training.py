@@ -1,18 +1,24 @@
-"""Trains one shape in a process of its own and prints the bytes that this added at its peak.
+"""Trains one shape in a process of its own and prints what this took at its peak.
 
-Usage: peak_of_training.py d_model n_layers n_heads d_ff batch_size micro_batch
+Usage: peak_of_training.py resident|in_use d_model n_layers n_heads d_ff batch_size micro_batch optimizer
+
+`resident`: bytes that the process grew by. `in_use`: bytes of all tensors that were there at once.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from itertools import accumulate
 
 import numpy as np
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 from research.runtime import PeakMemory, Runtime
 from research.spec import ArchitectureSpec, TrainingSpec
-from research.training.trainer import EpochRecord, Trainer, build_model
+from research.training.member import EpochRecord
+from research.training.trainer import Trainer, build_model
 from research.windows.dataset import EVALUATION_BATCH, WindowDataset
 from research.windows.splits import Split
 
@@ -28,12 +34,10 @@ class Silent:
         pass
 
 
-def main(d_model: int, n_layers: int, n_heads: int, d_ff: int, batch_size: int, micro_batch: int) -> None:
+def main(measure: str, *shape: str) -> None:
     torch.set_num_threads(1)
-    borders = np.cumsum([CONTEXT - 1, STEPS * batch_size, EVALUATION_BATCH, 1])
-    split = Split(**{name: np.arange(*borders[i : i + 2]) for i, name in enumerate(("train", "validation", "test"))})
-    values = np.random.default_rng(0).standard_normal((borders[-1], FEATURES)).astype(np.float32)
-    dataset = WindowDataset(values, (values[:, 0] > 0).astype(np.int8), CONTEXT, CPU)
+    *numbers, optimizer = shape
+    d_model, n_layers, n_heads, d_ff, batch_size, micro_batch = map(int, numbers)
     architecture = ArchitectureSpec(d_model=d_model, n_layers=n_layers, n_heads=n_heads, d_ff=d_ff)
     training = TrainingSpec(
         learning_rate=1e-5,
@@ -44,13 +48,39 @@ def main(d_model: int, n_layers: int, n_heads: int, d_ff: int, batch_size: int, 
         epochs=EPOCHS,
         patience=EPOCHS,
         seed=0,
+        optimizer="adafactor" if optimizer == "adafactor" else "adamw",
     )
+    dataset, split = data(batch_size)
+
+    def train() -> None:
+        runtime = Runtime(device=CPU, threads=1, micro_batch=micro_batch)
+        Trainer(build_model(architecture, training, CPU), dataset, split, training, runtime).run(Silent())
+
+    print({"resident": resident, "in_use": in_use}[measure](train))
+
+
+def data(batch_size: int) -> tuple[WindowDataset, Split]:
+    borders = np.cumsum([CONTEXT - 1, STEPS * batch_size, EVALUATION_BATCH, 1])
+    split = Split(**{name: np.arange(*borders[i : i + 2]) for i, name in enumerate(("train", "validation", "test"))})
+    values = np.random.default_rng(0).standard_normal((borders[-1], FEATURES)).astype(np.float32)
+    return WindowDataset(values, (values[:, 0] > 0).astype(np.int8), CONTEXT, CPU), split
+
+
+def resident(train: Callable[[], None]) -> int:
     memory = PeakMemory(CPU)
     before = memory.read()
-    runtime = Runtime(device=CPU, threads=1, micro_batch=micro_batch)
-    Trainer(build_model(architecture, training, CPU), dataset, split, training, runtime).run(Silent())
-    print(memory.read() - before)
+    train()
+    return memory.read() - before
+
+
+def in_use(train: Callable[[], None]) -> int:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        train()
+    assert profiled.profiler is not None
+    assert profiled.profiler.kineto_results is not None
+    changes = [event for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
+    return max(accumulate(event.nbytes() for event in sorted(changes, key=lambda event: event.start_ns())))
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(*sys.argv[1:])

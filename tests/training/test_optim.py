@@ -39,12 +39,16 @@ def schedule(warmup_steps: int, total_steps: int, peak: float = 1e-2) -> WarmupC
 
 
 def test_every_parameter_is_in_exactly_one_group(model: PatchTransformer) -> None:
-    grouped = [id(p) for group in build_optimizer(model.named_parameters(), SPEC).param_groups for p in group["params"]]
+    grouped = [
+        id(p)
+        for group in build_optimizer(model.named_parameters(), SPEC, model.architecture).param_groups
+        for p in group["params"]
+    ]
     assert sorted(grouped) == sorted(id(p) for p in model.parameters())
 
 
 def test_only_weight_matrices_decay(model: PatchTransformer) -> None:
-    optimizer = build_optimizer(model.named_parameters(), SPEC)
+    optimizer = build_optimizer(model.named_parameters(), SPEC, model.architecture)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     matrices = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, Linear)}
     for p in model.parameters():
@@ -57,7 +61,9 @@ def test_only_weight_matrices_decay(model: PatchTransformer) -> None:
 
 
 def test_decay_of_each_group_is_as_asked(model: PatchTransformer) -> None:
-    decays = {group["weight_decay"] for group in build_optimizer(model.named_parameters(), SPEC).param_groups}
+    decays = {
+        group["weight_decay"] for group in build_optimizer(model.named_parameters(), SPEC, model.architecture).param_groups
+    }
     assert decays == {SPEC.weight_decay, 0.0}
 
 
@@ -99,7 +105,7 @@ def test_without_warm_up_training_starts_at_the_peak() -> None:
 
 
 def test_setting_a_rate_sets_it_in_every_group(model: PatchTransformer) -> None:
-    optimizer = build_optimizer(model.named_parameters(), SPEC)
+    optimizer = build_optimizer(model.named_parameters(), SPEC, model.architecture)
     one = WarmupCosine(optimizer, SPEC.warmup_steps, 50)
     assert one.peak == SPEC.learning_rate
     for step in (0, 4, 30, 0):
