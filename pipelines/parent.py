@@ -60,6 +60,8 @@ def open_run(options: SweepOptions, context: Context, architectures: list[Archit
             "epochs": options.epochs,
             "patience": options.patience,
             "seed": options.seed,
+            "base_width": options.base_width,
+            "optimizer": context.optimizer,
             **_asked(options, architectures, space),
         },
         tags={**context.tags, schema.OWNER: ProcessId.mine().text(token="", seen=time.time())},

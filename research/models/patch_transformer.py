@@ -86,7 +86,7 @@ class PatchTransformer(nn.Module):
     def _initialise(self, stored: torch.dtype) -> None:
         """Unit-variance linear maps; residual branches scaled by 1/sqrt(2 * layers) (Radford et al. 2019, 2.3).
 
-        Without the scaling the stream's variance grows with depth and a 256-layer net does not train.
+        Without the scaling the stream's variance grows with depth and a 256-layer net learns erratically.
         The head starts at zero, so that the first loss is log 2 at every size.
         Each matrix takes its `stored` type as soon as it is drawn: the whole model never lies there in float32.
         """

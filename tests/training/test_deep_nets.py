@@ -108,15 +108,25 @@ def test_a_deep_net_that_explodes_is_flagged_with_its_epoch() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rate", [1e-3, 1e-2])
-def test_deep_nets_learn_by_heart_at_every_rate(rate: float) -> None:
-    assert losses(shape(NARROWEST, DEEPEST, 8), rate, steps=100, warmup=50)[-1] <= BY_HEART
+@pytest.mark.parametrize("rate", [1e-3, 3e-3, 1e-2])
+@pytest.mark.parametrize(("depth", "heads", "warmup"), [(256, 8, 50), (256, 8, 0), (192, 32, 50), (128, 2, 50)])
+def test_deep_nets_learn_by_heart_at_every_rate(depth: int, heads: int, warmup: int, rate: float) -> None:
+    assert losses(shape(NARROWEST, depth, heads), rate, steps=100, warmup=warmup)[-1] <= BY_HEART
 
 
 @pytest.mark.slow
-def test_deep_nets_learn_slowly_at_the_lowest_rate() -> None:
-    curve = losses(shape(NARROWEST, DEEPEST, 8), 1e-4, steps=120, warmup=50)
+@pytest.mark.parametrize(("depth", "heads"), [(256, 8), (192, 32), (128, 2)])
+def test_deep_nets_learn_slowly_at_the_lowest_rate(depth: int, heads: int) -> None:
+    curve = losses(shape(NARROWEST, depth, heads), 1e-4, steps=120, warmup=50)
     assert curve[-1] < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("heads", SMALL_GRID.heads)
+@pytest.mark.parametrize(("rate", "reached"), [(1e-4, 0.65), (1e-3, 2 * BY_HEART), (3e-3, BY_HEART), (1e-2, BY_HEART)])
+def test_the_deepest_nets_of_the_small_grid_learn_at_every_rate(heads: int, rate: float, reached: float) -> None:
+    """At the lowest rate nets of width 4 have only begun after three hundred steps."""
+    assert losses(shape(SMALL_NARROWEST, SMALL_DEEPEST, heads), rate, steps=300, warmup=50)[-1] <= reached
 
 
 @pytest.mark.slow
