@@ -47,13 +47,14 @@ def values_and_gradient(work, x: Tensor) -> tuple[Tensor, Tensor]:
     st.floats(0.1, 4),
 )
 def test_native_attention_is_the_plain_one(R: int, N: int, H: int, W: int, scale: float | None, size: float) -> None:
+    """As near to the exact result as PyTorch's own products come: saturated shares magnify the rounding of both."""
     qkv = size * torch.randn(R, N, 3, H, W, generator=torch.Generator().manual_seed(N * W + H))
-    for ours, plain in zip(
-        values_and_gradient(lambda x: KERNELS["native"](x, scale), qkv),
-        values_and_gradient(lambda x: KERNELS["plain"](x.double(), scale).float(), qkv),
-        strict=True,
-    ):
-        torch.testing.assert_close(ours, plain, atol=2e-5 * max(size, 1) ** 2, rtol=2e-4)
+    exact = values_and_gradient(lambda x: KERNELS["plain"](x.double(), scale).float(), qkv)
+    ours = values_and_gradient(lambda x: KERNELS["native"](x, scale), qkv)
+    plain = values_and_gradient(lambda x: KERNELS["plain"](x, scale), qkv)
+    for true, found, usual in zip(exact, ours, plain, strict=True):
+        allowed = 10 * (usual - true).abs().max() + 1e-5 * true.abs().max().clamp(min=1)
+        assert (found - true).abs().max() <= allowed
 
 
 @pytest.mark.parametrize("name", ["sdpa", "lanes"])
