@@ -210,6 +210,13 @@ def test_the_probe_takes_what_is_fastest_and_only_what_works(monkeypatch: pytest
     fastest.cache_clear()
 
 
+def test_a_probe_leaves_everybodys_random_numbers_alone() -> None:
+    fastest.cache_clear()
+    before = torch.get_rng_state()
+    fastest("cpu", "float32", 11, 2, 8, compiled=False)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def name_of(kernel: object) -> KernelName:
     return next(name for name, known in KERNELS.items() if known is kernel)
 
