@@ -1,8 +1,10 @@
-// What a narrow transformer spends its time on besides matrix products: attention over a dozen tokens, GELU, dropout.
+// What a narrow transformer spends its time on besides matrix products: attention over a dozen tokens, GELU, dropout, and
+// the update of hundreds of small arrays.
 //
 // R windows, N tokens, H heads, W head width; qkv is [R, N, 3, H, W]. Arrays are float32 and contiguous unless a stride is
 // given. Sixteen lanes are sixteen tokens or numbers; the compiler maps them to whatever the processor has.
 // NaN and infinity pass through, so that a diverged training is seen as one.
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 
@@ -214,6 +216,41 @@ void gelu_all(const float *x, const float *g, float *out, long n, int threads) {
     if (g) std::memcpy(&slope, g + done, rest);
     last = g ? slope * gelu_slope(last) : gelu(last);
     std::memcpy(out + done, &last, rest);
+}
+
+// Sum of the squares of all numbers of some arrays; lanes hold at most a few thousand of them before a double takes over.
+double square_sum(const float *const *arrays, const long *sizes, long count, int) {
+    constexpr long CHUNK = 256 * LANES;
+    double sum = 0;
+    for (long a = 0; a < count; a++)
+        for (long first = 0; first < sizes[a]; first += CHUNK) {
+            const float *x = arrays[a] + first;
+            const long there = sizes[a] - first < CHUNK ? sizes[a] - first : CHUNK;
+            lanes squares = {};
+            long i = 0;
+            for (; i <= there - LANES; i += LANES) squares += load(x + i) * load(x + i);
+            for (; i < there; i++) sum += (double)x[i] * x[i];
+            for (int lane = 0; lane < LANES; lane++) sum += squares[lane];
+        }
+    return sum;
+}
+
+// AdamW of some arrays whose gradients are first multiplied by `clip`; `kept` is 1 - rate * decay, `size` is the rate over
+// the first moment's bias correction, `root` the square root of the second one's.
+void adamw(float *const *weights, const float *const *gradients, float *const *means, float *const *squares, const long *sizes,
+           long count, float clip, float kept, float first, float second, float size, float root, float epsilon, int threads) {
+    const float inverse_root = 1.0f / root, new_first = 1.0f - first, new_second = 1.0f - second;
+    #pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
+    for (long a = 0; a < count; a++) {
+        float *__restrict w = weights[a], *__restrict m = means[a], *__restrict v = squares[a];
+        const float *__restrict given = gradients[a];
+        for (long i = 0; i < sizes[a]; i++) {
+            const float g = given[i] * clip;
+            m[i] += (g - m[i]) * new_first;
+            v[i] = v[i] * second + g * g * new_second;
+            w[i] = w[i] * kept - size * m[i] / (std::sqrt(v[i]) * inverse_root + epsilon);
+        }
+    }
 }
 
 }

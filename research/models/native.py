@@ -126,17 +126,54 @@ def dropped_sum(base: Tensor | None, x: Tensor, noise: Tensor, thresholds: Tenso
     return out
 
 
+def square_sum(tensors: Sequence[Tensor]) -> float:
+    """Sum of the squares of all numbers of contiguous tensors."""
+    kernels = library()
+    assert kernels is not None
+    kernels.square_sum.restype = ctypes.c_double
+    total: float = _call("square_sum", addresses(tensors), _sizes(tensors), len(tensors))
+    return total
+
+
+def adamw(
+    weights: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    means: Tensor,
+    squares: Tensor,
+    *,
+    clip: float,
+    kept: float,
+    first: float,
+    second: float,
+    size: float,
+    root: float,
+    epsilon: float,
+) -> None:
+    """AdamW in place; all tensors contiguous, the moments given by their addresses, the numbers as in kernels.cpp."""
+    arrays = (addresses(weights), addresses(gradients), means, squares, _sizes(weights))
+    _call("adamw", *arrays, len(weights), clip, float(kept), first, second, size, root, epsilon)
+
+
+def addresses(tensors: Sequence[Tensor]) -> Tensor:
+    """Where the numbers of each tensor begin, for kernels that take many tensors at once."""
+    return torch.tensor([tensor.data_ptr() for tensor in tensors])
+
+
+def _sizes(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.tensor([tensor.numel() for tensor in tensors])
+
+
 def _gelu(x: Tensor, gradient: Tensor | None) -> Tensor:
     out = torch.empty_like(x)
     _call("gelu_all", x, gradient, out, x.numel())
     return out
 
 
-def _call(name: str, *arguments: Tensor | int | float | None) -> None:
+def _call(name: str, *arguments: Tensor | int | float | None) -> Any:
     """Call a kernel with as many threads as torch uses; a float is a C float, any other number a long."""
     kernels = library()
     assert kernels is not None
-    getattr(kernels, name)(*map(_as_c, arguments), torch.get_num_threads())
+    return getattr(kernels, name)(*map(_as_c, arguments), torch.get_num_threads())
 
 
 def _as_c(value: Tensor | float | None) -> Any:

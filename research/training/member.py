@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from research.spec import ArchitectureSpec, TrainingSpec, fingerprint, require
 from research.training.checkpoint import Checkpoint, pack
 from research.training.low_memory import Adafactor
 from research.training.optim import WarmupCosine, build_optimizer, keep_on_device
+from research.training.update import ClippedAdamW
 
 EXPLODED_LOSS = 10.0
 """Mean log loss in nats above which training counts as diverged; guessing costs 0.69."""
@@ -99,6 +100,7 @@ class Member:
         )
         self.device = next(iter(weights.values())).device
         self.weights = weights
+        self._clipped: ClippedAdamW | None = None
         self.optimizer = self._new_optimizer()
         self.schedule = WarmupCosine(self.optimizer, spec.warmup_steps, total_steps)
         self.order = torch.Generator()
@@ -111,12 +113,13 @@ class Member:
         self.order.manual_seed(self.spec.seed)
         self.noise.manual_seed(self.spec.seed)
 
-    def _new_optimizer(self) -> torch.optim.Optimizer:
+    def _new_optimizer(self) -> torch.optim.AdamW | Adafactor:
         if self.spec.optimizer == "adafactor":
             return Adafactor(self.weights.items(), self.spec, self.architecture)
         optimizer = build_optimizer(self.weights.items(), self.spec, self.architecture)
         if self.device.type == "cuda":
             keep_on_device(optimizer, self.device)
+        self._clipped = ClippedAdamW(optimizer, list(self.weights.values()), self.spec.gradient_clip)
         return optimizer
 
     @property
@@ -139,9 +142,8 @@ class Member:
         if isinstance(self.optimizer, Adafactor):
             # Each weight was updated the moment its gradient was there.
             return self.optimizer.gradient_norm()
-        norm = nn.utils.clip_grad_norm_(self.weights.values(), self.spec.gradient_clip)
-        self.optimizer.step()
-        return norm
+        assert self._clipped is not None
+        return self._clipped.step()
 
     def rebind(self, weights: Mapping[str, Tensor]) -> None:
         """Go on with the same values in other tensors, as after another member has left the stack."""
