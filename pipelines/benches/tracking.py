@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sqlite3
 import subprocess
@@ -13,16 +14,25 @@ from pathlib import Path
 from statistics import median
 
 import optuna
+import torch
 
+from pipelines.benches.cpu_time import one_thread
 from pipelines.benches.one_trial import CURVES, EPOCHS, PARAMS, TAGS, curve_value, write_artifacts
 from pipelines.benches.row import Row, timed, typical
 from pipelines.benches.toy_search import objective, sampler, suggest
+from pipelines.benches.training import SHAPES, our_step
+from pipelines.options import SweepOptions
 from research.tracking.runs import Input, RunLog, Value
 from research.tracking.store import Store, open_store
 
 MOST_OF_FLUENT = 1 / 8
 MOST_OF_CALLBACK = 1 / 5
 MOST_GROWTH = 1.3
+MOST_OF_TRAINING = 0.02
+SHAPE_OF_2M = SHAPES[1]
+WINDOWS = 3_012
+"""Training windows of the default study."""
+STEPS = 5
 REPEATS = 10
 SEARCH_TRIALS = 30
 FEW, MANY, TURNS = 10, 300, 15
@@ -31,7 +41,7 @@ INPUTS = [Input(name=name, digest="0123456789abcdef", source="snapshots", contex
 
 def tracking(folder: Path) -> list[Row]:
     """A trial through `RunLog` against fluent calls, a search against Optuna's storages, a full store against an empty one."""
-    return [_against_fluent(folder), *_searches(folder), _growth(folder)]
+    return [_against_fluent(folder), _against_training(folder), *_searches(folder), _growth(folder)]
 
 
 def fresh_store(folder: Path, name: str) -> Store:
@@ -62,6 +72,18 @@ def _against_fluent(folder: Path) -> Row:
     ours = typical(lambda number: write_trial(store, experiment, number), REPEATS)
     fluent = _reference("fluent", folder, REPEATS // 3)
     return Row(name="a trial / fluent MLflow, a call per epoch", seconds=ours, reference=fluent, most_ratio=MOST_OF_FLUENT)
+
+
+def _against_training(folder: Path) -> Row:
+    """What a trial of 2M parameters spends on its record, beside its training at the usual number of windows and epochs."""
+    store = fresh_store(folder, "share")
+    experiment = store.experiment("e")
+    record = typical(lambda number: write_trial(store, experiment, number), REPEATS)
+    step = our_step(SHAPE_OF_2M, torch.device("cpu"))
+    with one_thread():
+        seconds = typical(lambda _: step(), STEPS) * math.ceil(WINDOWS / SHAPE_OF_2M.batch_size) * SweepOptions().epochs
+    name = f"the record of a 2M trial / its training, {SHAPE_OF_2M.architecture.label}, {WINDOWS:,} windows, all epochs"
+    return Row(name=name, seconds=record, reference=seconds, most_ratio=MOST_OF_TRAINING)
 
 
 def _searches(folder: Path) -> list[Row]:

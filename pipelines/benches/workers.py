@@ -21,7 +21,7 @@ def workers(folder: Path) -> list[Row]:
     """The whole command, start-up of its processes included."""
     one, two, chosen = (_seconds(folder, name, flags) for name, flags in CHOICES.items())
     return [
-        Row(name="12 trials of 6K: 2 processes x 1 thread / 1 x all threads", seconds=two, reference=one, most_ratio=MOST_OF_ONE),
+        Row(name="12 trials of 6K: 2 processes x 1 thread / 1 x all", seconds=two, reference=one, most_ratio=MOST_OF_ONE),
         Row(
             name="12 trials of 6K: the sweep's own choice, its probe included / the better of the two",
             seconds=chosen,

