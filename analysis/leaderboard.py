@@ -15,18 +15,22 @@ if TYPE_CHECKING:
 
 def main(options: LeaderboardOptions) -> None:
     """Print one table per question."""
-    from analysis import adopted
+    from analysis import adopted, sure_table
     from analysis.terminal import console
     from research.tracking.store import open_store
 
     screen = console()
     store = open_store(options.store, must_exist=True)
     earlier = adopted.studies(store, options.experiment) if options.adopted else []
-    for frontier in _frontiers(store, options.experiment, needed=not earlier):
+    found = _frontiers(store, options.experiment, needed=not earlier)
+    for frontier in found:
         screen.print(table_of(frontier))
-        for line in findings(frontier):
+        screen.print(sure_table.table_of(frontier))
+        for line in [*findings(frontier), *sure_table.findings(frontier)]:
             screen.print(line, soft_wrap=True, highlight=False)
         screen.print()
+    for line in sure_table.LEGEND if found else ():
+        screen.print(line, soft_wrap=True, highlight=False)
     if options.adopted:
         adopted.show(earlier, screen)
     screen.print("next  make scaling   make ui   make sweep BUDGET=<another size>", highlight=False)
