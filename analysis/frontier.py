@@ -90,10 +90,18 @@ class Frontier:
     """Baseline -> validation loss."""
     trials: pd.DataFrame
     """Every complete trial: budget, name, n_params, val_loss, run_id, proposed_by and what the search varied."""
+    train_windows: str = "all"
+    """How many training windows were asked for."""
     baseline_losses: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     """Baseline -> loss of each validation day, in order."""
     baseline_runs: Mapping[str, str] = field(default_factory=dict)
     """Baseline -> run id."""
+
+    @property
+    def question(self) -> tuple[str, ...]:
+        """All that questions share which differ in the horizon only, the experiment first."""
+        # The first part of a setting is the digest of the labels, which differs between horizons.
+        return (self.experiment, self.features, self.instruments, self.train_windows, *self.setting[1:])
 
 
 def frontiers(store: Store, experiment: str | None) -> list[Frontier]:
@@ -128,7 +136,7 @@ def _frontier(store: Store, experiment: str, table: pd.DataFrame) -> Frontier | 
         return None
     references = _distinct(table[table[schema.KIND] == "baseline"], ["complete"]).set_index("baseline")
     runs = {str(name): str(run_id) for name, run_id in references["run_id"].items()}
-    losses = {name: _day_losses(store, run_id) for name, run_id in runs.items()}
+    losses = {name: day_losses(store, run_id) for name, run_id in runs.items()}
     finished = table[table["budget"].isin(trials["budget"])]
     entries = [_entry(store, part, losses) for _, part in finished.groupby("budget", sort=False)]
     first = trials.iloc[0]
@@ -147,6 +155,7 @@ def _frontier(store: Store, experiment: str, table: pd.DataFrame) -> Frontier | 
         entries=sorted(entries, key=lambda entry: entry.n_params),
         baselines={str(name): float(loss) for name, loss in references["val_loss"].items()},
         trials=trials[["budget", "name", "n_params", "val_loss", "run_id", schema.PROPOSED_BY, *SEARCHED]].reset_index(drop=True),
+        train_windows=str(first["train_windows"]),
         baseline_losses=losses,
         baseline_runs=runs,
     )
@@ -157,7 +166,7 @@ def _entry(store: Store, runs: pd.DataFrame, baselines: dict[str, NDArray[np.flo
     tried = runs[runs[schema.KIND] == "trial"]
     complete = _distinct(tried, ["complete"])
     best: dict[Any, Any] = complete.sort_values("val_loss", kind="stable").iloc[0].to_dict()
-    mine = _day_losses(store, best["run_id"])
+    mine = day_losses(store, best["run_id"])
     return Entry(
         budget=str(best["budget"]),
         run_id=best["run_id"],
@@ -193,6 +202,7 @@ def _fresh_losses(replicates: pd.DataFrame) -> dict[str, tuple[float, ...]]:
     return {str(config): tuple(part["val_loss"]) for config, part in done.groupby(schema.CONFIG_FINGERPRINT)}
 
 
-def _day_losses(store: Store, run_id: str) -> NDArray[np.float64]:
+def day_losses(store: Store, run_id: str) -> NDArray[np.float64]:
+    """Validation loss of each day of a run, in order."""
     table = query.predictions(store, run_id)
     return by_day(table["loss"].to_numpy(np.float64), table["date"].to_numpy())
