@@ -33,7 +33,7 @@ def main(options: CompareOptions) -> None:
     else:
         for frontier in found:
             screen.print(set_table(frontier, standings(frontier)))
-        lines = SET_LEGEND
+        lines = list(SET_LEGEND)
     for line in (*lines, SELECTED):
         screen.print(line, soft_wrap=True, highlight=False)
 
@@ -42,7 +42,9 @@ SET_LEGEND = (
     "in the set: may be the best of these; the set holds the best with 95% (Hansen, Lunde & Nason 2011, 60-day blocks).",
     "detectable: true distance to the lowest loss that these days would show in 4 of 5 studies (5% two-sided, 80% power).",
 )
-SELECTED = "The best trial of a budget was chosen on these days, the baselines were not: that flatters the budgets in every test."
+SELECTED = (
+    "The best trial of a budget was chosen on these days, the baselines were not: that flatters the budgets in every test."
+)
 
 
 def pairs_table(compared: list[Comparison]) -> Table:
@@ -59,8 +61,8 @@ def pairs_table(compared: list[Comparison]) -> Table:
             f"{found.mean:+.4f}",
             f"[{found.low:+.4f}, {found.high:+.4f}]",
             f"{dm.statistic:+.2f}",
-            f"{dm.p_value:.3f}",
-            f"{one.holm_p:.3f}",
+            _probability(dm.p_value),
+            _probability(one.holm_p),
             f"{one.tests.detectable:.4f}",
             one.verdict,
         )
@@ -86,6 +88,10 @@ def _power(one: Comparison) -> str:
     return f"{seen:.4f} nats would be enough to show ({least:.4f}), but the two tests do not agree on it."
 
 
+def _probability(value: float) -> str:
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def set_table(frontier: Frontier, found: list[Standing]) -> Table:
     """Best first: loss, p-value, whether it may be the best, what the days could have told."""
     from analysis.comparison import title_of
@@ -105,7 +111,7 @@ def set_table(frontier: Frontier, found: list[Standing]) -> Table:
             f"{one.loss:.4f}",
             f"{one.loss - found[0].loss:+.4f}" if one is not found[0] else "",
             f"{minimum_detectable(apart):.4f}" if one is not found[0] else "",
-            f"{one.p_value:.3f}",
+            _probability(one.p_value),
             "yes" if one.is_in else "no",
             style="" if one.name in best else "cyan",
         )

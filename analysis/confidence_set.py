@@ -45,11 +45,10 @@ def confidence_set(losses: Mapping[str, NDArray[np.float64]]) -> list[Standing]:
     block = min(BLOCK_DAYS, max(1, len(table) // 4))
     found = MCS(table, size=SIZE, reps=RESAMPLES, block_size=block, method="R", bootstrap="circular", seed=SEED)
     found.compute()
-    p_values = {name: float(found.pvalues.loc[place, "Pvalue"]) for place, name in enumerate(distinct)}
+    left = found.pvalues["Pvalue"].to_dict()
+    p_values = {name: float(left[place]) for place, name in enumerate(distinct)}
     twin = {name: twin for twin, names in distinct.items() for name in names}
-    standings = [
-        Standing(name=name, loss=float(each.mean()), p_value=p_values[twin[name]]) for name, each in losses.items()
-    ]
+    standings = [Standing(name=name, loss=float(each.mean()), p_value=p_values[twin[name]]) for name, each in losses.items()]
     return sorted(standings, key=lambda one: one.loss)
 
 

@@ -11,6 +11,7 @@ from analysis.forecast_tests import holm
 from analysis.frontier import Frontier
 from analysis.importance import Importance, importance
 from analysis.shape_curve import LEVEL, ShapeCurve, heterogeneity, shape_curve
+from research.tracking import schema
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,14 @@ class Effects:
         """Whether a curve has a lowest point inside what was tried, and is no chance."""
         curve = self.curves[budget]
         return curve is not None and self.curve_p[budget] < LEVEL and not curve.is_at_edge
+
+    def points(self) -> pd.DataFrame:
+        """Columns what (trial or curve), budget, ratio, loss, low, high, proposed_by: all that a figure of the curves shows."""
+        trials = self.frontier.trials
+        ratio = trials["n_layers"] / trials["d_model"]
+        tried = trials[["budget", schema.PROPOSED_BY]].assign(what="trial", ratio=ratio, loss=trials["val_loss"])
+        fitted = [curve.curve.assign(what="curve", budget=budget) for budget, curve in self.curves.items() if curve]
+        return pd.concat([tried, *fitted], ignore_index=True)
 
     def heat_map(self, budget: str) -> pd.DataFrame:
         """Columns n_layers, d_model, trials, median_loss, lowest_loss: one row per depth and width that was tried."""
@@ -54,7 +63,10 @@ class Movement:
 def effects(frontiers: Sequence[Frontier]) -> list[Effects]:
     """One per question, in their order."""
     curves = [
-        {e.budget: shape_curve(f.trials[f.trials["budget"] == e.budget], e.budget, f.horizon, f.base_rate_loss) for e in f.entries}
+        {
+            e.budget: shape_curve(f.trials[f.trials["budget"] == e.budget], e.budget, f.horizon, f.base_rate_loss)
+            for e in f.entries
+        }
         for f in frontiers
     ]
     fitted = [curve for each in curves for curve in each.values() if curve]
@@ -101,4 +113,3 @@ def _grouped(
 def _movement(along: str, at: tuple[str, ...], curves: dict[str, ShapeCurve]) -> Movement:
     ratios = {value: curve.best for value, curve in curves.items()}
     return Movement(along=along, at=f"{at[0]}, {at[-1]}", ratios=ratios, p_value=heterogeneity(list(curves.values())))
-

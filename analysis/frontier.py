@@ -154,7 +154,9 @@ def _frontier(store: Store, experiment: str, table: pd.DataFrame) -> Frontier | 
         base_rate_loss=float(first["val_base_rate_loss"]),
         entries=sorted(entries, key=lambda entry: entry.n_params),
         baselines={str(name): float(loss) for name, loss in references["val_loss"].items()},
-        trials=trials[["budget", "name", "n_params", "val_loss", "run_id", schema.PROPOSED_BY, *SEARCHED]].reset_index(drop=True),
+        trials=trials[["budget", "name", "n_params", "val_loss", "run_id", schema.PROPOSED_BY, *SEARCHED]].reset_index(
+            drop=True
+        ),
         train_windows=str(first["train_windows"]),
         baseline_losses=losses,
         baseline_runs=runs,

@@ -10,6 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from analysis.forecast_tests import holm
+
 FEWEST_TRIALS = 20
 MOST_TRIALS = 1000
 """More are thinned out at random: they would take time and change nothing."""
@@ -37,10 +39,13 @@ class Contribution:
     error: float
     """Standard error over trials."""
 
+    p_value: float
+    """One-sided, of the hypothesis that it contributes nothing, adjusted by Holm over the settings of the budget."""
+
     @property
     def is_noise(self) -> bool:
-        """Whether it is within two standard errors of nothing."""
-        return self.share < 2 * self.error
+        """Whether chance alone may have given it its share."""
+        return self.p_value >= LEVEL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,19 +80,21 @@ def importance(trials: pd.DataFrame, ceiling: float) -> Importance | None:
     if len(chosen) < FEWEST_TRIALS or np.ptp(loss) == 0:
         return None
     settings = settings_of(chosen)
+    place = {column: index for index, column in enumerate(settings.columns)}
     varied = {
-        name: [settings.columns.get_loc(column) for column in columns]
+        name: [place[column] for column in columns]
         for name, columns in SETTINGS.items()
         if all(settings[column].nunique() > 1 for column in columns)
     }
-    gain, loss_of_gain = _held_out(settings.to_numpy(np.float64), loss, varied)
-    variance = float(loss.var())
-    found = Importance(trials=len(loss), r2=float(gain.mean() / variance), p_value=_p_value(gain), contributions=())
+    gain, added = _held_out(settings.to_numpy(np.float64), loss, varied)
+    scale = 2 * float(loss.var())
+    found = Importance(trials=len(loss), r2=float(2 * gain.mean() / scale), p_value=_p_value(gain), contributions=())
     if not found.explains:
         return found
+    adjusted = holm([_p_value(each) for each in added.values()])
     contributions = [
-        Contribution(setting=name, share=float(each.mean() / (2 * variance)), error=float(stats.sem(each) / (2 * variance)))
-        for name, each in loss_of_gain.items()
+        Contribution(setting=name, share=float(each.mean() / scale), error=float(stats.sem(each) / scale), p_value=p_value)
+        for (name, each), p_value in zip(added.items(), adjusted, strict=True)
     ]
     ranked = sorted(contributions, key=lambda one: -one.share)
     return Importance(trials=found.trials, r2=found.r2, p_value=found.p_value, contributions=ranked)
@@ -127,11 +134,13 @@ def _held_out(
         for name, columns in groups.items():
             permuted = np.tile(settings[held], (REPEATS, 1))
             orders = np.concatenate([rng.permutation(held) for _ in range(REPEATS)])
-            permuted[:, columns] = settings[np.ix_(orders, columns)]
+            permuted[:, columns] = settings[orders][:, columns]
             worse = (np.tile(loss[held], REPEATS) - forest.predict(permuted)) ** 2
             added[name][held] = worse.reshape(REPEATS, -1).mean(axis=0) - error
     return gain, added
 
 
-def _p_value(gain: NDArray[np.float64]) -> float:
-    return float(stats.t.sf(gain.mean() / stats.sem(gain), len(gain) - 1))
+def _p_value(gains: NDArray[np.float64]) -> float:
+    """One-sided, that the mean over trials is not above zero."""
+    error = stats.sem(gains)
+    return float(stats.t.sf(gains.mean() / error, len(gains) - 1)) if error > 0 else 1.0

@@ -27,6 +27,8 @@ class LeaderboardOptions(ReaderOptions):
 
     adopted: bool = False
     """Show the results adopted from an earlier study as well, in a table of their own."""
+    figures: bool = False
+    """Draw tuning curves, learning curves and calibration into the store's `reports`, PNG, PDF and CSV."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -82,6 +82,11 @@ def shape_curve(trials: pd.DataFrame, budget: str, horizon: int, ceiling: float)
     )
 
 
+def ratio_label(ratio: float) -> str:
+    """A depth / width in the form that reads best: 2, 1/8."""
+    return f"{ratio:.3g}" if ratio >= 1 else f"1/{1 / ratio:.3g}"
+
+
 def heterogeneity(curves: Sequence[ShapeCurve]) -> float:
     """P-value of the hypothesis that all have the same best ratio (Cochran 1954, Q); NaN below two curves."""
     if len(curves) < 2:

@@ -55,9 +55,15 @@ def findings(frontier: Frontier) -> list[str]:
     n = found[0].n
     missing = ", ".join(one.budget for one in found if not one.random_trials)
     if missing:
-        return [f"best of n: unknown, {missing} has no random trial; search with --random-share 0.4, the default.", *_curse(found)]
+        return [
+            f"best of n: unknown, {missing} has no random trial; search with --random-share 0.4, the default.",
+            *_curse(found),
+        ]
     single = ", ".join(one.budget for one in found if one.random_trials == n)
-    return [f"best of {n}: {single} has no more than {n} random trials; there it is their best, its error rough.", *_curse(found)]
+    return [
+        f"best of {n}: {single} has no more than {n} random trials; there it is their best, its error rough.",
+        *_curse(found),
+    ]
 
 
 def _curse(found: list[Sureness]) -> list[str]:

@@ -74,8 +74,7 @@ def _shared(first: pd.DataFrame, second: pd.DataFrame, keys: Sequence[str], ceil
 def _transfer(store: Store, budget: str, horizons: tuple[int, int], matched_by: str, shared: pd.DataFrame) -> Transfer:
     correlation = float(shared["loss_chosen"].corr(shared["loss_used"], method="spearman"))
     low, high = spearman_interval(correlation, len(shared))
-    chosen = str(shared.loc[shared["loss_chosen"].idxmin(), "run_id_used"])
-    own = str(shared.loc[shared["loss_used"].idxmin(), "run_id_used"])
+    chosen, own = (str(shared["run_id_used"].iloc[int(shared[name].argmin())]) for name in ("loss_chosen", "loss_used"))
     return Transfer(
         budget=budget,
         chosen_at=horizons[0],
