@@ -25,7 +25,7 @@ SWEEP = $(SEARCH) $(call flag,BUDGET,budget) $(ARGS)
 LADDER = $(SEARCH) $(call flag,BUDGET,budget) $(call flag,BUDGETS,budgets) $(call list,HORIZONS,horizons) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-ray setup-bench data plan sweep study status baselines control features adopt leaderboard scaling ui bench test test-slow lint
+.PHONY: help setup setup-ray setup-bench data plan sweep study status baselines control features adopt leaderboard effects compare scaling ui bench test test-slow lint
 
 help: ## this list
 	@echo "tapescale: does a bigger transformer help on market data, and in which shape?"
@@ -85,8 +85,14 @@ control: $(READY) ## does the pipeline find a planted signal, and none in shuffl
 features: $(READY) ## every feature: group, formula, warm-up, source, and the sets that hold it
 	@$(PY) -m research.features $(ARGS)
 
-leaderboard: $(READY) ## best architecture per budget and horizon, beside the baselines
-	@$(PY) -m analysis.leaderboard $(if $(ADOPTED),--adopted) $(ARGS)
+leaderboard: $(READY) ## best architecture per budget and horizon, beside the baselines, and how sure; FIGURES=1 draws
+	@$(PY) -m analysis.leaderboard $(if $(ADOPTED),--adopted) $(if $(FIGURES),--figures) $(ARGS)
+
+effects: $(READY) ## what depth, width and the other settings contribute at each budget, and whether a shape serves elsewhere
+	@$(PY) -m analysis.architecture_effects $(ARGS)
+
+compare: $(READY) ## is A=20K better than B=logistic (budget, baseline or run id)? without A and B: which of all may be best
+	@$(PY) -m analysis.compare $(A) $(B) $(ARGS)
 
 scaling: $(READY) ## val_loss against counted parameters: table and figure
 	@$(PY) -m analysis.scaling $(ARGS)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from analysis.options import LeaderboardOptions
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.table import Table
 
     from analysis.frontier import Entry, Frontier
@@ -15,21 +17,29 @@ if TYPE_CHECKING:
 
 def main(options: LeaderboardOptions) -> None:
     """Print one table per question."""
-    from analysis import adopted
+    from analysis import adopted, sure_table
     from analysis.terminal import console
     from research.tracking.store import open_store
 
     screen = console()
     store = open_store(options.store, must_exist=True)
     earlier = adopted.studies(store, options.experiment) if options.adopted else []
-    for frontier in _frontiers(store, options.experiment, needed=not earlier):
+    found = _frontiers(store, options.experiment, needed=not earlier)
+    for frontier in found:
         screen.print(table_of(frontier))
-        for line in findings(frontier):
+        screen.print(sure_table.table_of(frontier))
+        for line in [*findings(frontier), *sure_table.findings(frontier)]:
             screen.print(line, soft_wrap=True, highlight=False)
         screen.print()
+    for line in sure_table.LEGEND if found else ():
+        screen.print(line, soft_wrap=True, highlight=False)
+    if options.figures:
+        screen.print(f"figures and their numbers in {_draw(store, found)}", soft_wrap=True, highlight=False)
     if options.adopted:
         adopted.show(earlier, screen)
-    screen.print("next  make scaling   make ui   make sweep BUDGET=<another size>", highlight=False)
+    screen.print(
+        "next  make scaling   make effects   make compare   make ui   make sweep BUDGET=<another size>", highlight=False
+    )
 
 
 def _frontiers(store: Store, experiment: str | None, *, needed: bool) -> list[Frontier]:
@@ -115,6 +125,26 @@ def _standing(entry: Entry, frontier: Frontier) -> str:
         f"{entry.budget}: {abs(gap.mean):.4f} nats {side} the strongest baseline, {BASELINE_TITLES[strongest]}, "
         f"interval [{gap.low:+.4f}, {gap.high:+.4f}]: {sure}."
     )
+
+
+def _draw(store: Store, found: list[Frontier]) -> Path:
+    """Tuning, learning and calibration of each question."""
+    from analysis import curves, figures, figures_search
+
+    folder = store.root / "reports"
+    for one in found:
+        title = f"{one.experiment}, horizon {one.horizon}"
+        tuning, learning = curves.tuning_curves(one), curves.learning_curves(store, one)
+        calibration = curves.calibration_curves(store, one)
+        drawn = {
+            "learning": (figures_search.learning(learning, one.base_rate_loss, f"{title}: best of each budget"), learning),
+            "calibration": (figures_search.reliability(calibration, f"{title}: calibration"), calibration),
+        }
+        if len(tuning):
+            drawn["tuning"] = (figures_search.tuning(tuning, one.baselines, title), tuning)
+        for name, (figure, numbers) in drawn.items():
+            figures.save(figure, figures.report_path(folder, name, one), numbers)
+    return folder
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from tyro.conf import Positional
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReaderOptions:
@@ -25,6 +27,8 @@ class LeaderboardOptions(ReaderOptions):
 
     adopted: bool = False
     """Show the results adopted from an earlier study as well, in a table of their own."""
+    figures: bool = False
+    """Draw tuning curves, learning curves and calibration into the store's `reports`, PNG, PDF and CSV."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,25 @@ class ScalingOptions(ReaderOptions):
     """Validation loss against counted parameters: a table and a figure with every trial and the baselines.
 
     Example: python -m analysis.scaling --experiment sp500-threshold-1pct
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions(ReaderOptions):
+    """Is A better than B on the days they share? Without two names: which of all finalists and baselines may be the best.
+
+    Example: python -m analysis.compare 20K logistic
+    """
+
+    models: Positional[tuple[str, ...]] = ()
+    """Two of: a budget (`20K`: its best trial at every horizon), a baseline (`logistic`), a run id or its first letters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EffectsOptions(ReaderOptions):
+    """What depth, width, heads and the other settings contribute at each budget; whether a shape serves other horizons too.
+
+    Example: python -m analysis.architecture_effects --experiment sp500-threshold-1pct
     """
 
 

@@ -13,12 +13,13 @@ from optuna.trial import TrialState
 from pipelines.job import Finished
 from pipelines.search import SearchSpace, Suggested, distributions, expressible, suggest
 from research.spec import ArchitectureSpec, fingerprint
+from research.tracking import schema
 
 Sampler = Literal["tpe", "gp", "cmaes", "random"]
 Pruner = Literal["none", "hyperband", "median", "wilcoxon"]
 
 ENQUEUED = "enqueued"
-RANDOM = "random"
+RANDOM = schema.RANDOM
 WARM_START_FROM = 10
 """Trials from which CMA-ES can estimate where to begin: it looks at the best tenth (Nomura et al. 2021)."""
 CURVES_NEEDED: tuple[Pruner, ...] = ("hyperband", "median", "wilcoxon")

@@ -54,9 +54,18 @@ def paired_difference(losses: NDArray[np.float64], others: NDArray[np.float64]) 
     if not (np.isfinite(losses).all() and np.isfinite(others).all()):
         raise ValueError("a daily loss is not finite; there is no difference to test.")
     differences = np.asarray(losses - others, dtype=np.float64)
-    block = min(BLOCK_DAYS, max(1, len(differences) // 4))
-    low, high = np.quantile(_resampled_means(differences, block), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(resampled_means(differences), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Difference(mean=float(differences.mean()), low=float(low), high=float(high))
+
+
+def standard_error(differences: NDArray[np.float64]) -> float:
+    """Standard deviation of the mean daily difference over the same resamples; one value per day, in order."""
+    return float(resampled_means(differences).std(ddof=1))
+
+
+def resampled_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean of each of 2000 resamples of the days: the same days for every series of this length, hence paired."""
+    return _resampled_means(values, min(BLOCK_DAYS, max(1, len(values) // 4)))
 
 
 def _resampled_means(values: NDArray[np.float64], block: int) -> NDArray[np.float64]:

@@ -22,6 +22,7 @@ __all__ = [
     "children",
     "experiments",
     "histories",
+    "holder",
     "moments",
     "of_kinds",
     "predictions",
@@ -111,8 +112,12 @@ def predictions(store: Store, run_id: str) -> pd.DataFrame:
     """
     import pandas as pd
 
-    holder = _tag(store, run_id, schema.LINKED) or run_id
-    return pd.read_parquet(store.local_artifact(holder, schema.PREDICTIONS_FILE))
+    return pd.read_parquet(store.local_artifact(holder(store, run_id), schema.PREDICTIONS_FILE))
+
+
+def holder(store: Store, run_id: str) -> str:
+    """The run that has the artifacts and curves: the one that a linked run stands for, any other run itself."""
+    return _tag(store, run_id, schema.LINKED) or run_id
 
 
 def _tag(store: Store, run_id: str, name: str) -> str | None:
