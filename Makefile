@@ -25,7 +25,7 @@ SWEEP = $(SEARCH) $(call flag,BUDGET,budget) $(ARGS)
 LADDER = $(SEARCH) $(call flag,BUDGET,budget) $(call flag,BUDGETS,budgets) $(call list,HORIZONS,horizons) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-ray setup-bench data plan sweep study status baselines control features adopt leaderboard effects compare scaling ui bench test test-slow lint
+.PHONY: help setup setup-ray setup-bench data plan sweep study status baselines control features adopt leaderboard effects compare scaling forecast report ui bench test test-slow lint
 
 help: ## this list
 	@echo "tapescale: does a bigger transformer help on market data, and in which shape?"
@@ -96,6 +96,12 @@ compare: $(READY) ## is A=20K better than B=logistic (budget, baseline or run id
 
 scaling: $(READY) ## val_loss against counted parameters: table and figure
 	@$(PY) -m analysis.scaling $(ARGS)
+
+forecast: $(READY) ## the loss of a budget that was not tried, sealed before its sweep: BUDGET=20M HORIZON=1; without: how all did
+	@$(PY) -m analysis.forecast $(call flag,BUDGET,budget) $(call flag,HORIZON,horizon) $(ARGS)
+
+report: $(READY) ## one page of all that the store says: verdicts, frontier, shapes, baselines, what is not established
+	@$(PY) -m analysis.report $(ARGS)
 
 ui: $(READY) ## MLflow's pages over mlruns/, on this machine only
 	@$(PY) -m pipelines.ui $(call flag,PORT,port) $(ARGS)

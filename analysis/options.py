@@ -67,3 +67,31 @@ class StatusOptions(ReaderOptions):
 
     watch: float | None = None
     """Draw again every so many seconds until Ctrl-C; once if not given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForecastOptions(ReaderOptions):
+    """The lowest loss of a budget that has not been tried, with a 95% interval, sealed before its sweep exists.
+
+    Without a budget, the forecasts that were made and how they did.
+
+    Example: python -m analysis.forecast --budget 20M --horizon 1
+    """
+
+    budget: str | None = None
+    """Number of parameters, beyond those that were swept: 20M."""
+    horizon: int | None = None
+    """Only the questions of this horizon; all of them if not given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions(ReaderOptions):
+    """One self-contained page of all that the store says, as HTML and Markdown, logged as a run of kind `report`.
+
+    Example: python -m analysis.report --experiment sp500-threshold-1pct
+    """
+
+    ui: str = "http://127.0.0.1:5000"
+    """Address of MLflow's pages, where the numbers' links lead."""
+    log: bool = True
+    """Keep the report as a run in the store; --no-log only writes the files."""

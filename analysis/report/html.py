@@ -58,8 +58,9 @@ def _table(table: Table) -> str:
     notes = "".join(f'<p class="note">{escape(note)}</p>' for note in table.notes)
     # A wide table scrolls by itself: the page never does.
     return (
+        f'<p class="caption">{escape(table.caption)}</p>\n'
         f'<div class="wide" role="region" aria-label="{escape(table.caption, quote=True)}" tabindex="0">\n<table>'
-        f"<caption>{escape(table.caption)}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>{notes}"
+        f"\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>{notes}"
     )
 
 

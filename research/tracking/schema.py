@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-RunKind = Literal["snapshot", "sweep", "trial", "replicate", "baseline", "final", "evaluation", "report", "control"]
+RunKind = Literal["snapshot", "sweep", "trial", "replicate", "baseline", "final", "evaluation", "report", "control", "forecast"]
 Outcome = Literal["complete", "pruned", "diverged", "infeasible", "crashed", "interrupted", "adopted"]
 
 STATUS_OF_OUTCOME: dict[Outcome, str] = {
@@ -81,6 +81,9 @@ REPLICATE_OF = "replicate_of"
 TRIALS_PLANNED = "trials_planned"
 """How many trials the sweep is to have in all."""
 
+SEAL = "seal"
+"""Of a forecast: SHA-256 of its file. Another file has another one, and the run is older than the sweep that it foretells."""
+
 LADDER_TARGETS = "ladder_targets"
 """Tag of an experiment, followed by a study's fingerprint: trials in all that each sweep of a ladder is to have, as JSON."""
 
@@ -131,6 +134,7 @@ WALK_FORWARD_FILE = "predictions_walk_forward.parquet"
 MODEL_FOLDER = "model"
 WEIGHTS_FILE = "weights.safetensors"
 TRACEBACK_FILE = "traceback.txt"
+FORECAST_FILE = "forecast.json"
 
 BASELINE_TITLES = {"prior": "prior", "volatility": "volatility", "logistic": "logistic", "lightgbm": "LightGBM"}
 """Short names in tables and figures, by the parameter `baseline`."""

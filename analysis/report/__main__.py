@@ -1,0 +1,57 @@
+"""`make report`: reads the store, writes the page as HTML and Markdown with its figures, and keeps it as a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from analysis.options import ReportOptions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from analysis.report.document import Report
+
+
+def main(options: ReportOptions) -> None:
+    """Write the report and say where it is."""
+    from analysis.report.compose import compose
+    from analysis.report.sources import read
+    from analysis.report.write import keep, write
+    from analysis.terminal import console
+    from research.tracking.store import open_store
+
+    screen = console()
+    store = open_store(options.store, must_exist=True)
+    sources = read(store, options.experiment, options.ui)
+    folder = store.root / "reports" / f"report-{options.experiment or 'all'}"
+    report = compose(store, sources, folder / "figures")
+    pages = write(report, folder)
+    for line in summary(report):
+        screen.print(line, soft_wrap=True, highlight=False)
+    screen.print()
+    for page in pages:
+        screen.print(f"report {shown(page)}", soft_wrap=True, highlight=False)
+    if options.log:
+        screen.print(f"run    {keep(store, sources, folder)}", highlight=False)
+    screen.print("next   open the page in a browser   make ui   make forecast BUDGET=<a larger size>", highlight=False)
+
+
+def summary(report: Report) -> list[str]:
+    """The answers, as the page gives them first."""
+    from analysis.report.document import Paragraph, parts
+
+    texts = [parts(block.text) for block in report.summary if isinstance(block, Paragraph) and block.tone == "finding"]
+    return ["".join(part if isinstance(part, str) else part.text for part in text) for text in texts]
+
+
+def shown(path: Path) -> Path:
+    """As short as it can be typed here."""
+    from pathlib import Path
+
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+if __name__ == "__main__":
+    from research.cli import run
+
+    run(main, ReportOptions)

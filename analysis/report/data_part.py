@@ -1,0 +1,182 @@
+"""What was asked, of which bytes, with how much evidence, and the commands that do it again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from typing import Any
+
+from analysis.report.document import Block, Commands, Inline, Paragraph, Section, Table
+from analysis.report.sources import Question, Sources
+from research.tracking import schema
+
+TASKS = {
+    "threshold": "does the {touch} touch {threshold:+.4g}% within {horizon} session{s}?",
+    "downside": "does the {touch} fall by {threshold:.4g}% within {horizon} session{s}?",
+}
+VARIABLES = {
+    "symbol": "SYMBOLS",
+    "validate_on": "VALIDATE_ON",
+    "feature_set": "FEATURES",
+    "index": "INDEX",
+    "volatility_index": "VOLATILITY_INDEX",
+    "task": "TASK",
+    "threshold": "THRESHOLD",
+    "touch": "TOUCH",
+    "context_length": "CONTEXT",
+    "train_windows": "WINDOWS",
+    "windows_from": "WINDOWS_FROM",
+    "train_end": "TRAIN_END",
+    "validation_end": "VALIDATION_END",
+    "test_end": "TEST_END",
+    "epochs": "EPOCHS",
+    "patience": "PATIENCE",
+    "seed": "SEED",
+    "sampler": "SAMPLER",
+    "pruner": "PRUNER",
+    "optimizer": "OPTIMIZER",
+    "base_width": "WIDTH_TRANSFER",
+}
+"""Parameter of a sweep -> variable of `make sweep` that sets it."""
+RANGES = {
+    "search_learning_rate": "learning-rate",
+    "search_weight_decay": "weight-decay",
+    "search_dropout": "dropout",
+    "search_batch_size": "batch-sizes",
+    "random_share": "random-share",
+}
+"""Parameter of a sweep -> flag that sets it."""
+UNSET = ("none", "all", "", "nan", "0")
+"""Values that a variable has when it is not given."""
+
+
+def question_section(sources: Sources) -> Section:
+    """One row per question; data by their digests."""
+    asked = [_asked(one) for one in sources.questions]
+    rows: list[list[Inline]] = []
+    for one in sources.questions:
+        first = one.sweeps.iloc[0] if len(one.sweeps) else None
+        digests = [str(first[name])[:12] for name in DIGESTS] if first is not None else ["-"] * len(DIGESTS)
+        rows.append([one.title, one.frontier.features, one.frontier.instruments, one.frontier.study[:12], *digests])
+    blocks: list[Block] = [
+        *(Paragraph(text=text) for text in asked),
+        Table(
+            caption="What each question stands on; runs with equal digests saw equal bytes",
+            columns=["question", "features", "instruments", "study", "bars", "feature matrix", "labels"],
+            rows=rows,
+        ),
+    ]
+    if len(sources.snapshots):
+        blocks.append(_snapshot_table(sources))
+    return Section(title="Question and data", blocks=blocks)
+
+
+DIGESTS = (schema.SNAPSHOT_DIGEST, schema.FEATURE_DIGEST, schema.TARGET_DIGEST)
+
+
+def _asked(one: Question) -> str:
+    if not len(one.sweeps):
+        return f"{one.title}."
+    run = one.sweeps.iloc[0]
+    words: dict[str, Any] = {
+        "touch": "closing price" if run.get("touch") == "close" else "high" if run["task"] == "threshold" else "price",
+        "threshold": 100 * float(run["threshold"]),
+        "horizon": one.frontier.horizon,
+        "s": "s" if one.frontier.horizon > 1 else "",
+    }
+    asked = TASKS.get(str(run["task"]), "task {task}, horizon {horizon}").format(**words, task=run["task"])
+    return f"{one.title}: {asked} Seen: {one.frontier.context_length} days of {one.frontier.features}."
+
+
+def _snapshot_table(sources: Sources) -> Table:
+    rows: list[list[Inline]] = [
+        [
+            str(run[schema.SNAPSHOT_DIGEST])[:12],
+            str(run["source"]),
+            str(run["symbols"]),
+            f"{run['first']} .. {run['last']}",
+            f"{int(run['n_rows']):,}",
+            f"{int(run['n_warnings'])}",
+        ]
+        for _, run in sources.snapshots.iterrows()
+    ]
+    return Table(
+        caption="Snapshots: immutable bars, named by their content",
+        columns=["bars", "source", "symbols", "days", "rows", "warnings"],
+        rows=rows,
+    )
+
+
+def evidence_section(sources: Sources) -> Section:
+    """Splits by date with the number of rows, of independent labels, and the base rate with its standard error."""
+    rows: list[list[Inline]] = []
+    for one in sources.questions:
+        if not len(one.sweeps):
+            continue
+        run = one.sweeps.iloc[0]
+        ends = {"train": f".. {run['train_end']}", "validation": f".. {run['validation_end']}", "test": f".. {run['test_end']}"}
+        for split, until in ends.items():
+            rows.append([one.title, split, until, *_counts(run, split)])
+    about = "Rows are days with a complete context and a label. Training labels whose interval meets a later split were purged."
+    return Section(
+        title="Splits and evidence",
+        blocks=[
+            Paragraph(text=about),
+            Table(
+                caption="How much there is to learn from and to judge by",
+                columns=["question", "split", "until", "rows", "positives", "base rate"],
+                rows=rows,
+                notes=["The test split was not opened: no number here comes from it."],
+            ),
+        ],
+    )
+
+
+def _counts(run: Any, split: str) -> list[Inline]:
+    def value(name: str) -> float:
+        return float(run.get(f"{schema.SWEEP_PREFIX}{split}_{name}", float("nan")))
+
+    if value("positives") != value("positives"):
+        return [f"{value('n'):,.0f}", "closed", "closed"]
+    return [f"{value('n'):,.0f}", f"{value('positives'):,.0f}", f"{value('base_rate'):.3f} ± {value('base_rate_se'):.3f}"]
+
+
+def reproduction_section(sources: Sources) -> Section:
+    """One command for all sweeps that differ in budget and horizon only."""
+    bundled = {str(run[schema.SNAPSHOT_DIGEST]) for _, run in sources.snapshots.iterrows() if run["source"] == "bundled"}
+    sweeps = [(one, run) for one in sources.questions for _, run in one.sweeps.iterrows()]
+    # Settings -> horizon -> budgets, then the horizons that have the same budgets together.
+    budgets: dict[tuple[str, int], list[str]] = {}
+    for one, run in sweeps:
+        budgets.setdefault((_settings(one, run, bundled), one.frontier.horizon), []).append(str(run["budget"]))
+    horizons: dict[tuple[str, str], list[int]] = {}
+    for (settings, horizon), labels in budgets.items():
+        horizons.setdefault((settings, ",".join(labels)), []).append(horizon)
+    lines = [
+        f"make study BUDGETS={labels} HORIZONS={','.join(map(str, found))} {settings}"
+        for (settings, labels), found in horizons.items()
+    ]
+    commits = sorted({f"{str(run[schema.GIT_COMMIT])[:12]}{_dirt(run)}" for _, run in sweeps})
+    return Section(
+        title="How to get it again",
+        blocks=[Paragraph(text=f"Code: commit {', '.join(commits)}."), Commands(lines=[*lines, "make report"])],
+    )
+
+
+def _dirt(run: Any) -> str:
+    return " with uncommitted changes" if str(run[schema.GIT_DIRTY]) == "true" else ""
+
+
+def _settings(one: Question, run: Any, bundled: Collection[str]) -> str:
+    """Everything that was set or had a default then: defaults may change."""
+    digest = str(run[schema.SNAPSHOT_DIGEST])
+    last = json.loads(str(run[schema.STARTS]))[-1]
+    replicates = max((each.fresh_seeds for each in one.sure if each.budget == run["budget"]), default=0)
+    given = {
+        "DATA": "bundled" if digest in bundled else digest,
+        **{VARIABLES[name]: str(run[name]) for name in VARIABLES if name in run and str(run[name]) not in UNSET},
+        "TRIALS": str(last["trials"]),
+        **({"REPLICATES": str(replicates)} if replicates else {}),
+        "ARGS": " ".join(f"--{flag} {str(run[name]).replace(' .. ', ' ')}" for name, flag in RANGES.items()),
+    }
+    return " ".join(f"{name}='{value}'" if set(value) & set(" ^,") else f"{name}={value}" for name, value in given.items())

@@ -1,0 +1,31 @@
+"""What the trials say about architectures: the best shape, what contributes, whether it moves or transfers."""
+
+from __future__ import annotations
+
+from analysis.architecture_effects import (
+    LEGEND,
+    curve_table,
+    findings,
+    importance_table,
+    moved,
+    transfer_findings,
+    transfer_table,
+)
+from analysis.report.document import Block, Image, Items, Section
+from analysis.report.sources import Sources
+from analysis.report.tables import of_terminal
+
+
+def section(sources: Sources, figures: dict[str, Image]) -> Section:
+    """All questions' shapes; `figures` by study."""
+    blocks: list[Block] = []
+    for one in sources.questions:
+        blocks += [of_terminal(curve_table(one.effects)), of_terminal(importance_table(one.effects))]
+        if found := findings(one.effects):
+            blocks.append(Items(items=[f"{one.title}: {line}" for line in found]))
+        if one.frontier.study in figures:
+            blocks.append(figures[one.frontier.study])
+    if sources.transfers:
+        blocks.append(of_terminal(transfer_table(sources.transfers)))
+    blocks.append(Items(items=[*map(moved, sources.movements), *transfer_findings(sources.transfers), *LEGEND]))
+    return Section(title="Which shape", blocks=blocks)

@@ -1,0 +1,120 @@
+"""Everything that a report tells, read once: frontiers, verdicts, effects, forecasts, sweeps and where each run's page is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis.comparison import standings
+from analysis.confidence_set import Standing
+from analysis.effects import Effects, Movement, effects, movements
+from analysis.frontier import Frontier, frontiers
+from analysis.judgement import Judgement, judge
+from analysis.noise import Sureness, sureness
+from analysis.report.document import Link
+from analysis.sealed import Sealed, sealed
+from analysis.transfer import Transfer, transfers
+from research.tracking import query, schema
+from research.tracking.store import Store
+
+RunLink = Callable[[str, str], Link]
+"""(words, run id) -> the words with a link to the run's page."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """One frontier with all that follows from it."""
+
+    frontier: Frontier
+    judgement: Judgement | None
+    """None below three budgets."""
+    sure: list[Sureness]
+    standings: list[Standing]
+    """Model confidence set over finalists and baselines."""
+    effects: Effects
+    forecasts: list[Sealed]
+    sweeps: pd.DataFrame
+    """Parent runs, one row per budget, by size."""
+    title: str
+    """The horizon, and as much else as tells it from the other questions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """What the store holds."""
+
+    questions: list[Question]
+    movements: list[Movement]
+    transfers: list[Transfer]
+    snapshots: pd.DataFrame
+    link: RunLink
+
+
+def read(store: Store, experiment: str | None, ui: str) -> Sources:
+    """All questions of an experiment, or of the store."""
+    found = frontiers(store, experiment)
+    every = effects(found)
+    forecasts = sealed(store, found)
+    parents = query.runs(store, kinds=("sweep",), experiment=experiment)
+    questions = [
+        Question(
+            frontier=frontier,
+            judgement=judge(frontier),
+            sure=sureness(frontier),
+            standings=standings(frontier),
+            effects=effect,
+            forecasts=forecasts.get(frontier.study, []),
+            sweeps=_sweeps_of(parents, frontier),
+            title=title,
+        )
+        for frontier, effect, title in zip(found, every, titles(found), strict=True)
+    ]
+    return Sources(
+        questions=questions,
+        movements=movements(every),
+        transfers=transfers(store, found),
+        snapshots=_snapshots(query.runs(store, kinds=("snapshot",)), questions),
+        link=linker(ui, query.experiments(store), questions),
+    )
+
+
+def titles(found: Sequence[Frontier]) -> list[str]:
+    """A name for each question, as short as still differs from the others."""
+    ways = (
+        [f"horizon {one.horizon}" for one in found],
+        [f"{one.experiment}, horizon {one.horizon}" for one in found],
+        [f"{one.experiment}, horizon {one.horizon}, {one.features}, study {one.study[:6]}" for one in found],
+    )
+    short = next((way for way in ways if len(set(way)) == len(way)), ways[-1])
+    return [f"{name[0].upper()}{name[1:]}" if name.startswith("horizon") else name for name in short]
+
+
+def linker(ui: str, experiments: dict[str, str], questions: Sequence[Question]) -> RunLink:
+    """Links to MLflow's pages at this address."""
+    ids = {name: experiment_id for experiment_id, name in experiments.items()}
+    where: dict[str, str] = {}
+    for one in questions:
+        runs = [*one.frontier.trials["run_id"], *one.frontier.baseline_runs.values(), *one.sweeps["run_id"]]
+        where |= dict.fromkeys(map(str, runs), ids[one.frontier.experiment])
+        where |= dict.fromkeys((each.run_id for each in one.forecasts), ids[one.frontier.experiment])
+
+    def link(text: str, run_id: str) -> Link:
+        return Link(text=text, url=f"{ui.rstrip('/')}/#/experiments/{where[run_id]}/runs/{run_id}", hint=f"run {run_id}")
+
+    return link
+
+
+def _sweeps_of(parents: pd.DataFrame, frontier: Frontier) -> pd.DataFrame:
+    if parents.empty:
+        return parents.reindex(columns=["run_id", "budget"])
+    same = (parents[schema.STUDY_FINGERPRINT] == frontier.study) & (parents["horizon"] == frontier.horizon)
+    mine = parents[same & (parents["context_length"] == frontier.context_length)]
+    order = {entry.budget: place for place, entry in enumerate(frontier.entries)}
+    return mine.assign(place=mine["budget"].map(order).fillna(len(order))).sort_values("place").drop(columns="place")
+
+
+def _snapshots(runs: pd.DataFrame, questions: Sequence[Question]) -> pd.DataFrame:
+    used = {str(digest) for one in questions for digest in one.sweeps.get(schema.SNAPSHOT_DIGEST, ())}
+    return runs[runs[schema.SNAPSHOT_DIGEST].isin(used)].drop_duplicates(schema.SNAPSHOT_DIGEST) if len(runs) else runs
