@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def main(options: CompareOptions) -> None:
     """Compare two models, or print the confidence set of each question."""
-    from analysis.comparison import compare, standings
+    from analysis.comparison import compare, standings, title_of
     from analysis.frontier import frontiers
     from analysis.terminal import console
     from research.spec import require
@@ -32,6 +32,7 @@ def main(options: CompareOptions) -> None:
         lines = findings(compared)
     else:
         for frontier in found:
+            screen.print(title_of(frontier), highlight=False)
             screen.print(set_table(frontier, standings(frontier)))
         lines = list(SET_LEGEND)
     for line in (*lines, SELECTED):
@@ -94,14 +95,13 @@ def _probability(value: float) -> str:
 
 def set_table(frontier: Frontier, found: list[Standing]) -> Table:
     """Best first: loss, p-value, whether it may be the best, what the days could have told."""
-    from analysis.comparison import title_of
     from analysis.forecast_tests import minimum_detectable
     from analysis.terminal import plain_table
     from research.tracking.schema import BASELINE_TITLES
 
     best = {entry.budget: entry.day_losses for entry in frontier.entries}
     losses = {**best, **frontier.baseline_losses}
-    title = f"{title_of(frontier)}: model confidence set over {len(found)} models, {frontier.n_days:,} days"
+    title = f"model confidence set over {len(found)} models, {frontier.n_days:,} days"
     table = plain_table(title, ["model", "val_loss", "- lowest", "detectable", "p", "in the set"])
     table.columns[0].justify = "left"
     for one in found:

@@ -30,7 +30,7 @@ def save(figure: Figure, path: Path, numbers: pd.DataFrame | None = None) -> Non
     # Type 42 keeps text as text: journals refuse matplotlib's own type 3.
     with rc_context({"pdf.fonttype": 42}):
         for suffix in FORMATS:
-            figure.savefig(path.with_suffix(suffix), dpi=200, bbox_inches="tight")
+            figure.savefig(path.with_suffix(suffix), dpi=150)
     if numbers is not None:
         numbers.to_csv(path.with_suffix(".csv"), index=False)
 

@@ -13,10 +13,10 @@ from scipy import stats
 from analysis.forecast_tests import holm
 
 FEWEST_TRIALS = 20
-MOST_TRIALS = 1000
+MOST_TRIALS = 500
 """More are thinned out at random: they would take time and change nothing."""
 FOLDS = 5
-REPEATS = 10
+REPEATS = 5
 TREES = 100
 LEVEL = 0.05
 SEED = 0

@@ -1,0 +1,74 @@
+"""A store that a test fills with runs as a sweep would leave them, predictions included, without training anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.frontier import SETTING
+from research.tracking import schema
+from research.tracking.runs import RunLog
+from research.tracking.store import Store
+
+DAYS = 400
+BASE_RATE_LOSS = 0.69
+_DIGESTS = {name: "the same" for name in (*SETTING, "feature_set", "symbol", "train_windows") if name != "context_length"}
+
+
+def add_run(
+    store: Store,
+    name: str,
+    *,
+    loss: float,
+    kind: schema.RunKind = "trial",
+    budget: str = "2K",
+    horizon: int = 1,
+    by: str = "tpe",
+    outcome: schema.Outcome = "complete",
+    shape: Sequence[int] = (2, 4, 1, 8),
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+    skilful: float = 0.0,
+) -> str:
+    """One finished run with the mean loss `loss`; `skilful` adds a signal to its daily losses that leaves their mean."""
+    configuration = f"{budget} {horizon} {kind if kind == 'baseline' else ''} {name}"
+    experiment = store.experiment("sp500-threshold-1pct")
+    tags = {
+        schema.STUDY_FINGERPRINT: f"study of {horizon}",
+        schema.TRIAL_FINGERPRINT: f"{configuration} {seed} {kind}",
+        schema.CONFIG_FINGERPRINT: configuration,
+        schema.ALARM: "none",
+        schema.PROPOSED_BY: by,
+    }
+    layers, width, heads, d_ff = shape
+    searched = {"n_layers": layers, "d_model": width, "n_heads": heads, "d_ff": d_ff, "learning_rate": learning_rate}
+    rest = {"dropout": 0.1, "weight_decay": 0.01, "warmup_steps": 10, "batch_size": 64, "seed": seed}
+    question = {"context_length": 60, "horizon": horizon, "budget": budget, "n_train_windows": 3012}
+    params = {**_DIGESTS, schema.TARGET_DIGEST: f"labels of {horizon}", **question}
+    params |= {"baseline": name} if kind == "baseline" else {**searched, **rest}
+    log = RunLog.start(store, experiment_id=experiment, kind=kind, name=name, params=params, tags=tags)
+    if outcome != "complete":
+        log.finish(outcome)
+        return log.run_id
+    log.artifacts(lambda folder: predictions(loss, horizon, skilful).to_parquet(folder / schema.PREDICTIONS_FILE))
+    for epoch in (1, 2):
+        for curve in ("train_loss", "val_loss"):
+            log.metric(f"{schema.EPOCH_PREFIX}{curve}", loss + 0.1 / epoch, step=epoch)
+    size = 0 if kind == "baseline" else int(budget.removesuffix("K")) * 1000
+    metrics = {"val_loss": loss, "n_params": size, "val_skill": 1 - loss / BASE_RATE_LOSS, "val_auc": 0.7, "val_auc_se": 0.02}
+    log.finish("complete", metrics={**metrics, "val_base_rate_loss": BASE_RATE_LOSS, "n_effective_windows": 900.0})
+    return log.run_id
+
+
+def predictions(loss: float, horizon: int, skilful: float) -> pd.DataFrame:
+    """Daily losses around a mean; days and labels are the same for every run of a horizon."""
+    rng = np.random.default_rng(horizon)
+    label = rng.integers(0, 2, DAYS)
+    wave: NDArray[np.float64] = rng.normal(0, 0.05, DAYS) + skilful * np.sin(np.arange(DAYS))
+    probability = np.clip(0.5 + 0.3 * (label - 0.5) + rng.normal(0, 0.1, DAYS), 0.01, 0.99)
+    days = pd.bdate_range(date(2012, 1, 3), periods=DAYS)
+    return pd.DataFrame({"date": days, "label": label, "probability": probability, "loss": loss + wave - wave.mean()})
