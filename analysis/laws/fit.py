@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from analysis.laws import flags
 from analysis.laws.catalogue import BY_NAME, law_named
 from analysis.laws.forms import Array, Law
-from analysis.laws.newton import log_prediction, minimise
+from analysis.laws.newton import Problem, log_prediction, minimise
 from analysis.laws.starts import starts
 from analysis.laws.table import Observations
 from research.spec import InputError, require
@@ -22,6 +22,8 @@ WIDE = 0.03
 STARTS = 8
 AGREE = 1e-6
 """Relative difference of objectives within which two starts found the same minimum."""
+NO_MISFIT = 1e-15
+"""An objective of rounding errors: the law meets every point."""
 TOLERANCE = 1e-13
 SMALLEST, LARGEST = 10.0, 5.0
 """The log of a centred coefficient lies within these of the mean log loss."""
@@ -66,7 +68,7 @@ class Fit:
         given = {"n": sizes, "d": d, "u": d if unique is None else unique}
         columns = {name: np.asarray(column, dtype=np.float64) for name, column in given.items() if column is not None}
         columns = {name: columns[name] for name in self.law.variables}
-        return np.exp(log_prediction(self.law, self.theta[None], self.centred(columns))[0])
+        return np.asarray(np.exp(log_prediction(self.law, self.theta[None], self.centred(columns))[0]))
 
 
 def fit_laws(table: Observations, laws: str | Sequence[str] = "all", *, delta: float = DELTA) -> tuple[Fit, ...]:
@@ -89,15 +91,16 @@ def fit_law(law: Law, table: Observations, *, delta: float = DELTA) -> Fit:
     means = {name: float(column.mean()) for name, column in columns.items()}
     x = {name: column - means[name] for name, column in columns.items()}
     log_loss = np.log(table.loss)
-    box = bounds(law, log_loss)
-    begin, once = starts(law, x, log_loss, STARTS), np.ones((1, len(table)))
+    low, high = bounds(law, log_loss)
     # A wide Huber loss is smooth: it leads past the shallow minima that a narrow one has.
-    begin = minimise(law, x, log_loss, begin, once, box, delta=max(delta, WIDE), tolerance=1e-6, most=60).theta
-    found = minimise(law, x, log_loss, begin, once, box, delta=delta, tolerance=TOLERANCE, most=1000)
+    wide = Problem(law=law, x=x, log_loss=log_loss, low=low, high=high, delta=max(delta, WIDE))
+    once = np.ones((1, len(table)))
+    near = minimise(wide, starts(law, x, log_loss, STARTS), once, tolerance=1e-6, most=60)
+    found = minimise(replace(wide, delta=delta), near.theta, once, tolerance=TOLERANCE, most=1000)
     best = int(found.objective.argmin())
     theta, objective = found.theta[best], float(found.objective[best])
     residuals = log_loss - log_prediction(law, theta[None], x)[0]
-    agree = bool((found.objective <= objective * (1 + AGREE) + 1e-15).all())
+    agree = bool((found.objective <= objective * (1 + AGREE) + NO_MISFIT).all())
     return Fit(
         law=law,
         parameters=dict(zip(law.parameters, map(float, law.natural(theta[None], means)[0]), strict=True)),
@@ -105,7 +108,7 @@ def fit_law(law: Law, table: Observations, *, delta: float = DELTA) -> Fit:
         delta=delta,
         n_points=len(table),
         starts_agree=agree,
-        flags=flags.raised(law, theta, box, table, residuals, agree=agree),
+        flags=flags.raised(law, theta, (low, high), table, residuals, agree=agree),
         theta=theta,
         means=means,
         range_n=(float(table.n.min()), float(table.n.max())),
@@ -124,7 +127,7 @@ def bounds(law: Law, log_loss_I: Array) -> tuple[Array, Array]:
 def obstacle(law: Law, table: Observations) -> str:
     """Why this table cannot determine the law, with the fix; empty if it can."""
     columns = table.variables()
-    if missing := [name for name in law.variables if name not in columns]:
+    if not set(law.variables) <= set(columns):
         return f"LAW={law.name}: it needs the tokens D; name their column with --d, or choose a law of N alone."
     for name in law.variables if law.shapes else ():
         if np.ptp(columns[name]) == 0:
@@ -140,5 +143,3 @@ def obstacle(law: Law, table: Observations) -> str:
     if sizes < law.least_budgets:
         return f"LAW={law.name}: {sizes} distinct N; a break needs at least {law.least_budgets}. Choose another law."
     return ""
-
-

@@ -33,8 +33,6 @@ class Shape:
     high: float
     grid: tuple[float, ...]
     """Where the search begins."""
-    natural_bound: bool = True
-    """Whether ending on `low` or `high` is worth a flag."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -122,7 +122,7 @@ def _numbers(rows: list[dict[str, str]], column: str, path: Path) -> list[float]
         try:
             value = float(row[column])
         except (TypeError, ValueError):
-            raise InputError(f"{column}={row[column]}: line {line} of {path.name} is not a number; mend or remove it.") from None
+            raise InputError(f"{column}={row[column]}: line {line} of {path.name} is no number; mend or remove it.") from None
         if not (np.isfinite(value) and value > 0):
             raise InputError(f"{column}={row[column]}: line {line} of {path.name} is not above zero; mend or remove it.")
         found.append(value)

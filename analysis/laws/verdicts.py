@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import fdtrc, stdtrit
 
 from analysis.laws.forms import Array
@@ -120,7 +120,7 @@ def _shared(budget_error: ArrayLike, count: int) -> Array:
 
 
 def _slope(
-    size: Array, mean: Array, rows: Array, seeds: float, seeds_freedom: int, shared: Array
+    size: Array, mean: Array, rows: NDArray[np.int64], seeds: float, seeds_freedom: int, shared: Array
 ) -> tuple[float, float, float, float | None, bool]:
     """Slope, its variance, degrees of freedom, probability of the lack of fit, and whether the noise was pooled."""
     scatter_freedom = len(rows) - 2

@@ -9,7 +9,7 @@ from scipy.special import stdtrit
 
 from analysis.laws.fit import Fit, bounds
 from analysis.laws.forms import Array
-from analysis.laws.newton import log_prediction, minimise
+from analysis.laws.newton import Problem, log_prediction, minimise
 from analysis.laws.table import Observations
 from research.spec import require
 
@@ -75,10 +75,11 @@ def draws(clusters: int, resamples: int, least: int, seed: int) -> Array:
 def refitted(fit: Fit, table: Observations, weights_BI: Array) -> Array:
     """Theta of every weighting of the rows, (B, P)."""
     x = fit.centred({name: column for name, column in table.variables().items() if name in fit.law.variables})
-    begin = np.repeat(fit.theta[None], len(weights_BI), axis=0)
     log_loss = np.log(table.loss)
-    box = bounds(fit.law, log_loss)
-    return minimise(fit.law, x, log_loss, begin, weights_BI, box, delta=fit.delta, tolerance=TOLERANCE, most=100).theta
+    low, high = bounds(fit.law, log_loss)
+    problem = Problem(law=fit.law, x=x, log_loss=log_loss, low=low, high=high, delta=fit.delta)
+    begin = np.repeat(fit.theta[None], len(weights_BI), axis=0)
+    return minimise(problem, begin, weights_BI, tolerance=TOLERANCE, most=100).theta
 
 
 def _intervals(fit: Fit, parameters: Array, inflation: float) -> dict[str, tuple[float, float]]:

@@ -9,8 +9,8 @@ seed and search noise, the doubt about the parameters and the doubt about the fo
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,11 +20,13 @@ from analysis.laws.forms import Array
 from analysis.laws.table import observations
 from research.spec import InputError, canonical_json, require
 
+NUMBERS = ("at", "loss", "low", "high", "level", "noise")
+COLUMNS = ("n", "losses", "errors")
 LEVEL = 0.95
 FEWEST = 3
-SLOPE_SCALE = 0.05
+SLOPE_SCALE = 0.1
 """Scale of the prior of a slope, in log loss per tenfold size."""
-SLOPE_FREEDOM = 3
+SLOPE_FREEDOM = 2
 """Of its Student's t: tails that keep slopes ten times as large."""
 LEAST_NOISE, MOST_NOISE = 1e-3, 0.1
 """Range of the relative noise of a point beyond its given standard error."""
@@ -65,12 +67,12 @@ class Forecast:
             found = json.loads(text)
             if found.pop("spec") != cls.__name__:
                 raise KeyError("spec")
-            numbers = {name: float(found.pop(name)) for name in ("at", "loss", "low", "high", "level", "noise")}
-            columns = {name: tuple(map(float, found.pop(name))) for name in ("n", "losses", "errors")}
-            weights = {name: float(share) for name, share in found.pop("weights").items()}
+            given: dict[str, Any] = {name: float(found.pop(name)) for name in NUMBERS}
+            given |= {name: tuple(map(float, found.pop(name))) for name in COLUMNS}
+            given["weights"] = {name: float(share) for name, share in found.pop("weights").items()}
             if found:
                 raise KeyError(*found)
-            return cls(**numbers, **columns, weights=weights)
+            return cls(**given)
         except (ValueError, KeyError, TypeError, AttributeError) as problem:
             raise InputError(f"forecast={text[:40]!r}: not a forecast ({problem!r}); give what to_json wrote.") from None
 
