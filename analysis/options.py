@@ -35,8 +35,35 @@ class LeaderboardOptions(ReaderOptions):
 class ScalingOptions(ReaderOptions):
     """Validation loss against counted parameters: a table and a figure with every trial and the baselines.
 
+    With --csv the losses are read from a table instead, one row per training run, and scaling laws are fitted to them
+    (docs/laws.md).
+
     Example: python -m analysis.scaling --experiment sp500-threshold-1pct
+    Example: python -m analysis.scaling --csv runs.csv --n parameters --d tokens --loss val_loss --law chinchilla --json
     """
+
+    csv: Path | None = None
+    """Table of results, with a header line; the store is not read."""
+    n: str | None = None
+    """Column of the table with parameters N."""
+    d: str | None = None
+    """Column with tokens seen D; without it only laws of N are fitted, and the verdict on N is given."""
+    unique: str | None = None
+    """Column with unique tokens U, where data were repeated; used by the overfitting law."""
+    loss: str | None = None
+    """Column with losses."""
+    cluster: str | None = None
+    """Column, an architecture for example: rows of one N that share it are drawn together by the bootstrap."""
+    law: str = "all"
+    """One law by name, or all; all reports the one that predicts held-out budgets best."""
+    bootstrap: int = 4000
+    """Draws of the bootstrap behind errors and intervals."""
+    holdout_largest: bool = False
+    """Fit without the largest budget and say how well it is predicted."""
+    delta: float = 1e-3
+    """Residual of the log loss from which Huber's loss is linear."""
+    json: bool = False
+    """Print one JSON object instead of tables."""
 
 
 @dataclass(frozen=True, kw_only=True)

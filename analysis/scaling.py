@@ -1,147 +1,104 @@
-"""`make scaling`: does validation loss fall with counted parameters? A table, a figure, and how sure it is."""
+"""`make scaling`: does the loss fall with size? Of the store's own trials, or of any table of results with --csv.
+
+The functions are for other programs too: `from analysis.scaling import fit_laws, bootstrap, forecast, verdict`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analysis.frontier_scaling import Step, findings, slope_per_decade, steps
 from analysis.options import ScalingOptions
+from research.spec import require
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from pathlib import Path
 
-    from analysis.frontier import Entry, Frontier
-    from research.significance import Difference
+    from analysis.laws import (
+        Observations,
+        bootstrap,
+        fit_laws,
+        forecast,
+        observations,
+        predict,
+        read_csv,
+        score,
+        validate,
+        verdict,
+    )
 
-REPORTS = "reports"
-ENOUGH_BUDGETS = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """From one budget to the next."""
-
-    smaller: str
-    larger: str
-    factor: float
-    """Ratio of counted parameters."""
-    change: Difference
-    """Loss of the larger minus that of the smaller, per validation day."""
-
-
-def steps(frontier: Frontier) -> list[Step]:
-    """The paired change between neighbouring budgets."""
-    from research.significance import paired_difference
-
-    return [
-        Step(
-            smaller=small.budget,
-            larger=large.budget,
-            factor=large.n_params / small.n_params,
-            change=paired_difference(large.day_losses, small.day_losses),
-        )
-        for small, large in zip(frontier.entries, frontier.entries[1:], strict=False)
-    ]
+__all__ = [
+    "Step",
+    "bootstrap",
+    "findings",
+    "fit_laws",
+    "forecast",
+    "observations",
+    "predict",
+    "read_csv",
+    "score",
+    "slope_per_decade",
+    "steps",
+    "validate",
+    "verdict",
+]
 
 
-def slope_per_decade(entries: list[Entry]) -> Difference:
-    """Least-squares slope of the best losses over log10 of the counted sizes, in nats per tenfold size.
+def __getattr__(name: str) -> object:
+    """The functions of `analysis.laws`, loaded when they are first used: `--help` needs no numpy."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from analysis import laws
 
-    The slope is a weighted sum of mean losses, hence the mean of the same sum taken day by day: its interval
-    is the block bootstrap over days that all budgets share. It holds the noise of the validation days only,
-    not that of the search or of the seed.
-    """
-    import numpy as np
-
-    from research.significance import paired_difference
-
-    size = np.log10([entry.n_params for entry in entries])
-    centred = size - size.mean()
-    weights = centred / (centred**2).sum()
-    by_day = np.column_stack([entry.day_losses for entry in entries]) @ weights
-    return paired_difference(by_day, np.zeros_like(by_day))
-
-
-def findings(frontier: Frontier) -> list[str]:
-    """What these budgets can and cannot tell."""
-    n = len(frontier.entries)
-    if n < ENOUGH_BUDGETS:
-        return [
-            f"{n} budget{'s' if n > 1 else ''}: no trend can be fitted; sweep at least {ENOUGH_BUDGETS}, "
-            "for example BUDGET=2K, 6K and 20K."
-        ]
-    slope = slope_per_decade(frontier.entries)
-    told = f"slope {slope.mean:+.4f} nats per tenfold size, 95% interval [{slope.low:+.4f}, {slope.high:+.4f}]"
-    if slope.inside_noise:
-        verdict = "no evidence of scaling: the slope is inside the noise of the validation days."
-    else:
-        verdict = f"on these days the loss {'falls' if slope.mean < 0 else 'rises'} with size."
-    caution = "Search and seed noise are not in this interval, and the best of each budget was chosen on these days."
-    return [f"{told}: {verdict}", caution]
+    return getattr(laws, name)
 
 
 def main(options: ScalingOptions) -> None:
-    """Print the table, write figure and CSV, say where they are."""
-    from analysis import figures
-    from analysis.data_axis import data_axes, table_of
-    from analysis.frontier import frontiers
-    from analysis.terminal import console
-    from research.tracking.store import open_store
+    """Fit laws to a table if one is given, else show what the store holds."""
+    if options.csv is not None:
+        _outside(options.csv, options)
+        return
+    for flag in ("n", "d", "unique", "loss", "cluster"):
+        value = getattr(options, flag)
+        require(value is None, f"--{flag}", value, "it names a column of a table; give the table with --csv FILE.")
+    from analysis.frontier_scaling import show
 
-    screen = console()
-    store = open_store(options.store, must_exist=True)
-    found = frontiers(store, options.experiment)
-    for frontier in found:
-        _print(frontier, screen)
-        path = _target(store.root / REPORTS, frontier)
-        frontier.trials.to_csv(path.with_suffix(".csv"), index=False)
-        figures.save(figures.loss_against_size(frontier), path)
-        shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-        screen.print(f"figure {shown}, numbers beside it as CSV\n", soft_wrap=True, highlight=False)
-    for axis in data_axes(found):
-        screen.print(table_of(axis))
-        screen.print("~ inside the noise of the validation days; the table is in reports as CSV, for laws in (N, D)\n")
-        axis.table().to_csv(store.root / REPORTS / f"data-{_slug(axis.title)}-{axis.frontiers[0].study[:6]}.csv", index=False)
-    screen.print("next  make leaderboard   make ui   make sweep BUDGET=<another size>", highlight=False)
+    show(options)
 
 
-def _print(frontier: Frontier, screen: Console) -> None:
-    from analysis.terminal import plain_table
+def _outside(path: Path, options: ScalingOptions) -> None:
+    from analysis.laws.report import report
 
-    title = (
-        f"{frontier.experiment}, horizon {frontier.horizon}, {frontier.n_train_windows:,} training windows: "
-        "best val_loss against counted parameters"
+    table = _table(path, options)
+    found = report(
+        table,
+        options.law,
+        delta=options.delta,
+        resamples=options.bootstrap,
+        holdout_largest=options.holdout_largest,
     )
-    table = plain_table(title, ["budget", "best architecture", "parameters", "val_loss", "skill", "trials"])
-    for entry in frontier.entries:
-        table.add_row(
-            entry.budget,
-            entry.architecture,
-            f"{entry.n_params:,}",
-            f"{entry.val_loss:.4f}",
-            f"{entry.skill:+.3f}",
-            f"{entry.complete}",
-        )
-    screen.print(table)
-    for step in steps(frontier):
-        sure = "inside the noise" if step.change.inside_noise else "outside the noise"
-        screen.print(
-            f"{step.smaller} -> {step.larger} (x{step.factor:.1f}): {step.change.mean:+.4f} nats "
-            f"[{step.change.low:+.4f}, {step.change.high:+.4f}], {sure}",
-            highlight=False,
-        )
-    for line in findings(frontier):
-        screen.print(line, soft_wrap=True, highlight=False)
+    if options.json:
+        print(found.to_json())
+        return
+    from analysis.laws.show import show
+    from analysis.terminal import console
+
+    show(found, console())
 
 
-def _slug(title: str) -> str:
-    return title.replace(", horizon ", "-h").replace(", ", "-")
+def _table(path: Path, options: ScalingOptions) -> Observations:
+    from analysis.laws.table import read_csv
 
-
-def _target(folder: Path, frontier: Frontier) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"scaling-{frontier.experiment}-h{frontier.horizon}-{frontier.features}-{frontier.study[:6]}.png"
+    require(options.n is not None, "N", None, "name the column of parameters, for example --n parameters.")
+    require(options.loss is not None, "LOSS", None, "name the column of losses, for example --loss val_loss.")
+    return read_csv(
+        path,
+        n=str(options.n),
+        loss=str(options.loss),
+        d=options.d,
+        unique=options.unique,
+        cluster=options.cluster,
+    )
 
 
 if __name__ == "__main__":

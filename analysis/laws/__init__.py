@@ -1,0 +1,36 @@
+"""Scaling laws: fit, doubt, judge, forecast. Needs numpy and scipy alone; docs/laws.md tells how it works."""
+
+from analysis.laws.catalogue import LAWS, law_named
+from analysis.laws.fit import Fit, fit_law, fit_laws
+from analysis.laws.forecasting import Forecast, Score, forecast, score
+from analysis.laws.forms import Law
+from analysis.laws.prediction import Prediction, predict
+from analysis.laws.resampling import Bootstrap, bootstrap
+from analysis.laws.table import Observations, observations, read_csv
+from analysis.laws.validation import Validation, Window, validate
+from analysis.laws.verdicts import Verdict, verdict
+
+__all__ = [
+    "LAWS",
+    "Bootstrap",
+    "Fit",
+    "Forecast",
+    "Law",
+    "Observations",
+    "Prediction",
+    "Score",
+    "Validation",
+    "Verdict",
+    "Window",
+    "bootstrap",
+    "fit_law",
+    "fit_laws",
+    "forecast",
+    "law_named",
+    "observations",
+    "predict",
+    "read_csv",
+    "score",
+    "validate",
+    "verdict",
+]
