@@ -1,0 +1,267 @@
+"""One training by a process per device, led by the process that asked for it.
+
+The first process of the group tells how training goes; the leader passes that on to the listener, and each epoch ends with its
+word that training goes on. A closed pipe means that it does not. Whatever ends one process ends them all.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from research.runtime import Runtime, die_with_parent, is_out_of_memory
+from research.spec import ArchitectureSpec, TrainingSpec
+from research.training.checkpoint import staging_of
+from research.training.member import DivergedError, EpochRecord
+from research.training.readback import in_use, parameters_of
+from research.training.sharded import devices_together
+from research.training.sharded_trainer import ShardedTrainer
+from research.training.trainer import Listener, TrainingResult, build_model
+from research.windows.dataset import WindowDataset
+from research.windows.splits import Split
+
+PIPE_BROKEN = (EOFError, BrokenPipeError, ConnectionResetError)
+STEP_SECONDS = 1.0
+"""Between two words of the step that training is at."""
+SETTLE_SECONDS = 3.0
+"""When one process fails those that wait for it fail too; so long their reasons are awaited, to tell which came first."""
+GRACE_SECONDS = 10.0
+"""For the first process to end the writing of its checkpoint when it is stopped."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedTraining:
+    """A training that several devices share; it is sent to a process of each."""
+
+    architecture: ArchitectureSpec
+    training: TrainingSpec
+    windows: Callable[[torch.device], WindowDataset]
+    """Makes the data on a device."""
+    split: Split
+    runtime: Runtime
+    """Of each process, but for its device."""
+    devices: tuple[torch.device, ...]
+    checkpoint: Path | None = None
+
+
+class DeviceProcessError(RuntimeError):
+    """A process of the group has died, or has failed for another reason than memory."""
+
+
+class InUse(NamedTuple):
+    """What the first process has built."""
+
+    parameters: int
+    settings: dict[str, Any]
+
+
+class _Weight(NamedTuple):
+    name: str
+    values: NDArray[Any]
+
+
+class _Failure(NamedTuple):
+    sentence: str
+    of_memory: bool
+
+
+class _Rank(NamedTuple):
+    """A process and the leader's end of its pipe."""
+
+    process: SpawnProcess
+    pipe: Connection
+    title: str
+
+
+def train_across_devices(
+    shared: SharedTraining, listener: Listener, on_built: Callable[[InUse], None] = lambda _: None
+) -> TrainingResult:
+    """What `Trainer.run` gives, with the same listener and checkpoint, from all the devices; no model is restored.
+
+    `on_built` is told what is in use before the first step. Raises what it or the listener raises, `DivergedError`,
+    `torch.OutOfMemoryError` where a device ran out of memory, `DeviceProcessError` for every other end of a process.
+    """
+    with _group(shared) as ranks:
+        return _followed(ranks, listener, on_built)
+
+
+@contextmanager
+def _group(shared: SharedTraining) -> Iterator[list[_Rank]]:
+    """The processes, started; none outlives the block."""
+    mp = multiprocessing.get_context("spawn")
+    ranks: list[_Rank] = []
+    with tempfile.TemporaryDirectory() as folder:
+        meeting = Path(folder, "meeting")
+        try:
+            for rank, device in enumerate(shared.devices):
+                ours, theirs = mp.Pipe()
+                process = mp.Process(target=_work, args=(rank, shared, meeting, theirs), daemon=True)
+                ranks.append(_Rank(process, ours, f"process {rank + 1} of {len(shared.devices)} on {device}"))
+                process.start()
+                theirs.close()
+            yield ranks
+        finally:
+            _stop(ranks)
+            if shared.checkpoint:
+                staging_of(shared.checkpoint).unlink(missing_ok=True)
+
+
+def _stop(ranks: Sequence[_Rank]) -> None:
+    """Close the pipes, which the first process notices at its next word, and end those that do not leave by themselves."""
+    for rank in ranks:
+        rank.pipe.close()
+    started = [rank.process for rank in ranks if rank.process.pid is not None]
+    try:
+        for process in started[:1]:
+            process.join(GRACE_SECONDS)
+    finally:
+        for process in started:
+            process.kill()
+            process.join()
+
+
+def _followed(ranks: list[_Rank], listener: Listener, on_built: Callable[[InUse], None]) -> TrainingResult:
+    """Listen until the first process has told the result."""
+    weights: dict[str, torch.Tensor] = {}
+    there = {rank.pipe: rank for rank in ranks}
+    while True:
+        for pipe in wait(list(there)):
+            assert isinstance(pipe, Connection)
+            message = _received(pipe)
+            match message:
+                case InUse():
+                    on_built(message)
+                    _go_on(ranks)
+                case EpochRecord():
+                    listener.on_epoch(message)
+                    _go_on(ranks)
+                case int():
+                    listener.on_step(message)
+                case _Weight():
+                    weights[message.name] = torch.from_numpy(message.values)
+                case TrainingResult():
+                    return replace(message, weights=weights)
+                case DivergedError():
+                    raise message
+                case "over":
+                    del there[pipe]
+                case _:
+                    raise _cause(there, pipe, message)
+
+
+def _go_on(ranks: Sequence[_Rank]) -> None:
+    for rank in ranks:
+        # One that has died is found out when its pipe is read.
+        with suppress(*PIPE_BROKEN):
+            rank.pipe.send("go on")
+
+
+def _received(pipe: Connection) -> object:
+    """The next message; None if the process is gone."""
+    try:
+        return pipe.recv()
+    except (EOFError, OSError):
+        return None
+
+
+def _cause(there: dict[Any, _Rank], pipe: Any, first: object) -> Exception:
+    """The error to raise: lack of memory, else a death without a word, else what was heard first. Ends all processes."""
+    said = {pipe: first}
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while (waiting := [one for one in there if one not in said]) and (left := deadline - time.monotonic()) > 0:
+        for one in wait(waiting, left):
+            message = _received(one)  # type: ignore[arg-type]
+            if message is None or isinstance(message, _Failure):
+                said[one] = message
+    died = [there[one] for one, message in said.items() if message is None]
+    codes = {rank.title: _exit_code(rank) for rank in died}
+    for rank in there.values():
+        rank.process.kill()
+    failures = [(there[one].title, message) for one, message in said.items() if isinstance(message, _Failure)]
+    for title, failure in failures:
+        if failure.of_memory:
+            return torch.OutOfMemoryError(f"{title}: {failure.sentence}")
+    for title, code in codes.items():
+        return DeviceProcessError(f"{title} " + (f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"))
+    title, failure = failures[0]
+    return DeviceProcessError(f"{title}: {failure.sentence}")
+
+
+def _exit_code(rank: _Rank) -> int:
+    rank.process.join(SETTLE_SECONDS)
+    return rank.process.exitcode or 0
+
+
+class _Telling:
+    """The listener within a process of the group."""
+
+    def __init__(self, pipe: Connection, *, tells: bool):
+        self._pipe, self._tells = pipe, tells
+        self._next_word = 0.0
+
+    def on_step(self, step: int) -> None:
+        """Say now and then how far training is."""
+        if self._tells and time.monotonic() >= self._next_word:
+            self._pipe.send(step)
+            self._next_word = time.monotonic() + STEP_SECONDS
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        """Tell of it and wait for the word to go on."""
+        self.tell(record)
+
+    def tell(self, message: object) -> None:
+        if self._tells:
+            self._pipe.send(message)
+        self._pipe.recv()
+
+
+def _work(rank: int, shared: SharedTraining, meeting: Path, pipe: Connection) -> None:
+    """A process of the group. What the terminal sends is for the leader, who closes the pipe."""
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        _train(rank, shared, meeting, pipe)
+    except PIPE_BROKEN:
+        return
+    except Exception as problem:
+        sentence = (f"{type(problem).__name__}: {problem}".splitlines() or [""])[0]
+        with suppress(*PIPE_BROKEN):
+            pipe.send(_Failure(sentence, is_out_of_memory(problem)))
+
+
+def _train(rank: int, shared: SharedTraining, meeting: Path, pipe: Connection) -> None:
+    device = shared.devices[rank]
+    runtime = replace(shared.runtime, device=device)
+    runtime.apply()
+    telling = _Telling(pipe, tells=rank == 0)
+    with devices_together(device, rank, len(shared.devices), meeting) as mesh:
+        # On the CPU: no device need hold the whole model.
+        model = build_model(shared.architecture, shared.training, torch.device("cpu"))
+        trainer = ShardedTrainer(model, shared.windows(device), shared.split, shared.training, runtime, mesh)
+        telling.tell(InUse(parameters_of(model), in_use(trainer)))
+        (outcome,) = trainer.run_all([telling], [shared.checkpoint])
+        if rank == 0:
+            _tell_result(outcome, pipe)
+        else:
+            pipe.send("over")
+
+
+def _tell_result(outcome: object, pipe: Connection) -> None:
+    """Send it weight by weight: the whole model's would lie there twice more."""
+    if isinstance(outcome, TrainingResult):
+        for name in list(outcome.weights):
+            pipe.send(_Weight(name, np.asarray(outcome.weights.pop(name))))
+    pipe.send(outcome)
