@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-import multiprocessing
 import random
 import resource
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Literal
 
@@ -80,18 +77,6 @@ def seed_everything(seed: int) -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Filling fresh buffers guards against reading uninitialised memory, which nothing here does; it costs 2% of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-
-
-def die_with_parent() -> None:
-    """End this process at once when the one that started it is gone, however it went."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True, name="parent-watch").start()
 
 
 def devices_like(device: torch.device) -> tuple[torch.device, ...]:

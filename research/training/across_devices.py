@@ -7,75 +7,32 @@ word that training goes on. A closed pipe means that it does not. Whatever ends 
 from __future__ import annotations
 
 import multiprocessing
-import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from research.runtime import Runtime, die_with_parent, is_out_of_memory
-from research.spec import ArchitectureSpec, TrainingSpec
+from research.child_processes import PIPE_BROKEN, stops_put_off
 from research.training.checkpoint import staging_of
+from research.training.device_process import Failure, InUse, SharedTraining, Weight, work
 from research.training.member import DivergedError, EpochRecord
-from research.training.readback import in_use, parameters_of
-from research.training.sharded import devices_together
-from research.training.sharded_trainer import ShardedTrainer
-from research.training.trainer import Listener, TrainingResult, build_model
-from research.windows.dataset import WindowDataset
-from research.windows.splits import Split
+from research.training.trainer import Listener, TrainingResult
 
-PIPE_BROKEN = (EOFError, BrokenPipeError, ConnectionResetError)
-STEP_SECONDS = 1.0
-"""Between two words of the step that training is at."""
 SETTLE_SECONDS = 3.0
 """When one process fails those that wait for it fail too; so long their reasons are awaited, to tell which came first."""
-GRACE_SECONDS = 10.0
+GRACE_SECONDS = 5.0
 """For the first process to end the writing of its checkpoint when it is stopped."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SharedTraining:
-    """A training that several devices share; it is sent to a process of each."""
-
-    architecture: ArchitectureSpec
-    training: TrainingSpec
-    windows: Callable[[torch.device], WindowDataset]
-    """Makes the data on a device."""
-    split: Split
-    runtime: Runtime
-    """Of each process, but for its device."""
-    devices: tuple[torch.device, ...]
-    checkpoint: Path | None = None
 
 
 class DeviceProcessError(RuntimeError):
     """A process of the group has died, or has failed for another reason than memory."""
-
-
-class InUse(NamedTuple):
-    """What the first process has built."""
-
-    parameters: int
-    settings: dict[str, Any]
-
-
-class _Weight(NamedTuple):
-    name: str
-    values: NDArray[Any]
-
-
-class _Failure(NamedTuple):
-    sentence: str
-    of_memory: bool
 
 
 class _Rank(NamedTuple):
@@ -108,9 +65,10 @@ def _group(shared: SharedTraining) -> Iterator[list[_Rank]]:
         try:
             for rank, device in enumerate(shared.devices):
                 ours, theirs = mp.Pipe()
-                process = mp.Process(target=_work, args=(rank, shared, meeting, theirs), daemon=True)
+                process = mp.Process(target=work, args=(rank, shared, meeting, theirs), daemon=True)
                 ranks.append(_Rank(process, ours, f"process {rank + 1} of {len(shared.devices)} on {device}"))
-                process.start()
+                with stops_put_off():
+                    process.start()
                 theirs.close()
             yield ranks
         finally:
@@ -150,13 +108,13 @@ def _followed(ranks: list[_Rank], listener: Listener, on_built: Callable[[InUse]
                     _go_on(ranks)
                 case int():
                     listener.on_step(message)
-                case _Weight():
+                case Weight():
                     weights[message.name] = torch.from_numpy(message.values)
                 case TrainingResult():
                     return replace(message, weights=weights)
                 case DivergedError():
                     raise message
-                case "over":
+                case str():
                     del there[pipe]
                 case _:
                     raise _cause(there, pipe, message)
@@ -184,18 +142,19 @@ def _cause(there: dict[Any, _Rank], pipe: Any, first: object) -> Exception:
     while (waiting := [one for one in there if one not in said]) and (left := deadline - time.monotonic()) > 0:
         for one in wait(waiting, left):
             message = _received(one)  # type: ignore[arg-type]
-            if message is None or isinstance(message, _Failure):
+            if message is None or isinstance(message, Failure):
                 said[one] = message
     died = [there[one] for one, message in said.items() if message is None]
     codes = {rank.title: _exit_code(rank) for rank in died}
     for rank in there.values():
         rank.process.kill()
-    failures = [(there[one].title, message) for one, message in said.items() if isinstance(message, _Failure)]
+    failures = [(there[one].title, message) for one, message in said.items() if isinstance(message, Failure)]
     for title, failure in failures:
         if failure.of_memory:
             return torch.OutOfMemoryError(f"{title}: {failure.sentence}")
     for title, code in codes.items():
-        return DeviceProcessError(f"{title} " + (f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"))
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        return DeviceProcessError(f"{title} {how}")
     title, failure = failures[0]
     return DeviceProcessError(f"{title}: {failure.sentence}")
 
@@ -203,65 +162,3 @@ def _cause(there: dict[Any, _Rank], pipe: Any, first: object) -> Exception:
 def _exit_code(rank: _Rank) -> int:
     rank.process.join(SETTLE_SECONDS)
     return rank.process.exitcode or 0
-
-
-class _Telling:
-    """The listener within a process of the group."""
-
-    def __init__(self, pipe: Connection, *, tells: bool):
-        self._pipe, self._tells = pipe, tells
-        self._next_word = 0.0
-
-    def on_step(self, step: int) -> None:
-        """Say now and then how far training is."""
-        if self._tells and time.monotonic() >= self._next_word:
-            self._pipe.send(step)
-            self._next_word = time.monotonic() + STEP_SECONDS
-
-    def on_epoch(self, record: EpochRecord) -> None:
-        """Tell of it and wait for the word to go on."""
-        self.tell(record)
-
-    def tell(self, message: object) -> None:
-        if self._tells:
-            self._pipe.send(message)
-        self._pipe.recv()
-
-
-def _work(rank: int, shared: SharedTraining, meeting: Path, pipe: Connection) -> None:
-    """A process of the group. What the terminal sends is for the leader, who closes the pipe."""
-    die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        _train(rank, shared, meeting, pipe)
-    except PIPE_BROKEN:
-        return
-    except Exception as problem:
-        sentence = (f"{type(problem).__name__}: {problem}".splitlines() or [""])[0]
-        with suppress(*PIPE_BROKEN):
-            pipe.send(_Failure(sentence, is_out_of_memory(problem)))
-
-
-def _train(rank: int, shared: SharedTraining, meeting: Path, pipe: Connection) -> None:
-    device = shared.devices[rank]
-    runtime = replace(shared.runtime, device=device)
-    runtime.apply()
-    telling = _Telling(pipe, tells=rank == 0)
-    with devices_together(device, rank, len(shared.devices), meeting) as mesh:
-        # On the CPU: no device need hold the whole model.
-        model = build_model(shared.architecture, shared.training, torch.device("cpu"))
-        trainer = ShardedTrainer(model, shared.windows(device), shared.split, shared.training, runtime, mesh)
-        telling.tell(InUse(parameters_of(model), in_use(trainer)))
-        (outcome,) = trainer.run_all([telling], [shared.checkpoint])
-        if rank == 0:
-            _tell_result(outcome, pipe)
-        else:
-            pipe.send("over")
-
-
-def _tell_result(outcome: object, pipe: Connection) -> None:
-    """Send it weight by weight: the whole model's would lie there twice more."""
-    if isinstance(outcome, TrainingResult):
-        for name in list(outcome.weights):
-            pipe.send(_Weight(name, np.asarray(outcome.weights.pop(name))))
-    pipe.send(outcome)

@@ -50,7 +50,7 @@ class ShardedMember(Member):
                 yield name, found
 
     def placed(self, value: Tensor, weight: Tensor) -> Tensor:
-        """This process's part of what was kept."""
+        """The part of it that belongs to this process."""
         return part_of(value, weight)
 
     def _new_optimizer(self) -> torch.optim.AdamW:
