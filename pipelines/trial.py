@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import gc
 import math
-import time
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from pipelines.attempt import Attempt, PrunedError, Report, RunListener
 from pipelines.job import Finished, Job, Team
 from pipelines.room import InfeasibleError, devices_for, micro_batch_for
 from pipelines.trial_record import (
@@ -41,73 +41,7 @@ from research.training.metrics import alarm, scores
 from research.training.readback import in_use, parameters_of
 from research.training.sharded import share_of
 from research.training.trainer import Outcome as TrainingOutcome
-from research.training.trainer import Trainer, TrainingResult, TrialOver, build_model, build_stack
-
-PROGRESS_SECONDS = 5.0
-Report = Callable[[Job, EpochRecord], bool]
-"""Is told of each epoch of a job and says whether its trial should go on."""
-
-
-class PrunedError(TrialOver):
-    """The pruner stopped the trial."""
-
-    def __init__(self, record: EpochRecord):
-        super().__init__(f"fell behind the other trials by epoch {record.epoch}")
-        self.record = record
-
-
-class RunListener:
-    """Sends epochs and steps to the run's curves and asks whether to go on."""
-
-    def __init__(self, log: RunLog, report: Callable[[EpochRecord], bool]):
-        self._log = log
-        self._report = report
-        self._last_epoch = 0
-        self._next_progress = time.monotonic() + PROGRESS_SECONDS
-
-    def on_step(self, step: int) -> None:
-        """Say every few seconds how far training is, so that others can see it move."""
-        if time.monotonic() >= self._next_progress:
-            self._log.metric(schema.PROGRESS_STEP, step, step=step)
-            self._log.flush()
-            self._next_progress = time.monotonic() + PROGRESS_SECONDS
-
-    def on_epoch(self, record: EpochRecord) -> None:
-        """Buffer the epoch's values, once even if training starts again from a checkpoint."""
-        if record.epoch <= self._last_epoch:
-            return
-        self._last_epoch = record.epoch
-        for name, value in asdict(record).items():
-            if name != "epoch":
-                self._log.metric(f"{schema.EPOCH_PREFIX}{name}", value, step=record.epoch)
-        if not self._report(record):
-            raise PrunedError(record)
-
-
-@dataclass(kw_only=True)
-class Attempt:
-    """A job with the run that holds this attempt at it."""
-
-    job: Job
-    log: RunLog
-    listener: RunListener
-    checkpoint: Path
-    ended: Finished | None = None
-
-    @property
-    def blank(self) -> Finished:
-        """What is known before anything was trained."""
-        job = self.job
-        by = job.tags.get(schema.PROPOSED_BY, "")
-        return Finished(
-            run_id=self.log.run_id,
-            name=job.name,
-            kind=job.kind,
-            outcome="crashed",
-            spec=job.spec,
-            number=job.number,
-            proposed_by=by,
-        )
+from research.training.trainer import Trainer, TrainingResult, build_model, build_stack
 
 
 def run_trial(context: Context, job: Job, report: Callable[[EpochRecord], bool]) -> Finished:
