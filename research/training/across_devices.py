@@ -9,19 +9,19 @@ from __future__ import annotations
 import multiprocessing
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from research.child_processes import PIPE_BROKEN, stops_put_off
 from research.training.checkpoint import staging_of
-from research.training.device_process import Failure, InUse, SharedTraining, Weight, work
+from research.training.device_process import OVER, Failure, InUse, SharedTraining, Weight, work
 from research.training.member import DivergedError, EpochRecord
 from research.training.trainer import Listener, TrainingResult
 
@@ -35,7 +35,7 @@ class DeviceProcessError(RuntimeError):
     """A process of the group has died, or has failed for another reason than memory."""
 
 
-class _Rank(NamedTuple):
+class Rank(NamedTuple):
     """A process and the leader's end of its pipe."""
 
     process: SpawnProcess
@@ -56,17 +56,17 @@ def train_across_devices(
 
 
 @contextmanager
-def _group(shared: SharedTraining) -> Iterator[list[_Rank]]:
+def _group(shared: SharedTraining) -> Iterator[list[Rank]]:
     """The processes, started; none outlives the block."""
     mp = multiprocessing.get_context("spawn")
-    ranks: list[_Rank] = []
+    ranks: list[Rank] = []
     with tempfile.TemporaryDirectory() as folder:
         meeting = Path(folder, "meeting")
         try:
             for rank, device in enumerate(shared.devices):
                 ours, theirs = mp.Pipe()
                 process = mp.Process(target=work, args=(rank, shared, meeting, theirs), daemon=True)
-                ranks.append(_Rank(process, ours, f"process {rank + 1} of {len(shared.devices)} on {device}"))
+                ranks.append(Rank(process, ours, f"process {rank + 1} of {len(shared.devices)} on {device}"))
                 with stops_put_off():
                     process.start()
                 theirs.close()
@@ -77,7 +77,7 @@ def _group(shared: SharedTraining) -> Iterator[list[_Rank]]:
                 staging_of(shared.checkpoint).unlink(missing_ok=True)
 
 
-def _stop(ranks: Sequence[_Rank]) -> None:
+def _stop(ranks: Sequence[Rank]) -> None:
     """Close the pipes, which the first process notices at its next word, and end those that do not leave by themselves."""
     for rank in ranks:
         rank.pipe.close()
@@ -91,7 +91,7 @@ def _stop(ranks: Sequence[_Rank]) -> None:
             process.join()
 
 
-def _followed(ranks: list[_Rank], listener: Listener, on_built: Callable[[InUse], None]) -> TrainingResult:
+def _followed(ranks: list[Rank], listener: Listener, on_built: Callable[[InUse], None]) -> TrainingResult:
     """Listen until the first process has told the result."""
     weights: dict[str, torch.Tensor] = {}
     there = {rank.pipe: rank for rank in ranks}
@@ -114,13 +114,13 @@ def _followed(ranks: list[_Rank], listener: Listener, on_built: Callable[[InUse]
                     return replace(message, weights=weights)
                 case DivergedError():
                     raise message
-                case str():
+                case str() if message == OVER:
                     del there[pipe]
                 case _:
-                    raise _cause(there, pipe, message)
+                    raise cause_of_failure(there, pipe, message)
 
 
-def _go_on(ranks: Sequence[_Rank]) -> None:
+def _go_on(ranks: Sequence[Rank]) -> None:
     for rank in ranks:
         # One that has died is found out when its pipe is read.
         with suppress(*PIPE_BROKEN):
@@ -135,14 +135,15 @@ def _received(pipe: Connection) -> object:
         return None
 
 
-def _cause(there: dict[Any, _Rank], pipe: Any, first: object) -> Exception:
+def cause_of_failure(there: Mapping[Connection, Rank], pipe: Connection, first: object) -> Exception:
     """The error to raise: lack of memory, else a death without a word, else what was heard first. Ends all processes."""
     said = {pipe: first}
     deadline = time.monotonic() + SETTLE_SECONDS
     while (waiting := [one for one in there if one not in said]) and (left := deadline - time.monotonic()) > 0:
         for one in wait(waiting, left):
-            message = _received(one)  # type: ignore[arg-type]
-            if message is None or isinstance(message, Failure):
+            assert isinstance(one, Connection)
+            message = _received(one)
+            if message in (None, OVER) or isinstance(message, Failure):
                 said[one] = message
     died = [there[one] for one, message in said.items() if message is None]
     codes = {rank.title: _exit_code(rank) for rank in died}
@@ -159,6 +160,6 @@ def _cause(there: dict[Any, _Rank], pipe: Any, first: object) -> Exception:
     return DeviceProcessError(f"{title}: {failure.sentence}")
 
 
-def _exit_code(rank: _Rank) -> int:
+def _exit_code(rank: Rank) -> int:
     rank.process.join(SETTLE_SECONDS)
     return rank.process.exitcode or 0

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import psutil
@@ -20,9 +21,9 @@ from test_trainer import CONTEXT, CPU, Listening, noisy_labels, toy_values
 
 from research.runtime import Precision, Runtime
 from research.spec import ArchitectureSpec, TrainingSpec
-from research.training.across_devices import DeviceProcessError, train_across_devices
+from research.training.across_devices import DeviceProcessError, Rank, cause_of_failure, train_across_devices
 from research.training.checkpoint import Checkpoint, epochs_done, micro_batch_of
-from research.training.device_process import InUse, SharedTraining
+from research.training.device_process import Failure, InUse, SharedTraining
 from research.training.member import DivergedError, EpochRecord
 from research.training.sharded import devices_together
 from research.training.sharded_trainer import ShardedTrainer
@@ -67,8 +68,8 @@ def windows_without_room_for_the_second(device: torch.device) -> WindowDataset:
     return windows(device)
 
 
-def alone(spec: TrainingSpec = SPEC, precision: Precision = "float32") -> Trainer:
-    runtime = Runtime(device=CPU, precision=precision)
+def alone(spec: TrainingSpec = SPEC, precision: Precision = "float32", micro_batch: int | None = None) -> Trainer:
+    runtime = Runtime(device=CPU, precision=precision, micro_batch=micro_batch)
     return Trainer(build_model(ARCHITECTURE, spec, CPU), windows(CPU), SPLIT, spec, runtime)
 
 
@@ -178,11 +179,13 @@ def test_a_checkpoint_of_one_device_goes_on_on_two(
     whole, *_ = together
     path = tmp_path / "c.safetensors"
     with pytest.raises(StoppedError):
-        alone().run(StoppingAfter(2), path)
-    require_alike(train_across_devices(shared(checkpoint=path), Listening()), whole)
-    found = Checkpoint.load(path)
-    assert found is not None
-    assert found.part("model").keys() == whole.weights.keys()
+        alone(micro_batch=5).run(StoppingAfter(2), path)
+    found = train_across_devices(shared(checkpoint=path), Listening())
+    require_alike(found, whole)
+    assert found.micro_batch == micro_batch_of(path) == 18, "a process takes its whole share in one pass"
+    written = Checkpoint.load(path)
+    assert written is not None
+    assert written.part("model").keys() == whole.weights.keys()
 
 
 class Acting(Listening):
@@ -228,6 +231,32 @@ def test_a_killed_process_ends_the_others_and_is_the_reason(rank: int) -> None:
         train_across_devices(shared(), Acting(kill))
     assert time.monotonic() - began < 60
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize(
+    ("last", "raised", "reason"),
+    [
+        (None, DeviceProcessError, "the second was killed by signal 9"),
+        (Failure("OutOfMemoryError: no room", of_memory=True), torch.OutOfMemoryError, "the second: OutOfMemoryError: no room"),
+        (Failure("ValueError: wrong", of_memory=False), DeviceProcessError, "the first: RuntimeError: connection closed"),
+    ],
+)
+def test_who_only_waited_for_the_one_that_failed_is_not_the_reason(
+    last: Failure | None, raised: type[Exception], reason: str
+) -> None:
+    ours, theirs = multiprocessing.Pipe()
+    if last is not None:
+        theirs.send(last)
+    theirs.close()
+    first, _ = multiprocessing.Pipe()
+    ranks = {
+        first: Rank(MagicMock(exitcode=1), first, "the first"),
+        ours: Rank(MagicMock(exitcode=-9), ours, "the second"),
+    }
+    found = cause_of_failure(ranks, first, Failure("RuntimeError: connection closed", of_memory=False))
+    assert type(found) is raised
+    assert str(found) == reason
+    assert all(rank.process.kill.called for rank in ranks.values())  # type: ignore[attr-defined]
 
 
 @pytest.mark.slow
