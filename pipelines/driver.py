@@ -51,7 +51,8 @@ def run_sweep(options: SweepOptions, console: Console, *, brief: bool = False) -
 def _run_and_close(sweep: Sweep, lease: Lease, console: Console) -> Registered | None:
     left = sweep.total - len(sweep.history.trials)
     try:
-        layout = layout_for(sweep.options, sweep.context.runtime.device, sweep.architectures, left)
+        context = sweep.context
+        layout = layout_for(sweep.options, context.runtime.device, sweep.architectures, left, context.optimizer)
         summary.print_history(sweep, layout, console)
         _run(sweep, layout, lease, console)
         lease.confirm()

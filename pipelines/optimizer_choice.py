@@ -9,6 +9,7 @@ import torch
 
 from research.spec import ArchitectureSpec, OptimizerName
 from research.training.memory import choose_micro_batch
+from research.training.sharded import choose_shards
 
 
 def optimizer_for(
@@ -17,11 +18,13 @@ def optimizer_for(
     batch_sizes: Sequence[int],
     device: torch.device,
     available: int,
+    *,
+    devices: int = 1,
 ) -> OptimizerName:
-    """The user's; else AdamW, but where none of the shapes fits with it and one does in low memory."""
+    """The user's; else AdamW, but where none of the shapes fits with it, across all devices, and one does in low memory."""
     if asked != "auto":
         return asked
-    if that_fit(architectures, batch_sizes, device, available, "adamw"):
+    if that_fit(architectures, batch_sizes, device, available, "adamw", devices=devices):
         return "adamw"
     return "adafactor" if that_fit(architectures, batch_sizes, device, available, "adafactor") else "adamw"
 
@@ -32,7 +35,19 @@ def that_fit(
     device: torch.device,
     available: int,
     optimizer: OptimizerName,
+    *,
+    devices: int = 1,
 ) -> list[ArchitectureSpec]:
-    """Shapes that can be trained here: one window at a time, or in low memory the largest batch in one pass."""
-    least = max(batch_sizes) if optimizer == "adafactor" else 1
-    return [a for a in architectures if choose_micro_batch(a, least, available, device, optimizer=optimizer)]
+    """Shapes that can be trained here: one window at a time, or in low memory the largest batch in one pass.
+
+    With AdamW several devices, each with `available` bytes free, may share a training; they take the largest batch in one pass.
+    """
+    most = max(batch_sizes)
+    if optimizer == "adafactor":
+        return [a for a in architectures if choose_micro_batch(a, most, available, device, optimizer=optimizer)]
+
+    def fits(a: ArchitectureSpec) -> bool:
+        alone = choose_micro_batch(a, 1, available, device)
+        return bool(alone or choose_shards(a, most, available, device, devices=devices))
+
+    return [a for a in architectures if fits(a)]

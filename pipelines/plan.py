@@ -60,7 +60,7 @@ def main(options: PlanOptions) -> None:
         epochs=options.epochs,
         batch_sizes=batch_sizes,
         micro_batch=options.micro_batch,
-        optimizer=optimizer_for(options.optimizer, architectures, batch_sizes, device, machine.memory),
+        optimizer=optimizer_for(options.optimizer, architectures, batch_sizes, device, machine.memory, devices=machine.devices),
     )
     screen = console()
     print_opening(budget, architectures, work, machine, screen)
@@ -84,13 +84,16 @@ def machine_of(device: torch.device, options: SweepOptions) -> Machine:
     import torch
 
     from pipelines.plan_rows import Machine
+    from pipelines.spreading import devices_to_share
     from research.runtime import available_memory
 
     folder = (options.checkpoints or options.store).resolve()
     existing = next(path for path in (folder, *folder.parents) if path.exists())
+    shared = devices_to_share(options, device)
     return Machine(
         device=device,
-        memory=available_memory(device),
+        devices=len(shared),
+        memory=min(available_memory(one) for one in shared),
         host_memory=available_memory(torch.device("cpu")),
         disk=shutil.disk_usage(existing).free,
     )

@@ -12,6 +12,7 @@ import torch
 from research.models.accounting import forward_flops, parameter_count, training_flops
 from research.spec import ArchitectureSpec, OptimizerName
 from research.training.memory import FITTING_SHARE, FLOAT, MemoryPlan, checkpoint_bytes, memory_plan, preflight
+from research.training.sharded import choose_shards, shard_plan, share_of
 from research.training.speed import Speed
 
 CHECKPOINTS_AT_ONCE = 2
@@ -24,11 +25,13 @@ class Machine:
 
     device: torch.device
     memory: int
-    """On the device."""
+    """On the device, and on each of the others of its kind."""
     host_memory: int
     """Beside it; the same memory where the device is the CPU."""
     disk: int
     """Where checkpoints would be written."""
+    devices: int = 1
+    """Devices that a trial may be spread over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +59,7 @@ class PlanRow:
     flops_per_trial: int
     """All epochs and their evaluations."""
     micro_batch: int | None
-    """Windows per pass at the largest batch; None where not even one fits."""
+    """Windows per pass at the largest batch, on each device; None where not even one fits."""
     accumulation: int
     """Passes per optimizer step at the largest batch."""
     peak_memory: int
@@ -64,11 +67,16 @@ class PlanRow:
     host_memory: int
     """Bytes in the host's memory."""
     seconds: float
-    """Of a whole trial; of one that does not fit, what it would be if it did."""
+    """Of a whole trial; of one that does not fit, what it would be if it did.
+
+    Of one on several devices each one's share of the windows, without what they send each other.
+    """
     checkpoint: int
     """Bytes of a checkpoint file."""
     obstacles: tuple[str, ...]
     """What is too small for it; empty where it can be trained."""
+    devices: int = 1
+    """Devices that hold it together at the largest batch, the fewest that do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,23 +99,33 @@ def plan_rows(architectures: Sequence[ArchitectureSpec], work: Workload, machine
     if (given := work.micro_batch) and work.optimizer == "adamw":
         # What the user asks for is tried as it is; a sweep halves it only when memory really runs out.
         chosen = {a: {size: min(given, size) for size in work.batch_sizes} for a in architectures}
-    return [_row(a, chosen[a], work, machine, speed) for a in architectures]
+    return [_row(a, _way(a, chosen[a], work, machine, speed), work, machine) for a in architectures]
 
 
-def _row(a: ArchitectureSpec, chosen: dict[int, int | None], work: Workload, machine: Machine, speed: Speed) -> PlanRow:
-    most, fewest = max(work.batch_sizes), min(work.batch_sizes)
-    training, validation = work.windows
+@dataclass(frozen=True, kw_only=True)
+class _Way:
+    """How an architecture is trained at the largest batch, or would be if it fitted."""
+
+    micro_batch: int | None
+    accumulation: int
+    memory: MemoryPlan
+    seconds: float
+    devices: int = 1
+
+
+def _way(a: ArchitectureSpec, chosen: dict[int, int | None], work: Workload, machine: Machine, speed: Speed) -> _Way:
+    """On one device; where it does not fit that, on the fewest that hold it together, if any do."""
+    most = max(work.batch_sizes)
+    if chosen[most] is None and work.optimizer == "adamw":
+        count = choose_shards(a, most, machine.memory, machine.device, devices=machine.devices)
+        if count is not None:
+            return _spread(a, count, work, machine, speed)
+    fewest = min(work.batch_sizes)
     least = most if work.optimizer == "adafactor" else 1
-    memory = memory_plan(a, chosen[most] or least, machine.device, optimizer=work.optimizer, batch_size=most)
-    return PlanRow(
-        architecture=a,
-        parameters=parameter_count(a),
-        flops_per_sample=training_flops(a),
-        flops_per_trial=work.epochs * (training * training_flops(a) + validation * forward_flops(a)),
+    return _Way(
         micro_batch=chosen[most],
         accumulation=math.ceil(most / (chosen[most] or 1)),
-        peak_memory=memory.device,
-        host_memory=memory.host,
+        memory=memory_plan(a, chosen[most] or least, machine.device, optimizer=work.optimizer, batch_size=most),
         seconds=speed.trial(
             a,
             batch_size=fewest,
@@ -116,8 +134,36 @@ def _row(a: ArchitectureSpec, chosen: dict[int, int | None], work: Workload, mac
             epochs=work.epochs,
             recompute=work.optimizer == "adafactor",
         ),
+    )
+
+
+def _spread(a: ArchitectureSpec, count: int, work: Workload, machine: Machine, speed: Speed) -> _Way:
+    most, share = max(work.batch_sizes), share_of(min(work.batch_sizes), count)
+    windows = (share_of(work.windows[0], count), share_of(work.windows[1], count))
+    return _Way(
+        micro_batch=share_of(most, count),
+        accumulation=1,
+        memory=shard_plan(a, most, machine.device, count),
+        seconds=speed.trial(a, batch_size=share, micro_batch=share, windows=windows, epochs=work.epochs),
+        devices=count,
+    )
+
+
+def _row(a: ArchitectureSpec, way: _Way, work: Workload, machine: Machine) -> PlanRow:
+    training, validation = work.windows
+    return PlanRow(
+        architecture=a,
+        parameters=parameter_count(a),
+        flops_per_sample=training_flops(a),
+        flops_per_trial=work.epochs * (training * training_flops(a) + validation * forward_flops(a)),
+        micro_batch=way.micro_batch,
+        accumulation=way.accumulation,
+        peak_memory=way.memory.device,
+        host_memory=way.memory.host,
+        seconds=way.seconds,
         checkpoint=checkpoint_bytes(a, work.optimizer),
-        obstacles=obstacles(memory, checkpoint_bytes(a, work.optimizer), machine),
+        obstacles=obstacles(way.memory, checkpoint_bytes(a, work.optimizer), machine),
+        devices=way.devices,
     )
 
 

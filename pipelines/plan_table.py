@@ -38,14 +38,15 @@ def print_opening(
     sizes = sorted(parameter_count(a) for a in architectures)
     facts = hardware(machine.device)
     name = facts["cpu"] if machine.device.type == "cpu" else facts["accelerator"]
+    several, each = (f"{machine.devices} x ", " on each") if machine.devices > 1 else ("", "")
     training, validation = work.windows
     batches = ", ".join(str(size) for size in sorted(work.batch_sizes))
     beside = "" if machine.device.type == "cpu" else f", {_bytes(machine.host_memory)} beside it"
     _say(screen, f"[bold]budget[/]     {budget.label}: {len(sizes)} architectures of {sizes[0]:,} .. {sizes[-1]:,} parameters")
     trial = f"at most {work.epochs} epochs of {training:,} + {validation:,} windows, batches of {batches}"
-    free = f"{_bytes(machine.memory)} of memory free{beside}, of which {FITTING_SHARE:.0%} are planned with"
+    free = f"{_bytes(machine.memory)} of memory free{each}{beside}, of which {FITTING_SHARE:.0%} are planned with"
     _say(screen, f"[bold]a trial[/]    {trial}")
-    _say(screen, f"[bold]device[/]     {machine.device} ({name}, {facts['threads']} threads): {free}")
+    _say(screen, f"[bold]device[/]     {several}{machine.device} ({name}, {facts['threads']} threads): {free}")
     if work.optimizer == "adafactor":
         _say(screen, "[bold]optimizer[/]  adafactor in low memory: bfloat16 weights, no moments, the whole batch in one pass")
     _say(screen, f"[bold]disk[/]       {_bytes(machine.disk)} free\n")
@@ -88,11 +89,17 @@ def findings(rows: Sequence[PlanRow], sums: PlanTotals, trials: int) -> list[str
         f"Disk: {_bytes(sums.checkpoint)} for the checkpoints of a running trial, "
         f"at most {_bytes(sums.weights)} for kept weights.",
     ]
+    spread = [row.devices for row in rows if row.devices > 1 and not row.obstacles]
+    if spread:
+        lines.append(
+            f"{len(spread)} of {len(rows)} architectures are trained on {_span(spread, str)} devices together; their times "
+            "leave out what the devices send each other."
+        )
     if fitting < len(rows):
         reasons = ", ".join(f"{count} for lack of {name}" for name, count in sums.without.items())
-        least = min(row.peak_memory for row in rows)
+        least = min(row.peak_memory for row in rows if row.obstacles)
         share = f"{len(rows) - fitting} of {len(rows)}"
-        lines.append(f"{share} architectures do not fit: {reasons}; the smallest of all needs {_bytes(least)}.")
+        lines.append(f"{share} architectures do not fit: {reasons}; the smallest of them needs {_bytes(least)}.")
     return lines
 
 
@@ -115,11 +122,12 @@ def _cells(rows: Sequence[PlanRow]) -> list[str]:
 
 
 def _verdict(rows: Sequence[PlanRow]) -> str:
-    failing = [row for row in rows if row.obstacles]
+    failing, fitting = [row for row in rows if row.obstacles], [row for row in rows if not row.obstacles]
+    together = f" on {_span((row.devices for row in fitting), str)} devices" if any(row.devices > 1 for row in fitting) else ""
     if not failing:
-        return "yes"
+        return f"yes{together}"
     why = ", ".join(dict.fromkeys(name for row in failing for name in row.obstacles))
-    return f"no: {why}" if len(failing) == len(rows) else f"{len(rows) - len(failing)} of {len(rows)}: {why}"
+    return f"{len(fitting)} of {len(rows)}{together}: {why}" if fitting else f"no: {why}"
 
 
 def _span(values: Iterable[float], text: Callable[..., str]) -> str:

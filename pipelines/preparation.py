@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+import torch
 from rich.console import Console
 
 from pipelines import summary
@@ -12,6 +13,7 @@ from pipelines.executors.ray_tasks import connect
 from pipelines.optimizer_choice import optimizer_for, that_fit
 from pipelines.options import SweepOptions
 from pipelines.search import SearchSpace
+from pipelines.spreading import devices_to_share
 from pipelines.study import Study, prepare_study
 from pipelines.trial_record import Context
 from research.models.architectures import Budget
@@ -36,7 +38,8 @@ def prepare(options: SweepOptions, console: Console) -> tuple[Context, list[Arch
         connect(options.ray, store)
     study = prepare_study(options, store)
     architectures = architectures_of(options, study.prepared, budget)
-    optimizer = optimizer_for(options.optimizer, architectures, options.batch_sizes, device, available_memory(device))
+    free, devices = _room(options, device)
+    optimizer = optimizer_for(options.optimizer, architectures, options.batch_sizes, device, free, devices=devices)
     record = provenance(hardware(device))
     identity = {schema.SWEEP_FINGERPRINT: sweep_fingerprint(options, study, budget, optimizer)}
     context = Context(
@@ -53,7 +56,7 @@ def prepare(options: SweepOptions, console: Console) -> tuple[Context, list[Arch
     fitting = architectures if options.ray else _that_fit(architectures, options, runtime, optimizer)
     summary.print_opening(study, budget, fitting, device, console)
     if len(fitting) < len(architectures):
-        summary.print_left_out(len(architectures) - len(fitting), available_memory(device), console)
+        summary.print_left_out(len(architectures) - len(fitting), free, devices, console)
     _look_at_the_disk(context, fitting, console)
     return context, fitting
 
@@ -96,17 +99,24 @@ def sweep_fingerprint(options: SweepOptions, study: Study, budget: Budget, optim
     return fingerprint(identity)
 
 
+def _room(options: SweepOptions, device: torch.device) -> tuple[int, int]:
+    """Bytes that are free on each of the devices that may share a trial, and how many those are."""
+    shared = devices_to_share(options, device)
+    return min(available_memory(one) for one in shared), len(shared)
+
+
 def _that_fit(
     architectures: list[ArchitectureSpec], options: SweepOptions, runtime: Runtime, optimizer: OptimizerName
 ) -> list[ArchitectureSpec]:
     """Those that this machine can train; trials on the others would be paid for nothing."""
-    free = available_memory(runtime.device)
-    fitting = that_fit(architectures, options.batch_sizes, runtime.device, free, optimizer)
+    free, devices = _room(options, runtime.device)
+    fitting = that_fit(architectures, options.batch_sizes, runtime.device, free, optimizer, devices=devices)
     if not fitting:
         windows = max(options.batch_sizes) if optimizer == "adafactor" else 1
         least = min(peak_memory(a, windows, runtime.device, optimizer=optimizer) for a in architectures)
+        where = f"on each of {devices} devices" if devices > 1 else "here"
         raise InputError(
             f"BUDGET={options.budget}: its smallest architecture needs {least / 1e9:.1f} GB with {optimizer} and "
-            f"{free / 1e9:.1f} GB are free here; give a smaller BUDGET or another DEVICE (make plan shows all of them)."
+            f"{free / 1e9:.1f} GB are free {where}; give a smaller BUDGET or another DEVICE (make plan shows all of them)."
         )
     return fitting

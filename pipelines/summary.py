@@ -61,11 +61,12 @@ def print_opening(
     )
 
 
-def print_left_out(count: int, free: int, console: Console) -> None:
+def print_left_out(count: int, free: int, devices: int, console: Console) -> None:
     """Say that the search is narrower than the budget's grid, and why."""
+    room = f"{devices} x {free / 1e9:.1f} GB" if devices > 1 else f"{free / 1e9:.1f} GB"
     _say(
         console,
-        f"[yellow]warning[/]    {count} more architectures do not fit the {free / 1e9:.1f} GB that are free, not even one "
+        f"[yellow]warning[/]    {count} more architectures do not fit the {room} that are free, not even one "
         "window at a time; they are not searched (make plan shows them)\n",
     )
 
@@ -87,7 +88,9 @@ def print_history(sweep: Sweep, layout: Layout, console: Console) -> None:
     if left > 0:
         stacked = f", {layout.stack} trials of one architecture as one model" if layout.stack > 1 else ""
         short = ", products in bfloat16" if layout.precision == "bfloat16" else ""
-        _say(console, f"[bold]running[/]    {how}, {cores} each{stacked}{short}")
+        size = max(len(group) for group in layout.groups)
+        spread = f", each on {size} devices (a trial that fits one is trained on the first)" if size > 1 else ""
+        _say(console, f"[bold]running[/]    {how}, {cores} each{spread}{stacked}{short}")
     if sweep.history.suggested:
         started_with = sweep.log.tags()[schema.GIT_COMMIT]
         if started_with != sweep.context.provenance.commit:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import gc
 import math
-import time
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from pipelines.attempt import Attempt, PrunedError, Report, RunListener
 from pipelines.job import Finished, Job, Team
+from pipelines.room import InfeasibleError, devices_for, micro_batch_for
 from pipelines.trial_record import (
     Context,
-    applied,
     counted,
     declared,
     require_applied,
@@ -24,90 +25,23 @@ from pipelines.trial_record import (
     write_trial,
 )
 from research.models.accounting import parameter_count
-from research.runtime import available_memory
-from research.spec import InputError
+from research.runtime import is_out_of_memory
+from research.spec import InputError, TrialSpec
 from research.tracking import schema
 from research.tracking.monitor import monitored, unknown_temperatures
 from research.tracking.owner import ProcessId
 from research.tracking.patience import StoreUnavailable
 from research.tracking.runs import RunClosedError, RunLog
 from research.tracking.schema import Outcome
+from research.training.across_devices import train_across_devices
 from research.training.checkpoint import epochs_done, micro_batch_of
+from research.training.device_process import SharedTraining
 from research.training.member import DivergedError, EpochRecord
-from research.training.memory import choose_micro_batch, peak_memory
 from research.training.metrics import alarm, scores
+from research.training.readback import in_use, parameters_of
+from research.training.sharded import share_of
 from research.training.trainer import Outcome as TrainingOutcome
-from research.training.trainer import Trainer, TrainingResult, TrialOver, build_model, build_stack
-
-PROGRESS_SECONDS = 5.0
-Report = Callable[[Job, EpochRecord], bool]
-"""Is told of each epoch of a job and says whether its trial should go on."""
-
-
-class PrunedError(TrialOver):
-    """The pruner stopped the trial."""
-
-    def __init__(self, record: EpochRecord):
-        super().__init__(f"fell behind the other trials by epoch {record.epoch}")
-        self.record = record
-
-
-class InfeasibleError(Exception):
-    """The model does not fit the memory even one window at a time."""
-
-
-class RunListener:
-    """Sends epochs and steps to the run's curves and asks whether to go on."""
-
-    def __init__(self, log: RunLog, report: Callable[[EpochRecord], bool]):
-        self._log = log
-        self._report = report
-        self._last_epoch = 0
-        self._next_progress = time.monotonic() + PROGRESS_SECONDS
-
-    def on_step(self, step: int) -> None:
-        """Say every few seconds how far training is, so that others can see it move."""
-        if time.monotonic() >= self._next_progress:
-            self._log.metric(schema.PROGRESS_STEP, step, step=step)
-            self._log.flush()
-            self._next_progress = time.monotonic() + PROGRESS_SECONDS
-
-    def on_epoch(self, record: EpochRecord) -> None:
-        """Buffer the epoch's values, once even if training starts again from a checkpoint."""
-        if record.epoch <= self._last_epoch:
-            return
-        self._last_epoch = record.epoch
-        for name, value in asdict(record).items():
-            if name != "epoch":
-                self._log.metric(f"{schema.EPOCH_PREFIX}{name}", value, step=record.epoch)
-        if not self._report(record):
-            raise PrunedError(record)
-
-
-@dataclass(kw_only=True)
-class Attempt:
-    """A job with the run that holds this attempt at it."""
-
-    job: Job
-    log: RunLog
-    listener: RunListener
-    checkpoint: Path
-    ended: Finished | None = None
-
-    @property
-    def blank(self) -> Finished:
-        """What is known before anything was trained."""
-        job = self.job
-        by = job.tags.get(schema.PROPOSED_BY, "")
-        return Finished(
-            run_id=self.log.run_id,
-            name=job.name,
-            kind=job.kind,
-            outcome="crashed",
-            spec=job.spec,
-            number=job.number,
-            proposed_by=by,
-        )
+from research.training.trainer import Trainer, TrainingResult, build_model, build_stack
 
 
 def run_trial(context: Context, job: Job, report: Callable[[EpochRecord], bool]) -> Finished:
@@ -223,14 +157,18 @@ def _classify(problem: Exception) -> tuple[Outcome, str]:
     return "crashed", sentence
 
 
-def is_out_of_memory(problem: BaseException) -> bool:
-    """Whether memory ran out, on the device or on the host."""
-    return isinstance(problem, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(problem)
-
-
 def _within_memory(context: Context, attempts: list[Attempt]) -> None:
+    """Train on one device or, where a single trial does not fit it, on several of the worker's."""
+    devices = devices_for(context, attempts[0].job) if len(attempts) == 1 else 1
+    if devices > 1:
+        _on_several_devices(context, attempts[0], devices)
+    else:
+        _on_one_device(context, attempts)
+
+
+def _on_one_device(context: Context, attempts: list[Attempt]) -> None:
     """Train at the largest micro-batch that fits; where memory runs out all the same, go on with half of it."""
-    micro_batch = _micro_batch(context, attempts[0].job, len(attempts))
+    micro_batch = micro_batch_for(context, attempts[0].job, len(attempts))
     while left := [attempt for attempt in attempts if attempt.ended is None]:
         # A checkpoint's own micro-batch is kept where it is the smaller; half of it is then half of what did not fit.
         micro_batch = min([micro_batch, *filter(None, (micro_batch_of(attempt.checkpoint) for attempt in left))])
@@ -244,27 +182,36 @@ def _within_memory(context: Context, attempts: list[Attempt]) -> None:
                 raise
             reason = str(problem).splitlines()[0]
         # Outside the handler: the traceback held the model, and with it the memory that is needed now.
-        gc.collect()
-        if context.runtime.device.type == "cuda":
-            torch.cuda.empty_cache()
+        _free_memory(context)
         micro_batch = math.ceil(micro_batch / 2)
         for attempt in left:
             attempt.log.tag(schema.HALVED, f"micro-batch {micro_batch} after: {reason}"[:500])
 
 
-def _micro_batch(context: Context, job: Job, side_by_side: int = 1) -> int:
-    """The user's, or the largest that the free memory of this machine, shared with its other workers, has room for."""
-    batch_size, device = job.spec.training.batch_size, context.runtime.device
-    if context.runtime.micro_batch and job.spec.training.optimizer == "adamw":
-        return min(context.runtime.micro_batch, batch_size)
-    free = int(available_memory(device) * context.memory_share / side_by_side)
-    optimizer = job.spec.training.optimizer
-    chosen = choose_micro_batch(job.spec.architecture, batch_size, free, device, optimizer=optimizer)
-    if chosen is None:
-        least, how = (1, "one window at a time") if optimizer == "adamw" else (batch_size, "for the whole batch")
-        needed = peak_memory(job.spec.architecture, least, device, optimizer=optimizer)
-        raise InfeasibleError(f"needs {needed / 1e9:.1f} GB {how}; {free / 1e9:.1f} GB are free for it")
-    return chosen
+def _on_several_devices(context: Context, attempt: Attempt, devices: int) -> None:
+    """Train on the first devices of the worker's group; where memory runs out all the same, go on with twice as many."""
+    batch_size = attempt.job.spec.training.batch_size
+    most = min(len(context.group), batch_size)
+    # What torch keeps for this process is not free to those of the devices.
+    _free_memory(context)
+    while True:
+        attempt.log.tag(schema.DEVICES, str(devices))
+        try:
+            _end(attempt, _complete(context, attempt, _trained_together(context, attempt, devices)))
+            return
+        except torch.OutOfMemoryError as problem:
+            reason = str(problem).splitlines()[0]
+            if devices == most:
+                raise InfeasibleError(f"out of memory on {devices} devices: {reason}") from None
+        devices = min(2 * devices, most)
+        smaller = f"micro-batch {share_of(batch_size, devices)} on {devices} devices"
+        attempt.log.tag(schema.HALVED, f"{smaller} after: {reason}"[:500])
+
+
+def _free_memory(context: Context) -> None:
+    gc.collect()
+    if context.runtime.device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def _attempt(context: Context, attempts: list[Attempt], micro_batch: int) -> None:
@@ -275,10 +222,9 @@ def _attempt(context: Context, attempts: list[Attempt], micro_batch: int) -> Non
         model = build_model(architecture, trainings[0], runtime.device)
     else:
         model = build_stack(architecture, trainings, runtime.device)
-    counted(model, context.budget)
     trainer = Trainer(model, context.windows, context.study.prepared.split, trainings, runtime)
     for place, spec in enumerate(specs):
-        require_applied(declared(spec, context), applied(model, trainer, context.study, place))
+        _require_built(context, spec, parameters_of(model), in_use(trainer, place))
 
     def on_end(place: int, outcome: TrainingOutcome) -> None:
         attempt = attempts[place]
@@ -286,6 +232,28 @@ def _attempt(context: Context, attempts: list[Attempt], micro_batch: int) -> Non
         _end(attempt, ended)
 
     trainer.run_all([attempt.listener for attempt in attempts], [attempt.checkpoint for attempt in attempts], on_end)
+
+
+def _trained_together(context: Context, attempt: Attempt, devices: int) -> TrainingResult:
+    spec, prepared = attempt.job.spec, context.study.prepared
+    shared = SharedTraining(
+        architecture=spec.architecture,
+        training=spec.training,
+        windows=prepared.dataset,
+        split=prepared.split,
+        runtime=replace(context.runtime, threads=max(context.runtime.threads // devices, 1)),
+        devices=context.group[:devices],
+        checkpoint=attempt.checkpoint,
+    )
+    return train_across_devices(
+        shared, attempt.listener, lambda built: _require_built(context, spec, built.parameters, built.settings)
+    )
+
+
+def _require_built(context: Context, spec: TrialSpec, parameters: int, settings: dict[str, Any]) -> None:
+    """What was declared must be what is in use, and of the budget's size."""
+    counted(parameters, spec.architecture, context.budget)
+    require_applied(declared(spec, context), {**settings, **context.study.params()})
 
 
 def _complete(context: Context, attempt: Attempt, result: TrainingResult) -> Finished:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,7 +23,6 @@ from research.data.sources import slug
 from research.models.accounting import parameter_count, training_flops
 from research.models.architectures import Budget
 from research.models.attention import kernel_for
-from research.models.patch_transformer import PatchTransformer
 from research.runtime import Runtime
 from research.spec import ArchitectureSpec, InputError, OptimizerName, TrialSpec, canonical_json
 from research.tracking import schema
@@ -34,9 +32,11 @@ from research.tracking.store import Store
 from research.training.checkpoint import save_weights
 from research.training.gemm import gemm_rate
 from research.training.metrics import Scores, reliability, row_losses
-from research.training.optim import base_width_in
-from research.training.trainer import Trainer, TrainingResult
+from research.training.trainer import TrainingResult
 from research.windows.dataset import WindowDataset
+
+Group = tuple[torch.device, ...]
+"""Devices of one worker; trials that fit one device are trained on the first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +57,8 @@ class Context:
     """Folder of the running trials' states."""
     parent_id: str = ""
     """Run of the sweep; empty until it exists."""
+    group: Group = ()
+    """Devices that a trial may be spread over, the runtime's own first; empty where there is that one only."""
     memory_share: float = 1.0
     """Part of this machine's free memory that one trial may plan with."""
     dataset: WindowDataset | None = None
@@ -146,32 +148,6 @@ def _study_declared(spec: TrialSpec) -> dict[str, Value]:
     }
 
 
-def applied(model: PatchTransformer, trainer: Trainer, study: Study, place: int = 0) -> dict[str, Any]:
-    """The same names, read back from the model, the optimizer, the schedule, the dataset and the target."""
-    block: Any = model.blocks[0]
-    return {
-        "d_model": model.positions_ND.shape[-1],
-        "n_layers": len(model.blocks),
-        "n_heads": block.attention.n_heads,
-        "d_ff": block.expand.out_features,
-        "context_length": trainer.dataset.context_length,
-        "n_features": trainer.dataset.n_features,
-        "patch_length": model.embedding.in_features // trainer.dataset.n_features,
-        "patch_stride": model.architecture.patch_stride,
-        "window_norm": model.level is not None,
-        "n_symbols": 0 if model.symbols_SD is None else model.symbols_SD.shape[-2],
-        "base_width": _base_width_in_use(model, trainer, place),
-        **trainer.applied(place),
-        **study.params(),
-    }
-
-
-def _base_width_in_use(model: PatchTransformer, trainer: Trainer, place: int) -> int | str:
-    """What the optimizer's rates and the model's attention say; they are halves of one thing."""
-    rates, scores = base_width_in(trainer.members[place].optimizer, model.architecture), model.base_width
-    return rates if rates == scores else f"{rates} for rates, {scores} for attention"
-
-
 def require_applied(said: dict[str, Value], used: dict[str, Any]) -> None:
     """Declared = applied: any difference is an error before the first step. The budget is held to by `counted`."""
     unread = set(said) - set(used) - {"budget"}
@@ -182,13 +158,11 @@ def require_applied(said: dict[str, Value], used: dict[str, Any]) -> None:
         raise InputError(f"{name}={logged} was declared but {value} is in use; nothing was trained.")
 
 
-def counted(model: PatchTransformer, budget: Budget) -> int:
-    """Parameters of the built model, or of each copy of a stack; they must agree with the closed form and fit the budget."""
-    n_parameters = sum(parameter.numel() for parameter in model.parameters()) // math.prod(model.copies)
-    assert n_parameters == parameter_count(model.architecture)
+def counted(n_parameters: int, architecture: ArchitectureSpec, budget: Budget) -> None:
+    """Parameters of the built model, or of each copy of a stack, must agree with the closed form and fit the budget."""
+    assert n_parameters == parameter_count(architecture)
     if not budget.admits(n_parameters):
-        raise InputError(f"BUDGET={budget.label}: {model.architecture.label} has {n_parameters:,} parameters, outside ±25%.")
-    return n_parameters
+        raise InputError(f"BUDGET={budget.label}: {architecture.label} has {n_parameters:,} parameters, outside ±25%.")
 
 
 def trial_metrics(
@@ -207,10 +181,11 @@ def trial_metrics(
         "n_params": n_parameters,
         "flops_per_sample": training_flops(spec.architecture),
         "samples_per_second": result.samples_per_second,
-        "gemm_share": result.samples_per_second * training_flops(spec.architecture) / context.gemm_rate,
+        "gemm_share": result.samples_per_second * training_flops(spec.architecture) / (result.devices * context.gemm_rate),
         "peak_memory_bytes": result.peak_memory_bytes,
         "micro_batch": result.micro_batch,
         "side_by_side": result.side_by_side,
+        "devices": result.devices,
         "log10_learning_rate": float(np.log10(spec.training.learning_rate)),
     }
 

@@ -79,6 +79,13 @@ def seed_everything(seed: int) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
+def devices_like(device: torch.device) -> tuple[torch.device, ...]:
+    """The devices that a name stands for: `cuda:1` means that one; `cuda` alone has no index and means all of them."""
+    if str(device) != "cuda":
+        return (device,)
+    return tuple(torch.device("cuda", index) for index in range(torch.cuda.device_count()))
+
+
 def hardware(device: torch.device) -> dict[str, str | int]:
     """What this machine is, for the record of a run."""
     return {
@@ -143,6 +150,11 @@ def _room(folder: Path, limit: str, used: str, reclaimable: str) -> Iterator[int
         # File pages that nobody has used lately count as usage, but are given up at once when memory is asked for.
         taken = int((folder / used).read_text()) - int(statistics.get(reclaimable, 0))
         yield max(int(bound) - taken, 0)
+
+
+def is_out_of_memory(problem: BaseException) -> bool:
+    """Whether memory ran out, on the device or on the host."""
+    return isinstance(problem, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(problem)
 
 
 class PeakMemory:

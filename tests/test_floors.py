@@ -33,6 +33,7 @@ FLOORS = {
     "research/__init__.py": Floor(others=()),
     "research/spec.py": Floor(others=()),
     "research/runtime.py": Floor(ours=("research.spec",), others=("torch", "numpy", "psutil")),
+    "research/child_processes.py": Floor(others=()),
     "research/significance.py": Floor(ours=("research.spec",), others=("numpy",)),
     "research/cli.py": Floor(ours=("research.spec",), others=("tyro",)),
     "research/data/": Floor(ours=("research.spec", "research.data")),
@@ -44,6 +45,7 @@ FLOORS = {
         ours=(
             "research.spec",
             "research.runtime",
+            "research.child_processes",
             "research.features",
             "research.windows",
             "research.models",

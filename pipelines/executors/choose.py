@@ -14,10 +14,11 @@ from pipelines.executors.ray_tasks import RayTasks
 from pipelines.executors.remembered import remembered
 from pipelines.executors.stacking import replicate_stack_size, stack_size
 from pipelines.options import SweepOptions
-from pipelines.trial_record import Context
+from pipelines.spreading import devices_to_share, group_size, groups_of
+from pipelines.trial_record import Context, Group
 from research.models.accounting import parameter_count
-from research.runtime import DEFAULT_THREADS, Precision
-from research.spec import ArchitectureSpec, require
+from research.runtime import DEFAULT_THREADS, Precision, available_memory, devices_like
+from research.spec import ArchitectureSpec, OptimizerName, require
 from research.training.precision import faster_precision
 
 WORTH_IT = 1.15
@@ -28,7 +29,8 @@ WORTH_IT = 1.15
 class Layout:
     """Workers and what each of them has."""
 
-    devices: tuple[torch.device, ...]
+    groups: tuple[Group, ...]
+    """Devices of each worker."""
     threads: int
     precision: Precision = "float32"
     stack: int = 1
@@ -39,34 +41,58 @@ class Layout:
     @property
     def workers(self) -> int:
         """Trials at a time."""
-        return len(self.devices)
+        return len(self.groups)
 
 
-def layout_for(options: SweepOptions, device: torch.device, architectures: list[ArchitectureSpec], trials_left: int) -> Layout:
-    """What the options ask for; else one worker per accelerator, else a measured share of the cores."""
+def layout_for(
+    options: SweepOptions,
+    device: torch.device,
+    architectures: list[ArchitectureSpec],
+    trials_left: int,
+    optimizer: OptimizerName = "adamw",
+) -> Layout:
+    """What the options ask for; else one worker per accelerator, else a measured share of the cores.
+
+    Where a trial needs several accelerators, each worker gets so many.
+    """
     require(options.workers is None or options.workers >= 1, "WORKERS", options.workers, "give 1 or more.")
-    devices, threads = _devices_and_threads(options, device, architectures, trials_left)
+    groups, threads = _groups_and_threads(options, device, architectures, trials_left, optimizer)
     torch.set_num_threads(threads)
     return Layout(
-        devices=devices,
+        groups=groups,
         threads=threads,
         precision=_precision(options, device, architectures),
-        stack=stack_size(options, device, architectures, trials_left // len(devices)),
+        stack=stack_size(options, device, architectures, trials_left // len(groups)),
         replicate_stack=replicate_stack_size(options, device, architectures, options.replicates),
     )
 
 
-def _devices_and_threads(
-    options: SweepOptions, device: torch.device, architectures: list[ArchitectureSpec], trials_left: int
-) -> tuple[tuple[torch.device, ...], int]:
+def _groups_and_threads(
+    options: SweepOptions,
+    device: torch.device,
+    architectures: list[ArchitectureSpec],
+    trials_left: int,
+    optimizer: OptimizerName,
+) -> tuple[tuple[Group, ...], int]:
     if device.type == "cuda":
-        # `cuda:1` means that one; `cuda` alone has no index and means all of them.
-        devices = _all_cuda() if str(device) == "cuda" else (device,)
-        workers = options.workers or min(len(devices), max(trials_left, 1))
-        return tuple(devices[index % len(devices)] for index in range(workers)), options.threads or DEFAULT_THREADS
+        groups = _cuda_groups(options, device, architectures, optimizer)
+        workers = options.workers or min(len(groups), max(trials_left, 1))
+        return tuple(groups[index % len(groups)] for index in range(workers)), options.threads or DEFAULT_THREADS
     alone = device.type == "mps" or options.ray
     workers = options.workers or (1 if alone else _measured_workers(options, architectures, trials_left))
-    return (device,) * workers, options.threads or max(DEFAULT_THREADS // workers, 1)
+    return ((device,),) * workers, options.threads or max(DEFAULT_THREADS // workers, 1)
+
+
+def _cuda_groups(
+    options: SweepOptions, device: torch.device, architectures: list[ArchitectureSpec], optimizer: OptimizerName
+) -> tuple[Group, ...]:
+    """Groups as large as the largest training needs; one device each where all fit one."""
+    shared = devices_to_share(options, device)
+    if optimizer != "adamw" or len(shared) == 1:
+        return groups_of(devices_like(device), 1)
+    free = min(available_memory(one) for one in shared)
+    size = group_size(architectures, max(options.batch_sizes), free, device, devices=len(shared))
+    return groups_of(shared, size)
 
 
 def executor_for(options: SweepOptions, context: Context, layout: Layout) -> Executor:
@@ -75,8 +101,8 @@ def executor_for(options: SweepOptions, context: Context, layout: Layout) -> Exe
     if options.ray:
         return RayTasks(context=context, workers=options.workers)
     if layout.workers == 1:
-        return InProcess(replace(context, runtime=replace(context.runtime, device=layout.devices[0])))
-    return Processes(context, layout.devices)
+        return InProcess(replace(context, runtime=replace(context.runtime, device=layout.groups[0][0]), group=layout.groups[0]))
+    return Processes(context, layout.groups)
 
 
 def _measured_workers(options: SweepOptions, architectures: list[ArchitectureSpec], trials_left: int) -> int:
@@ -97,7 +123,3 @@ def _precision(options: SweepOptions, device: torch.device, architectures: list[
     typical = sorted(architectures, key=parameter_count)[len(architectures) // 2]
     batch_size = min(options.batch_sizes)
     return remembered(options.store, "faster precision", typical, device, lambda: faster_precision(typical, batch_size, device))
-
-
-def _all_cuda() -> tuple[torch.device, ...]:
-    return tuple(torch.device("cuda", index) for index in range(torch.cuda.device_count()))

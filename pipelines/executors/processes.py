@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pickle import UnpicklingError
 from typing import NamedTuple
 
-import torch
-
 from pipelines.executors.base import Watcher
 from pipelines.job import Ended, Finished, Job, Team
 from pipelines.trial import run_team
-from pipelines.trial_record import Context
+from pipelines.trial_record import Context, Group
+from research.child_processes import PIPE_BROKEN, STOP_SIGNALS, die_with_parent, stops_put_off
 from research.spec import InputError
 from research.training.member import EpochRecord
 
 GRACE_SECONDS = 20.0
 """How long stopped workers may take to put their runs in order."""
 READY = "ready"
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-PIPE_BROKEN = (EOFError, BrokenPipeError, ConnectionResetError)
 Result = tuple[Finished, ...]
 
 
@@ -59,21 +53,21 @@ class Worker:
 
 
 class Processes:
-    """A fixed number of worker processes, each on its device; one that dies is replaced when it is next needed."""
+    """A fixed number of worker processes, each on its devices; one that dies is replaced when it is next needed."""
 
-    def __init__(self, context: Context, devices: Sequence[torch.device]):
+    def __init__(self, context: Context, groups: Sequence[Group]):
         # Each CUDA device has memory of its own; everything else is shared.
-        share = context.memory_share / max(sum(device.type != "cuda" for device in devices), 1)
+        share = context.memory_share / max(sum(group[0].type != "cuda" for group in groups), 1)
         self._contexts = [
-            replace(context.portable(), runtime=replace(context.runtime, device=device), memory_share=share)
-            for device in devices
+            replace(context.portable(), runtime=replace(context.runtime, device=group[0]), group=group, memory_share=share)
+            for group in groups
         ]
-        self._workers: list[Worker | None] = [None for _ in devices]
+        self._workers: list[Worker | None] = [None for _ in groups]
         self._mp = multiprocessing.get_context("spawn")
 
     @property
     def slots(self) -> int:
-        """One per device given."""
+        """One per group of devices given."""
         return len(self._workers)
 
     def submit(self, team: Team) -> None:
@@ -124,8 +118,10 @@ class Processes:
 
     def _start(self, index: int) -> Worker:
         ours, theirs = self._mp.Pipe()
-        process = self._mp.Process(target=work, args=(theirs,), daemon=True)
-        worker = Worker(process=process, pipe=ours, context=self._contexts[index])
+        context = self._contexts[index]
+        # A daemon may start no processes, as a trial on several devices does.
+        process = self._mp.Process(target=work, args=(theirs,), daemon=len(context.group) == 1)
+        worker = Worker(process=process, pipe=ours, context=context)
         with stops_put_off():
             process.start()
             self._workers[index] = worker
@@ -146,31 +142,9 @@ class Processes:
         return Ended(team=team, lost=f"worker process {worker.process.pid} {how}")
 
 
-@contextmanager
-def stops_put_off() -> Iterator[None]:
-    """Let a stop wait until the block has ended; a process started inside lets it wait until it can answer.
-
-    The mask is for the process that is started. It would not do for this one: another thread takes the signal
-    then, and Python hands it to the main thread all the same.
-    """
-    # Its first start would lift the mask.
-    resource_tracker.ensure_running()
-    came: list[int] = []
-    handlers = {number: signal.signal(number, lambda number, _: came.append(number)) for number in STOP_SIGNALS}
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    for stop in came:
-        signal.raise_signal(stop)
-
-
 def work(pipe: Connection) -> None:
     """A worker's life: take the context, then teams, from the pipe until it is closed. Dies with its driver."""
-    _die_with_the_driver()
+    die_with_parent()
     for number in STOP_SIGNALS:
         signal.signal(number, _stop)
     try:
@@ -216,15 +190,3 @@ def _stop(*_: object) -> None:
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
-
-
-def _die_with_the_driver() -> None:
-    """End at once when the driver is gone, however it went: its next start closes the run and tries it again."""
-    driver = multiprocessing.parent_process()
-    assert driver is not None
-
-    def watch() -> None:
-        wait([driver.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True, name="driver-watch").start()

@@ -6,7 +6,7 @@ import json
 import os
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -126,9 +126,14 @@ def _notes(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def pack(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors under a prefix, on the CPU and contiguous."""
-    return {f"{prefix}.{name}": value.detach().cpu().contiguous() for name, value in tensors.items()}
+def pack(prefix: str, tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    """Named tensors under a prefix, on the CPU and contiguous; each is brought there before the next is asked for."""
+    return {f"{prefix}.{name}": value.detach().cpu().contiguous() for name, value in tensors}
+
+
+def staging_of(path: Path) -> Path:
+    """What the file at `path` is called while it is being written."""
+    return path.with_suffix(".partial")
 
 
 def save_weights(weights: Mapping[str, Tensor], path: Path) -> None:
@@ -144,7 +149,7 @@ def load_weights(architecture: ArchitectureSpec, path: Path, *, base_width: int 
 
 
 def _write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    staging = path.with_suffix(".partial")
+    staging = staging_of(path)
     try:
         save_file(tensors, staging, metadata)
         os.replace(staging, path)

@@ -7,7 +7,7 @@ of the same trial trained alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -47,7 +47,11 @@ class DivergedError(RuntimeError):
 
     def __init__(self, epoch: int, what: str):
         super().__init__(f"{what} in epoch {epoch}")
-        self.epoch = epoch
+        self.epoch, self.what = epoch, what
+
+    def __reduce__(self) -> tuple[type[DivergedError], tuple[int, str]]:
+        """How it is sent from one process to another."""
+        return DivergedError, (self.epoch, self.what)
 
 
 @dataclass(kw_only=True)
@@ -60,16 +64,16 @@ class Progress:
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     """On the CPU: a second copy on the device would halve the largest model that fits."""
 
-    def add(self, record: EpochRecord, logits: NDArray[np.float64], weights: Mapping[str, Tensor]) -> None:
+    def add(self, record: EpochRecord, logits: NDArray[np.float64], weights: Iterable[tuple[str, Tensor]]) -> None:
         """Take an epoch in, and its weights if it is the best so far."""
         if record.val_loss < self.best_loss:
             self.best_epoch, self.best_logits = record.epoch, logits
             self._keep(weights)
         self.records.append(record)
 
-    def _keep(self, weights: Mapping[str, Tensor]) -> None:
+    def _keep(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Copy the weights, over the last best ones where there are any: a third copy would cost as much as the model."""
-        for name, value in weights.items():
+        for name, value in weights:
             if name in self.best_weights:
                 self.best_weights[name].copy_(value.detach())
             else:
@@ -145,6 +149,18 @@ class Member:
         assert self._clipped is not None
         return self._clipped.step()
 
+    def note(self, record: EpochRecord, logits: NDArray[np.float64]) -> None:
+        """Take in the epoch that has ended."""
+        self.progress.add(record, logits, self.gathered(self.weights))
+
+    def gathered(self, tensors: Mapping[str, Tensor]) -> Iterable[tuple[str, Tensor]]:
+        """Weights or moments as they are kept outside of the training, one after the other."""
+        return tensors.items()
+
+    def placed(self, value: Tensor, weight: Tensor) -> Tensor:
+        """What was kept of a weight, or of a moment of it, as the training holds it."""
+        return value
+
     def rebind(self, weights: Mapping[str, Tensor]) -> None:
         """Go on with the same values in other tensors, as after another member has left the stack."""
         state = self.optimizer.state_dict()
@@ -183,11 +199,11 @@ class Member:
         }
         return Checkpoint(
             tensors={
-                **pack("model", self.weights),
+                **pack("model", self.gathered(self.weights)),
                 # The weights of an epoch that is the best so far would stand in the file twice.
-                **({} if improved else pack("best", self.progress.best_weights)),
-                **pack("optimizer", moments),
-                **pack("random", {"order": self.order.get_state(), "noise": self.noise.get_state()}),
+                **({} if improved else pack("best", self.progress.best_weights.items())),
+                **pack("optimizer", self.gathered(moments)),
+                **pack("random", [("order", self.order.get_state()), ("noise", self.noise.get_state())]),
                 "best_logits": torch.from_numpy(self.progress.best_logits),
             },
             notes={
@@ -202,11 +218,12 @@ class Member:
         """Set weights, moments, random states and progress to a checkpoint's."""
         with torch.no_grad():
             for name, value in found.part("model").items():
-                self.weights[name].copy_(value)
+                self.weights[name].copy_(self.placed(value, self.weights[name]))
+        trained = [p for group in self.optimizer.param_groups for p in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in found.part("optimizer").items():
             index, _, key = name.partition(".")
-            moments.setdefault(int(index), {})[key] = value
+            moments.setdefault(int(index), {})[key] = self.placed(value, trained[int(index)])
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
         states = found.part("random")
         self.order.set_state(states["order"])

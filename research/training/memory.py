@@ -59,6 +59,8 @@ class MemoryPlan:
     """Whether gradients are there already when a forward pass begins."""
     on_host: bool
     """Whether the device is the CPU, so that everything lies in the same memory."""
+    devices: int = 1
+    """Devices that share weights, gradients and moments; the parts above are those on each of them."""
 
     @property
     def state(self) -> int:
@@ -90,10 +92,14 @@ class MemoryPlan:
 
     @property
     def host(self) -> int:
-        """Peak in the host's memory; beside an accelerator the best copy and, while a checkpoint is written, all its parts."""
+        """Peak in the host's memory; beside an accelerator the best copy and, while a checkpoint is written, all its parts.
+
+        Of several devices that share a training, each has a process that first builds the whole model.
+        """
         if self.on_host:
-            return self.device
-        return self.best_copy + self.weights + self.optimizer
+            return self.devices * self.device
+        written = self.best_copy + self.devices * (self.weights + self.optimizer)
+        return max(written, self.devices * self.best_copy if self.devices > 1 else 0)
 
 
 def memory_plan(

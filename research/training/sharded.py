@@ -4,32 +4,33 @@ PyTorch's fully sharded data parallel (FSDP2, `torch.distributed.fsdp.fully_shar
 gathered while it is computed. A step is that of one device, up to the order of sums: every process draws the dropout bits of
 the whole batch and uses those of its own windows, and the loss is divided by the whole batch.
 
-Shapes: B batch, T context days, F features.
+Shapes: B batch, S sites, N tokens, D model width.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from research.models.dropout import Noise
 from research.models.patch_transformer import PatchTransformer
 from research.spec import ArchitectureSpec
-from research.training.memory import FITTING_SHARE, block_bytes, choose_micro_batch, memory_plan
+from research.training.memory import FITTING_SHARE, MemoryPlan, block_bytes, choose_micro_batch, memory_plan
 
 BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
+PATIENCE = timedelta(minutes=30)
+"""For the others of a group in one exchange: one may be writing a large checkpoint. Who dies is noticed at once."""
 GATHERED_BLOCKS = 6
 """Whole blocks that a device holds at once beside its shards, measured: weights of the one in use and of the next, gradients
 of one and the last, and the buffers in which they are sent."""
@@ -51,7 +52,12 @@ def choose_shards(
 
 def shard_memory(architecture: ArchitectureSpec, batch_size: int, device: torch.device, count: int) -> int:
     """Peak in bytes on each of `count` devices that share a training."""
-    windows = math.ceil(batch_size / count)
+    return shard_plan(architecture, batch_size, device, count).device
+
+
+def shard_plan(architecture: ArchitectureSpec, batch_size: int, device: torch.device, count: int) -> MemoryPlan:
+    """The parts of a training on each of `count` devices that share it."""
+    windows = share_of(batch_size, count)
     whole = memory_plan(architecture, windows, device, batch_size=windows)
     gathered = GATHERED_BLOCKS * block_bytes(architecture)
     return replace(
@@ -63,13 +69,28 @@ def shard_memory(architecture: ArchitectureSpec, batch_size: int, device: torch.
         noise=whole.noise * batch_size // windows,
         backward=whole.backward + gathered,
         evaluation=whole.evaluation + gathered,
-    ).device
+        devices=count,
+    )
+
+
+def share_of(batch_size: int, count: int) -> int:
+    """Windows of a batch that one of `count` devices takes, at most."""
+    return math.ceil(batch_size / count)
 
 
 @contextmanager
 def devices_together(device: torch.device, rank: int, count: int, meeting_point: Path) -> Iterator[DeviceMesh]:
     """The devices of this process and of the `count - 1` others, who meet at a file that none of them has made."""
-    dist.init_process_group(BACKENDS[device.type], init_method=meeting_point.as_uri(), rank=rank, world_size=count)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group(
+        BACKENDS[device.type],
+        init_method=meeting_point.as_uri(),
+        rank=rank,
+        world_size=count,
+        timeout=PATIENCE,
+        device_id=device if device.type == "cuda" else None,
+    )
     try:
         yield init_device_mesh(device.type, (count,))
     finally:
@@ -81,36 +102,7 @@ def shard(model: PatchTransformer, mesh: DeviceMesh) -> None:
     for block in model.blocks:
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
-    model.noise = _SharedNoise(model.noise, mesh)
-
-
-def sharded_step(
-    model: PatchTransformer,
-    optimizer: torch.optim.Optimizer,
-    x_BTF: Tensor,
-    y_B: Tensor,
-    symbol_B: Tensor,
-    *,
-    gradient_clip: float,
-) -> tuple[Tensor, Tensor]:
-    """One optimizer step; loss and gradient norm of the whole batch. All processes call it with the same whole batch."""
-    noise = model.noise
-    assert isinstance(noise, _SharedNoise)
-    noise.whole = len(y_B)
-    own = noise.own
-    optimizer.zero_grad(set_to_none=True)
-    with warnings.catch_warnings():
-        # That logits are a view matters only to whoever changes them in place.
-        warnings.filterwarnings("ignore", message=".*returned a view tensor")
-        logits_B = model(x_BTF[own], symbol_B[own])
-    loss = F.binary_cross_entropy_with_logits(logits_B, y_B[own], reduction="sum") / len(y_B)
-    # Gradients are averaged over processes, and the whole batch's is their sum.
-    (loss * noise.count).backward()  # type: ignore[no-untyped-call]
-    norm = nn.utils.clip_grad_norm_(model.parameters(), gradient_clip)
-    optimizer.step()
-    loss = loss.detach()
-    dist.all_reduce(loss)
-    return loss, whole(norm)
+    model.noise = SharedNoise(model.noise, mesh)
 
 
 def whole(value: Tensor) -> Tensor:
@@ -118,12 +110,14 @@ def whole(value: Tensor) -> Tensor:
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
-def whole_weights(model: PatchTransformer) -> dict[str, Tensor]:
-    """All weights by name, on the CPU; gathered one after the other, since no device may hold them all."""
-    return {name: whole(value.detach()).cpu() for name, value in model.named_parameters()}
+def part_of(value: Tensor, like: Tensor) -> Tensor:
+    """What this process holds of a whole tensor that all of them have, cut as `like` is; a count is whole everywhere."""
+    if not isinstance(like, DTensor) or value.ndim == 0:
+        return value
+    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 
-class _SharedNoise(Noise):
+class SharedNoise(Noise):
     """Draws the bits of the whole batch, as one device would, and gives out those of this process's windows."""
 
     def __init__(self, alone: Noise, mesh: DeviceMesh):
@@ -132,12 +126,12 @@ class _SharedNoise(Noise):
         self.whole = 0
         """Windows of the batch."""
 
-    @property
-    def own(self) -> slice:
-        """Windows of this process."""
-        return slice(self.whole * self.rank // self.count, self.whole * (self.rank + 1) // self.count)
+    def own(self, windows: int) -> slice:
+        """Those of so many windows that this process takes."""
+        return slice(windows * self.rank // self.count, windows * (self.rank + 1) // self.count)
 
     def draw(self, windows: int, device: torch.device, *, stacked: bool) -> Tensor:
         """Bits [B, S, N, D] of this process's windows."""
-        assert windows == self.own.stop - self.own.start
-        return super().draw(self.whole, device, stacked=stacked)[self.own]
+        own = self.own(self.whole)
+        assert windows == own.stop - own.start
+        return super().draw(self.whole, device, stacked=stacked)[own]

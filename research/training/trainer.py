@@ -48,11 +48,13 @@ class TrainingResult:
     samples_per_second: float
     """Training windows per second of training time, evaluation left out."""
     peak_memory_bytes: int
-    """Of the process: of trials trained side by side, all together."""
+    """Of the process: of trials trained side by side, all together; of devices that share a trial, the fullest one's."""
     micro_batch: int
-    """Windows per forward pass that were in use at the end."""
+    """Windows per forward pass that were in use at the end, on each device."""
     side_by_side: int
     """Trials that were trained as one at the start."""
+    devices: int = 1
+    """Devices that the trial was spread over."""
 
     @property
     def val_loss(self) -> float:
@@ -103,6 +105,8 @@ def build_stack(architecture: ArchitectureSpec, trainings: Sequence[TrainingSpec
 class Trainer:
     """A model, its optimizers, schedules and data orders, built from specs and inspectable before the first step."""
 
+    member_type: type[Member] = Member
+
     def __init__(
         self,
         model: PatchTransformer,
@@ -130,7 +134,7 @@ class Trainer:
         self._val_labels = dataset.labels_R[self._val_rows].cpu().numpy().astype(np.int8)
         rows = (len(split.train), len(split.validation))
         self.members = [
-            Member(model.architecture, spec, self._weights_of(place), rows=rows) for place, spec in enumerate(specs)
+            self.member_type(model.architecture, spec, self._weights_of(place), rows=rows) for place, spec in enumerate(specs)
         ]
         self._seat_members(self.members)
 
@@ -247,10 +251,13 @@ class Trainer:
                     gradient_norm=norms[place],
                     seconds=seconds,
                 )
-                member.progress.add(record, logits[place], member.weights)
+                member.note(record, logits[place])
                 if seat.checkpoint:
-                    self._writer.save(member.state(self.micro_batch), seat.checkpoint)
+                    self._save(member.state(self.micro_batch), seat.checkpoint)
                 seat.listener.on_epoch(record)
+
+    def _save(self, state: Checkpoint, path: Path) -> None:
+        self._writer.save(state, path)
 
     def _train_epoch(self, active: list[Seat]) -> tuple[list[float], list[float], list[float]]:
         """A pass over the training rows: mean loss, mean gradient norm and last learning rate of each trial."""

@@ -11,8 +11,10 @@ from conftest import start_sweep
 from small_sweeps import checkpoints_in, copy_of, options
 from test_trial import run_of, spec_of, trained
 
+import pipelines.room
 import pipelines.trial
 from pipelines.job import Job
+from pipelines.room import micro_batch_for
 from pipelines.state import Sweep
 from pipelines.trial import run_trial
 from research.spec import ArchitectureSpec, TrialSpec
@@ -108,7 +110,7 @@ def test_an_architecture_that_the_plan_refuses_is_infeasible_without_being_built
     def built(*_: object) -> None:
         raise AssertionError("it was built")
 
-    monkeypatch.setattr(pipelines.trial, "available_memory", lambda _: 1000)
+    monkeypatch.setattr(pipelines.room, "available_memory", lambda _: 1000)
     monkeypatch.setattr(pipelines.trial, "build_model", built)
     finished = trained(sweep, even(sweep))
     run = run_of(sweep, finished)
@@ -123,7 +125,7 @@ def test_a_worker_plans_with_its_share_of_the_memory(sweep: Sweep, monkeypatch: 
         planned.append(free)
         return batch_size
 
-    monkeypatch.setattr(pipelines.trial, "available_memory", lambda _: 1000)
-    monkeypatch.setattr(pipelines.trial, "choose_micro_batch", choose)
-    pipelines.trial._micro_batch(replace(sweep.context, memory_share=0.25), Job(number=0, spec=even(sweep)))
+    monkeypatch.setattr(pipelines.room, "available_memory", lambda _: 1000)
+    monkeypatch.setattr(pipelines.room, "choose_micro_batch", choose)
+    micro_batch_for(replace(sweep.context, memory_share=0.25), Job(number=0, spec=even(sweep)))
     assert planned == [250]

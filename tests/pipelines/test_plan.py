@@ -128,7 +128,7 @@ def test_a_plan_in_which_nothing_fits_says_so_and_what_would() -> None:
     rows = plan_rows(TWO_BILLION, WORK, replace(ROOMY, memory=20 * GB), Clock())
     told = text_of(rows, budget="2B")
     least = min(peak_memory(a, 1, CPU) for a in TWO_BILLION) / 1e9
-    assert f"60 of 60 architectures do not fit: 60 for lack of memory; the smallest of all needs {least:.1f} GB." in told
+    assert f"60 of 60 architectures do not fit: 60 for lack of memory; the smallest of them needs {least:.1f} GB." in told
     assert "no: memory" in told
     assert "make plan BUDGET=<a smaller size>" in told
     assert "make sweep" not in told

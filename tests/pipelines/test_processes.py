@@ -21,11 +21,11 @@ from small_sweeps import at_every_epoch, checkpoints_in, copy_of, curve_of, opti
 from test_trial import spec_of
 
 from pipelines.dispatch import Dispatch
-from pipelines.executors.processes import stops_put_off
 from pipelines.job import Ended, Finished, Job
 from pipelines.resume import attempts_of, close_lost
 from pipelines.state import Sweep
 from pipelines.trial_record import declared
+from research.child_processes import stops_put_off
 from research.spec import InputError
 from research.tracking import query, schema
 from research.tracking.owner import ProcessId

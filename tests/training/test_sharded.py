@@ -1,4 +1,4 @@
-"""A training shared by several processes takes the steps of a single one, and a plan says how many devices it needs."""
+"""A plan says how many devices a training needs, and each of them holds its part."""
 
 from __future__ import annotations
 
@@ -6,80 +6,51 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from research.models.patch_transformer import PatchTransformer
 from research.runtime import seed_everything
-from research.spec import ArchitectureSpec, TrainingSpec
+from research.spec import ArchitectureSpec
 from research.training.memory import FITTING_SHARE, choose_micro_batch, memory_plan
-from research.training.optim import build_optimizer
-from research.training.sharded import choose_shards, devices_together, shard, shard_memory, sharded_step, whole_weights
+from research.training.sharded import choose_shards, devices_together, part_of, shard, shard_memory, shard_plan, whole
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 ARCHITECTURE = ArchitectureSpec(d_model=16, n_layers=3, n_heads=2, d_ff=32, n_features=5, window_norm=True, n_symbols=2)
-TRAINING = TrainingSpec(
-    learning_rate=1e-3, weight_decay=0.1, dropout=0.2, warmup_steps=0, batch_size=7, epochs=1, patience=1, seed=3
-)
-BATCHES = (7, 7, 4, 1)
-"""Uneven shares, and at last one window for two processes."""
 TWO_BILLION = ArchitectureSpec(d_model=2048, n_layers=48, n_heads=16, d_ff=4096)
 GIBIBYTE = 2**30
 
 
-def batch(step: int) -> tuple[Tensor, Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(step)
-    x_BTF = torch.randn(BATCHES[step], ARCHITECTURE.context_length, ARCHITECTURE.n_features, generator=generator)
-    return x_BTF, (x_BTF[:, -1, 0] > 0).float(), torch.arange(BATCHES[step]) % 2
-
-
 def built() -> PatchTransformer:
     torch.set_num_threads(1)
-    seed_everything(TRAINING.seed)
-    return PatchTransformer(ARCHITECTURE, TRAINING.dropout)
-
-
-def alone() -> tuple[list[tuple[float, float]], dict[str, Tensor]]:
-    """Loss and gradient norm of each step, and the weights at the end."""
-    model = built()
-    optimizer = build_optimizer(model.named_parameters(), TRAINING, ARCHITECTURE)
-    taken = []
-    for step in range(len(BATCHES)):
-        x_BTF, y_B, symbol_B = batch(step)
-        optimizer.zero_grad()
-        loss = F.binary_cross_entropy_with_logits(model(x_BTF, symbol_B), y_B)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(model.parameters(), TRAINING.gradient_clip)
-        optimizer.step()
-        taken.append((loss.item(), norm.item()))
-    return taken, {name: value.detach() for name, value in model.named_parameters()}
+    seed_everything(3)
+    return PatchTransformer(ARCHITECTURE, 0.2)
 
 
 def one_of(rank: int, count: int, folder: Path) -> None:
-    """What each process does."""
+    """What each process does: cut the model, put it together, cut what was put together."""
     with devices_together(CPU, rank, count, folder / "meeting") as mesh:
         model = built()
         shard(model, mesh)
-        optimizer = build_optimizer(model.named_parameters(), TRAINING, ARCHITECTURE)
-        clip = TRAINING.gradient_clip
-        taken = [sharded_step(model, optimizer, *batch(step), gradient_clip=clip) for step in range(len(BATCHES))]
-        held = sum(parameter.to_local().numel() for parameter in model.parameters())
-        found = {**whole_weights(model), "taken": torch.tensor(taken), "held": torch.tensor(held)}
-        save_file(found, folder / f"{rank}.safetensors")
+        parts = dict(model.named_parameters())
+        assert all(isinstance(part, DTensor) for part in parts.values())
+        together = {name: whole(part.detach()) for name, part in parts.items()}
+        again = {name: part_of(together[name], part) for name, part in parts.items()}
+        same = [torch.equal(again[name].to_local(), part.to_local()) for name, part in parts.items()]
+        held = sum(part.to_local().numel() for part in parts.values())
+        save_file({**together, "held": torch.tensor(held), "same": torch.tensor(same)}, folder / f"{rank}.safetensors")
 
 
 @pytest.mark.slow
-def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
+def test_each_process_holds_a_part_and_all_of_them_the_whole(tmp_path: Path) -> None:
     torch.multiprocessing.spawn(one_of, args=(2, tmp_path), nprocs=2)
-    taken, weights = alone()
+    weights = dict(built().named_parameters())
     total = sum(value.numel() for value in weights.values())
     for rank in range(2):
         found = load_file(tmp_path / f"{rank}.safetensors")
-        torch.testing.assert_close(found["taken"], torch.tensor(taken), atol=1e-4, rtol=1e-4)
         assert found["held"] < 0.6 * total
-        for name, value in weights.items():
-            torch.testing.assert_close(found[name], value, atol=1e-4, rtol=1e-4)
+        assert found["same"].all()
+        assert all(torch.equal(found[name], value) for name, value in weights.items())
 
 
 def test_a_training_that_fits_one_device_takes_one() -> None:
@@ -102,3 +73,10 @@ def test_shards_hold_a_part_of_the_state_and_of_the_windows() -> None:
     whole = memory_plan(TWO_BILLION, 64, CUDA, batch_size=64)
     halves = shard_memory(TWO_BILLION, 64, CUDA, 2)
     assert whole.device / 2 < halves < 0.6 * whole.device
+
+
+def test_the_host_holds_a_whole_checkpoint_or_a_whole_model_per_process() -> None:
+    alone = memory_plan(TWO_BILLION, 64, CUDA, batch_size=64)
+    weights = alone.best_copy
+    assert shard_plan(TWO_BILLION, 64, CUDA, 2).host == pytest.approx(alone.host, rel=1e-6) == 4 * weights
+    assert shard_plan(TWO_BILLION, 64, CUDA, 8).host == 8 * weights

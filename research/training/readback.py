@@ -1,0 +1,42 @@
+"""What a built training really uses: every setting read back from the object that holds it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from research.models.patch_transformer import PatchTransformer
+from research.training.optim import base_width_in
+from research.training.trainer import Trainer
+
+
+def in_use(trainer: Trainer, place: int = 0) -> dict[str, Any]:
+    """Parameters of a trial by name, from the model, the dataset, the optimizer and the schedule."""
+    model = trainer.model
+    block: Any = model.blocks[0]
+    return {
+        "d_model": model.positions_ND.shape[-1],
+        "n_layers": len(model.blocks),
+        "n_heads": block.attention.n_heads,
+        "d_ff": block.expand.out_features,
+        "context_length": trainer.dataset.context_length,
+        "n_features": trainer.dataset.n_features,
+        "patch_length": model.embedding.in_features // trainer.dataset.n_features,
+        "patch_stride": model.architecture.patch_stride,
+        "window_norm": model.level is not None,
+        "n_symbols": 0 if model.symbols_SD is None else model.symbols_SD.shape[-2],
+        "base_width": _base_width(trainer, place),
+        **trainer.applied(place),
+    }
+
+
+def parameters_of(model: PatchTransformer) -> int:
+    """Parameters of a built model, or of each copy of a stack."""
+    return sum(parameter.numel() for parameter in model.parameters()) // math.prod(model.copies)
+
+
+def _base_width(trainer: Trainer, place: int) -> int | str:
+    """What the optimizer's rates and the model's attention say; they are halves of one thing."""
+    model = trainer.model
+    rates, scores = base_width_in(trainer.members[place].optimizer, model.architecture), model.base_width
+    return rates if rates == scores else f"{rates} for rates, {scores} for attention"
