@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.frontier import Entry, Frontier
-from analysis.laws.verdict import FEWEST, Verdict, verdict
+from analysis.laws.verdicts import FEWEST, Verdict, verdict
 from analysis.noise import Sureness, sureness
 from research.significance import standard_error
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from analysis.frontier import Frontier
 from analysis.judgement import point_errors
-from analysis.laws.forecast import FEWEST, Forecast, Score, forecast, score
+from analysis.laws.forecasting import FEWEST, Forecast, Score, forecast, score
 from analysis.noise import sureness
 from research.spec import parse_count, require
 from research.tracking import query, schema

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.laws.verdict import Claim, Verdict
+from analysis.laws.verdicts import Claim, Verdict
 from analysis.leaderboard import findings as standing_findings
 from analysis.report.document import Block, Image, Inline, Items, Paragraph, Section, Table
 from analysis.report.sources import Question, RunLink
