@@ -81,8 +81,8 @@ def budget_style(place: int) -> dict[str, Any]:
     }
 
 
-def loss_against_size(frontier: Frontier) -> Figure:
-    """Every complete trial by counted size, the best of each budget joined, the baselines as lines.
+def loss_against_size(frontier: Frontier, *, named: bool = True) -> Figure:
+    """Every complete trial by counted size, the best of each budget joined and `named`, the baselines as lines.
 
     Bars at the best trials are 95% of the paired difference to the training prior, put around the loss: the
     noise of the validation days.
@@ -97,7 +97,7 @@ def loss_against_size(frontier: Frontier) -> Figure:
     if len(gaps) == len(best):
         reach = [[gap.mean - gap.low for gap in gaps], [gap.high - gap.mean for gap in gaps]]
         axes.errorbar(size, best, yerr=reach, fmt="none", color=ACCENT, label="95%, validation days")
-    for entry in frontier.entries:
+    for entry in frontier.entries if named else ():
         axes.annotate(
             entry.architecture,
             (entry.n_params, entry.val_loss),

@@ -29,7 +29,9 @@ SEARCHED = (*SHAPE, "learning_rate", "dropout", "weight_decay", "warmup_steps", 
 """What a search varies within a budget."""
 RANDOM_ENDINGS = ("complete", "diverged")
 """Outcomes with which a random draw counts as one; a crash or a full memory says nothing about the draw."""
-COLUMNS = (schema.PROPOSED_BY, schema.CONFIG_FINGERPRINT, *SEARCHED, *SETTING, "train_windows")
+COST = ("flops_per_sample", "epochs_run")
+"""What a trial's training took, beside its windows."""
+COLUMNS = (schema.PROPOSED_BY, schema.CONFIG_FINGERPRINT, *SEARCHED, *COST, *SETTING, "train_windows")
 """Read where they are there: runs of earlier versions lack some."""
 
 
@@ -154,7 +156,7 @@ def _frontier(store: Store, experiment: str, table: pd.DataFrame) -> Frontier | 
         base_rate_loss=float(first["val_base_rate_loss"]),
         entries=sorted(entries, key=lambda entry: entry.n_params),
         baselines={str(name): float(loss) for name, loss in references["val_loss"].items()},
-        trials=trials[["budget", "name", "n_params", "val_loss", "run_id", schema.PROPOSED_BY, *SEARCHED]].reset_index(
+        trials=trials[["budget", "name", "n_params", "val_loss", "run_id", schema.PROPOSED_BY, *SEARCHED, *COST]].reset_index(
             drop=True
         ),
         train_windows=str(first["train_windows"]),

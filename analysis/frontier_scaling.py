@@ -10,6 +10,7 @@ from analysis.options import ScalingOptions
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from analysis.frontier import Entry, Frontier
     from research.significance import Difference
@@ -48,42 +49,64 @@ def steps(frontier: Frontier) -> list[Step]:
 def slope_per_decade(entries: list[Entry]) -> Difference:
     """Least-squares slope of the best losses over log10 of the counted sizes, in nats per tenfold size.
 
-    The slope is a weighted sum of mean losses, hence the mean of the same sum taken day by day: its interval
-    is the block bootstrap over days that all budgets share. It holds the noise of the validation days only,
+    Its interval is the block bootstrap over days that all budgets share: it holds the noise of the validation days only,
     not that of the search or of the seed.
     """
     import numpy as np
 
+    from analysis.judgement import daily_slope
     from research.significance import paired_difference
 
-    size = np.log10([entry.n_params for entry in entries])
-    centred = size - size.mean()
-    weights = centred / (centred**2).sum()
-    by_day = np.column_stack([entry.day_losses for entry in entries]) @ weights
+    by_day = daily_slope(entries)
     return paired_difference(by_day, np.zeros_like(by_day))
 
 
 def findings(frontier: Frontier) -> list[str]:
     """What these budgets can and cannot tell."""
-    n = len(frontier.entries)
-    if n < ENOUGH_BUDGETS:
+    from analysis.judgement import judge
+
+    judged = judge(frontier)
+    if judged is None:
+        n = len(frontier.entries)
         return [
             f"{n} budget{'s' if n > 1 else ''}: no trend can be fitted; sweep at least {ENOUGH_BUDGETS}, "
             "for example BUDGET=2K, 6K and 20K."
         ]
-    slope = slope_per_decade(frontier.entries)
-    told = f"slope {slope.mean:+.4f} nats per tenfold size, 95% interval [{slope.low:+.4f}, {slope.high:+.4f}]"
-    if slope.inside_noise:
-        verdict = "no evidence of scaling: the slope is inside the noise of the validation days."
-    else:
-        verdict = f"on these days the loss {'falls' if slope.mean < 0 else 'rises'} with size."
-    caution = "Search and seed noise are not in this interval, and the best of each budget was chosen on these days."
-    return [f"{told}: {verdict}", caution]
+    days = slope_per_decade(frontier.entries)
+    noise = "seeds, search and days" if judged.basis == "fresh seeds" and judged.search else "budgets and days"
+    return [
+        f"verdict {judged.verdict.sentence()} The interval holds the noise of {noise}.",
+        *judged.cautions,
+        f"of the days alone, best trials: {days.mean:+.4f} nats per tenfold size, 95% [{days.low:+.4f}, {days.high:+.4f}].",
+    ]
+
+
+def law_table(frontier: Frontier) -> Table | None:
+    """Laws fitted to the judged losses and how each foretold budgets that it had not seen; None below four budgets."""
+    from analysis.judgement import judge
+    from analysis.laws.fit import fit_laws
+    from analysis.laws.table import observations
+    from analysis.laws.validation import FEWEST, validate
+    from analysis.terminal import plain_table
+
+    judged = judge(frontier)
+    if judged is None or judged.verdict.n_budgets <= FEWEST:
+        return None
+    table = observations(n=judged.sizes, loss=judged.losses)
+    held = validate(table)
+    shown = plain_table(f"laws of the {judged.basis}", ["law", "loss", "held-out error", "what to beware of"])
+    for name in (0, 1, 3):
+        shown.columns[name].justify = "left"
+    for fit in fit_laws(table):
+        error = held.scores.get(fit.law.name)
+        chosen = " chosen" if fit.law.name == held.chosen else ""
+        told = "interpolates only" if error is None else f"{error:.2%}{chosen}"
+        shown.add_row(fit.law.name, fit.law.formula, told, " ".join(fit.flags))
+    return shown
 
 
 def show(options: ScalingOptions) -> None:
     """Print the table, write figure and CSV, say where they are."""
-    from analysis import figures
     from analysis.data_axis import data_axes, table_of
     from analysis.frontier import frontiers
     from analysis.terminal import console
@@ -94,16 +117,35 @@ def show(options: ScalingOptions) -> None:
     found = frontiers(store, options.experiment)
     for frontier in found:
         _print(frontier, screen)
-        path = _target(store.root / REPORTS, frontier)
-        frontier.trials.to_csv(path.with_suffix(".csv"), index=False)
-        figures.save(figures.loss_against_size(frontier), path)
-        shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-        screen.print(f"figure {shown}, numbers beside it as CSV\n", soft_wrap=True, highlight=False)
+        for path in draw(frontier, store.root / REPORTS):
+            shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+            screen.print(f"figure {shown}", soft_wrap=True, highlight=False)
+        screen.print("beside each: the same as PDF, its numbers as CSV\n", highlight=False)
     for axis in data_axes(found):
         screen.print(table_of(axis))
         screen.print("~ inside the noise of the validation days; the table is in reports as CSV, for laws in (N, D)\n")
         axis.table().to_csv(store.root / REPORTS / f"data-{_slug(axis.title)}-{axis.frontiers[0].study[:6]}.csv", index=False)
-    screen.print("next  make leaderboard   make ui   make sweep BUDGET=<another size>", highlight=False)
+    screen.print("next  make report   make forecast BUDGET=<a larger size>   make leaderboard", highlight=False)
+
+
+def draw(frontier: Frontier, folder: Path) -> list[Path]:
+    """The frontier with what lies ahead of it, and how well the same way of looking ahead did so far."""
+    from analysis import extrapolation, figures, figures_scaling
+
+    title = f"{frontier.experiment}, horizon {frontier.horizon}"
+    ahead = extrapolation.fan(frontier)
+    drawn = {"scaling": (figures_scaling.fan(frontier, ahead), frontier.trials)}
+    for name in ("rollout", "residuals", "isoflop"):
+        numbers = getattr(extrapolation, name)(frontier)
+        if len(numbers):
+            drawn[name] = (getattr(figures_scaling, name)(numbers, title), numbers)
+    paths = []
+    for name, (figure, numbers) in drawn.items():
+        paths.append(figures.report_path(folder, name, frontier))
+        figures.save(figure, paths[-1], numbers)
+    if len(ahead):
+        ahead.to_csv(figures.report_path(folder, "ahead", frontier).with_suffix(".csv"), index=False)
+    return paths
 
 
 def _print(frontier: Frontier, screen: Console) -> None:
@@ -133,12 +175,9 @@ def _print(frontier: Frontier, screen: Console) -> None:
         )
     for line in findings(frontier):
         screen.print(line, soft_wrap=True, highlight=False)
+    if found := law_table(frontier):
+        screen.print(found)
 
 
 def _slug(title: str) -> str:
     return title.replace(", horizon ", "-h").replace(", ", "-")
-
-
-def _target(folder: Path, frontier: Frontier) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"scaling-{frontier.experiment}-h{frontier.horizon}-{frontier.features}-{frontier.study[:6]}.png"

@@ -28,6 +28,10 @@ class Judgement:
     """Whether the noise of the search is in the interval; it takes random trials at every budget."""
     left_out: tuple[str, ...]
     """Budgets whose winner has no fresh seeds, while enough others have: losses of the two kinds must not be mixed."""
+    sizes: NDArray[np.float64]
+    """Counted parameters of every loss that was judged, [I]."""
+    losses: NDArray[np.float64]
+    """[I]."""
 
     @property
     def cautions(self) -> list[str]:
@@ -54,17 +58,20 @@ def judge(frontier: Frontier) -> Judgement | None:
     if len(used) < FEWEST:
         return None
     entries = [entry for entry, _ in used]
-    losses = [entry.replicates[entry.config] if basis == "fresh seeds" else (entry.val_loss,) for entry in entries]
+    found = [entry.replicates[entry.config] if basis == "fresh seeds" else (entry.val_loss,) for entry in entries]
+    sizes, losses = np.repeat([float(entry.n_params) for entry in entries], [len(one) for one in found]), np.concatenate(found)
     search = all(one.random_trials for _, one in used)
     return Judgement(
         verdict=verdict(
-            np.repeat([entry.n_params for entry in entries], [len(one) for one in losses]),
-            np.concatenate(losses),
+            sizes,
+            losses,
             budget_error=[one.search / one.expected_best for _, one in used] if search else 0.0,
             slope_error=_day_error(entries),
         ),
         basis=basis,
         search=search,
+        sizes=sizes,
+        losses=losses,
         left_out=tuple(entry.budget for entry, one in pairs if basis == "fresh seeds" and one.fresh_seeds < FEWEST_SEEDS),
     )
 

@@ -8,11 +8,21 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import curves, figures, figures_search, figures_shape
+from analysis import curves, extrapolation, figures, figures_scaling, figures_search, figures_shape
 from analysis.report import data_part, frontier_part, limits_part, shape_part
 from analysis.report.document import Block, Image, Items, Paragraph, Report, Section
 from analysis.report.sources import Question, Sources
 from research.tracking.store import Store
+
+FRONTIER_CAPTION = (
+    "Every trial by counted size; the best of each budget joined, with the noise of the days; baselines as lines; shaded: where "
+    "the next budgets are expected."
+)
+AHEAD = {
+    "rollout": "Each budget foretold from the smaller ones alone, and what was found.",
+    "residuals": "What a straight line in the logarithm of the size leaves; bars: 95% of search and seed noise.",
+    "isoflop": "Trials of equal training compute against size: a dip in between would be a best size for that compute.",
+}
 
 
 def compose(store: Store, sources: Sources, folder: Path) -> Report:
@@ -53,13 +63,24 @@ def _count(sources: Sources) -> int:
 
 
 def _frontier_figure(one: Question, folder: Path) -> Image:
+    ahead = extrapolation.fan(one.frontier)
     return _image(
-        figures.loss_against_size(one.frontier),
-        one.frontier.trials,
+        figures_scaling.fan(one.frontier, ahead),
+        pd.concat([one.frontier.trials.assign(what="trial"), ahead.assign(what="ahead")], ignore_index=True),
         figures.report_path(folder, "frontier", one.frontier),
-        caption="Every trial by counted size; the best of each budget joined, with the noise of the days; baselines as lines.",
+        caption=FRONTIER_CAPTION,
         alternative=f"{one.title}: validation loss against counted parameters",
     )
+
+
+def _ahead_figures(one: Question, folder: Path) -> list[Image]:
+    """How well this question's budgets foretold each other."""
+    tables = {name: getattr(extrapolation, name)(one.frontier) for name in AHEAD}
+    return [
+        _named(getattr(figures_scaling, name)(numbers, one.title), numbers, name, one, folder, AHEAD[name])
+        for name, numbers in tables.items()
+        if len(numbers)
+    ]
 
 
 def _shape_figure(one: Question, folder: Path) -> Image:
@@ -92,7 +113,7 @@ def _trust_section(store: Store, sources: Sources, folder: Path) -> Section:
             _named(drawn, calibration, "calibration", one, folder, "How often it happened where it was said to happen.")
         )
     reading = "A curve that still falls at its end says that more trials, or more epochs, would change the tables above."
-    return Section(title="Search, training and calibration", blocks=[Items(items=[reading]), *blocks])
+    return Section(title="Search, training, calibration and looks ahead", blocks=[Items(items=[reading]), *blocks])
 
 
 def _named(drawn: Figure, numbers: pd.DataFrame, name: str, one: Question, folder: Path, caption: str) -> Image:

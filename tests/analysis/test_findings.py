@@ -63,14 +63,14 @@ def test_a_planted_slope_is_found_with_its_sign_and_size() -> None:
     slope = scaling.slope_per_decade(falling)
     assert slope.mean == pytest.approx(-0.01, abs=1e-9)
     assert not slope.inside_noise
-    assert "falls with size" in scaling.findings(frontier(*falling))[0]
+    assert "scaling: the loss falls with size" in scaling.findings(frontier(*falling))[0]
     rising = [entry(10**power, 0.40 + 0.01 * power) for power in (3, 4, 5)]
-    assert "rises with size" in scaling.findings(frontier(*rising))[0]
+    assert "inverse: the loss rises with size" in scaling.findings(frontier(*rising))[0]
 
 
 def test_noise_around_one_level_is_no_evidence_of_scaling() -> None:
     flat = [entry(10**power, 0.40 + shift, noise=0.3) for power, shift in ((3, 0.001), (4, -0.001), (5, 0.0005))]
-    assert "no evidence of scaling" in scaling.findings(frontier(*flat))[0]
+    assert "verdict inconclusive" in scaling.findings(frontier(*flat))[0]
 
 
 def test_two_budgets_are_no_trend() -> None:
