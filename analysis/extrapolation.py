@@ -56,7 +56,7 @@ def rollout(frontier: Frontier) -> pd.DataFrame:
 
 
 def residuals(frontier: Frontier) -> pd.DataFrame:
-    """Columns budget, n_params, residual (best loss over a straight line in log size, minus 1), error; empty below three budgets."""
+    """Columns budget, n_params, residual (loss over a straight line in log size, minus 1), error; empty below three budgets."""
     sizes, losses, errors = _points(frontier)
     if len(sizes) < FEWEST:
         return pd.DataFrame(columns=["budget", "n_params", "residual", "error"])

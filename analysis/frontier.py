@@ -31,7 +31,7 @@ RANDOM_ENDINGS = ("complete", "diverged")
 """Outcomes with which a random draw counts as one; a crash or a full memory says nothing about the draw."""
 COST = ("flops_per_sample", "epochs_run")
 """What a trial's training took, beside its windows."""
-COLUMNS = (schema.PROPOSED_BY, schema.CONFIG_FINGERPRINT, *SEARCHED, *COST, *SETTING, "train_windows")
+COLUMNS = (schema.PROPOSED_BY, schema.CONFIG_FINGERPRINT, *SEARCHED, *COST, *SETTING, "train_windows", "baseline")
 """Read where they are there: runs of earlier versions lack some."""
 
 

@@ -15,8 +15,8 @@ from analysis.report.sources import Question, Sources
 from research.tracking.store import Store
 
 FRONTIER_CAPTION = (
-    "Every trial by counted size; the best of each budget joined, with the noise of the days; baselines as lines; shaded: where "
-    "the next budgets are expected."
+    "Every trial by counted size; the best of each budget joined, with the noise of the days; baselines as lines; shaded: "
+    "where the next budgets are expected."
 )
 AHEAD = {
     "rollout": "Each budget foretold from the smaller ones alone, and what was found.",

@@ -72,3 +72,32 @@ def predictions(loss: float, horizon: int, skilful: float) -> pd.DataFrame:
     probability = np.clip(0.5 + 0.3 * (label - 0.5) + rng.normal(0, 0.1, DAYS), 0.01, 0.99)
     days = pd.bdate_range(date(2012, 1, 3), periods=DAYS)
     return pd.DataFrame({"date": days, "label": label, "probability": probability, "loss": loss + wave - wave.mean()})
+
+
+def add_sweep(store: Store, *, budget: str = "2K", horizon: int = 1, outcome: schema.Outcome | None = "complete") -> str:
+    """The parent run of a sweep, still running without an outcome."""
+    about = {"budget": budget, "horizon": horizon, "context_length": 60, "task": "threshold", "threshold": 0.01, "epochs": 4}
+    dates = {"train_end": "2011-12-31", "validation_end": "2015-06-30", "test_end": "2018-12-31", "random_share": 0.4}
+    log = RunLog.start(
+        store,
+        experiment_id=store.experiment("sp500-threshold-1pct"),
+        kind="sweep",
+        name=f"{budget}-h{horizon}",
+        params={**about, **dates, **{f"search_{name}": "1 .. 2" for name in RANGES}, "symbol": "^GSPC", "touch": "high"},
+        tags={
+            schema.STUDY_FINGERPRINT: f"study of {horizon}",
+            schema.SNAPSHOT_DIGEST: "0123456789abcdef",
+            schema.FEATURE_DIGEST: "features",
+            schema.TARGET_DIGEST: f"labels of {horizon}",
+            schema.GIT_COMMIT: "c0ffee",
+            schema.GIT_DIRTY: "false",
+            schema.STARTS: '[{"trials": 12}]',
+        },
+    )
+    if outcome:
+        counts = {"train_n": 3012.0, "validation_n": DAYS, "validation_positives": 100, "validation_base_rate": 0.25}
+        log.finish(outcome, metrics={f"{schema.SWEEP_PREFIX}{name}": value for name, value in counts.items()})
+    return log.run_id
+
+
+RANGES = ("learning_rate", "weight_decay", "dropout", "batch_size")

@@ -1,0 +1,84 @@
+"""The report of a real store answers first, links its numbers, admits what is open, and is kept as a run."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from invented import entry, frontier
+from small_store import add_run, add_sweep
+
+from analysis.options import ReportOptions
+from analysis.report.__main__ import main
+from analysis.report.sources import titles
+from research.tracking import query, schema
+from research.tracking.store import Store, open_store
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, migrated_store: Path) -> tuple[Store, Path, str]:
+    """A store of three budgets whose losses do not fall, its report, and what was printed."""
+    root = Path(shutil.copytree(migrated_store, tmp_path_factory.mktemp("report") / "mlruns"))
+    store = open_store(root)
+    for budget in ("2K", "8K", "32K"):
+        add_sweep(store, budget=budget)
+        for number, by in enumerate(("random", "random", "tpe")):
+            name = f"000{number} d4 L{number + 1} h1 ff2"
+            add_run(store, name, budget=budget, loss=0.5 + 0.01 * number, by=by, shape=(number + 1, 4, 1, 8))
+    add_run(store, "prior", kind="baseline", loss=0.69)
+    add_run(store, "logistic", kind="baseline", loss=0.45, skilful=0.1)
+    main(ReportOptions(store=root))
+    folder = root / "reports" / "report-all"
+    return store, folder, (folder / "report.md").read_text()
+
+
+def test_the_answer_stands_first(made: tuple[Store, Path, str]) -> None:
+    answer = made[2].split("## ")[0]
+    assert "Horizon 1" in answer
+    assert re.search(r"No evidence of scaling|No: a tenfold size", answer)
+    assert "No budget beats the strongest baseline, logistic at 0.4500" in answer
+
+
+def test_losses_lead_to_their_runs(made: tuple[Store, Path, str]) -> None:
+    store, _, page = made
+    linked = dict(re.findall(r"\[([\d.]+)\]\(http://127\.0\.0\.1:5000/#/experiments/\d+/runs/(\w+)\)", page))
+    runs = query.runs(store, kinds=("trial", "baseline")).set_index("run_id")["val_loss"]
+    assert {"0.5000", "0.4500", "0.6900"} <= set(linked)
+    assert all(f"{runs[run_id]:.4f}" == told for told, run_id in linked.items())
+
+
+def test_what_is_open_is_said_with_a_way_to_settle_it(made: tuple[Store, Path, str]) -> None:
+    sections = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", made[2], flags=re.MULTILINE | re.DOTALL))
+    assert "knows more than the simplest regression" in sections["What was not established"]
+    assert "not opened" in sections["What was not established"]
+    assert "REPLICATES=3" in sections["What to run next"]
+
+
+def test_it_can_be_done_again(made: tuple[Store, Path, str]) -> None:
+    (command,) = re.findall(r"^make study .*$", made[2], flags=re.MULTILINE)
+    assert "BUDGETS=2K,8K,32K HORIZONS=1 DATA=0123456789abcdef" in command
+    assert "TRIALS=12" in command
+    assert "--batch-sizes 1 2" in command
+
+
+def test_every_figure_has_its_numbers_beside_it(made: tuple[Store, Path, str]) -> None:
+    _, folder, page = made
+    shown = re.findall(r"\((figures/[^)]+)\.png\)", page)
+    assert len(shown) >= 4
+    for name in shown:
+        assert {path.suffix for path in (folder / "figures").glob(f"{Path(name).name}.*")} == {".png", ".pdf", ".csv"}
+
+
+def test_it_is_kept_as_a_run(made: tuple[Store, Path, str]) -> None:
+    store, folder, page = made
+    (run,) = query.runs(store, kinds=("report",)).to_dict("records")
+    assert Path(store.local_artifact(run["run_id"], "report.html")).read_text() == (folder / "report.html").read_text()
+    assert store.client.get_run(run["run_id"]).data.tags[schema.NOTE] == page[:5000]
+
+
+def test_titles_are_as_short_as_they_still_differ() -> None:
+    first, third = frontier(entry(1000, 0.4)), frontier(entry(1000, 0.4), horizon=3)
+    assert titles([first, third]) == ["Horizon 1", "Horizon 3"]
+    assert len(set(titles([first, first, third]))) < 3
