@@ -25,6 +25,7 @@ Name = Literal[
     "workers",
     "tracking",
     "reading",
+    "analysing",
     "resume",
     "start_up",
     "search_runs",
@@ -40,6 +41,7 @@ FAST: tuple[Name, ...] = (
     "workers",
     "tracking",
     "reading",
+    "analysing",
     "resume",
     "start_up",
 )
@@ -104,6 +106,7 @@ def _asked_for(options: BenchOptions) -> tuple[Name, ...]:
 def _benches(device: torch.device) -> dict[str, Callable[[Path], list[Row]]]:
     from functools import partial
 
+    from pipelines.benches.analysing import analysing
     from pipelines.benches.big import big
     from pipelines.benches.data import data
     from pipelines.benches.reading import reading, search_runs
@@ -122,6 +125,7 @@ def _benches(device: torch.device) -> dict[str, Callable[[Path], list[Row]]]:
         "workers": workers,
         "tracking": tracking,
         "reading": reading,
+        "analysing": analysing,
         "resume": resume,
         "start_up": start_up,
         "search_runs": search_runs,
