@@ -51,7 +51,7 @@ def searched_store(folder: Path) -> Path:
     trials = query.trials(store)
     for budget in BUDGETS:
         mine = trials[(trials["budget"] == budget) & (trials[schema.KIND] == "trial")]
-        last = mine.loc[mine["val_loss"].idxmax()]
+        last = mine.sort_values("val_loss").iloc[-1]
         count = (RUNS - len(trials)) // len(BUDGETS)
         add_copies(store.database, str(last["run_id"]), _copies(budget, count, float(last["val_loss"])))
     return store.root
