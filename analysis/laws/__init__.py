@@ -6,7 +6,7 @@ from analysis.laws.forecasting import Forecast, Score, forecast, score
 from analysis.laws.forms import Law
 from analysis.laws.prediction import Prediction, predict
 from analysis.laws.resampling import Bootstrap, bootstrap
-from analysis.laws.table import Observations, observations, read_csv
+from analysis.laws.table import Observations, budgets, observations, read_csv
 from analysis.laws.validation import Validation, Window, validate
 from analysis.laws.verdicts import Verdict, verdict
 
@@ -23,6 +23,7 @@ __all__ = [
     "Verdict",
     "Window",
     "bootstrap",
+    "budgets",
     "fit_law",
     "fit_laws",
     "forecast",

@@ -58,7 +58,7 @@ class Fit:
         return {name: np.log(column) - self.means[name] for name, column in columns.items()}
 
     def predict(self, n: ArrayLike, d: ArrayLike | None = None, unique: ArrayLike | None = None) -> Array:
-        """Predicted losses; `InputError` outside the fitted range of N for a law that only interpolates."""
+        """Predicted losses, columns broadcast; `InputError` outside the fitted N for a law that only interpolates."""
         sizes = np.atleast_1d(np.asarray(n, dtype=np.float64))
         low, high = self.range_n
         outside = bool((sizes < low).any() or (sizes > high).any())
@@ -66,8 +66,8 @@ class Fit:
         require(self.law.extrapolates or not outside, "n", f"{sizes.max():g}", fix)
         require(d is not None or "d" not in self.law.variables, "d", None, f"{self.law.name} needs the tokens; give d.")
         given = {"n": sizes, "d": d, "u": d if unique is None else unique}
-        columns = {name: np.asarray(column, dtype=np.float64) for name, column in given.items() if column is not None}
-        columns = {name: columns[name] for name in self.law.variables}
+        needed = np.broadcast_arrays(*(np.asarray(given[name], dtype=np.float64) for name in self.law.variables))
+        columns = dict(zip(self.law.variables, needed, strict=True))
         return np.asarray(np.exp(log_prediction(self.law, self.theta[None], self.centred(columns))[0]))
 
 

@@ -176,15 +176,17 @@ def _power(known: Array, target: float) -> _Curves:
 
 
 def _floor(known: Array, target: float) -> _Curves:
-    # The floor's share of the last loss is uniform, the exponent uniform in its log.
-    share, alpha = (one.ravel() for one in np.meshgrid(np.linspace(0.02, 0.98, 25), np.geomspace(0.02, 1.5, 24)))
+    # What the last loss has above the floor, and the exponent: both grids are even in the log.
+    excess, alpha = (one.ravel() for one in np.meshgrid(np.geomspace(0.004, 0.98, 36), np.geomspace(0.02, 2.0, 32)))
+    # The exponent's prior is even in its log, the excess's halfway between that and even.
+    prior = np.sqrt(excess)
     last = known[-1]
 
     def curve(log_n: Array | float) -> Array:
-        return np.asarray(np.log(share + (1 - share) * np.exp(-alpha * (log_n - last))))
+        return np.asarray(np.log(1 - excess + excess * np.exp(-alpha * (log_n - last))))
 
     every = np.stack([curve(value) for value in known], axis=1)
-    return _Curves(name="power_floor", known=every, new=curve(target), prior=np.full(len(share), 1 / len(share)))
+    return _Curves(name="power_floor", known=every, new=curve(target), prior=prior / prior.sum())
 
 
 def _posterior(curves: _Curves, log_loss: Array, errors: Array) -> tuple[Array, Array, Array, Array]:

@@ -37,7 +37,7 @@ def non_negative(basis_GKI: Array) -> tuple[Array, Array]:
     """
     G, K, points = basis_GKI.shape
     gram, to_one = basis_GKI @ basis_GKI.transpose(0, 2, 1), basis_GKI.sum(axis=2)
-    squares, found = np.full(G, np.inf), np.zeros((G, K))
+    squares, found = np.full(G, float(points)), np.zeros((G, K))
     for size in range(1, K + 1):
         for chosen in map(list, combinations(range(K), size)):
             system = gram[:, chosen][:, :, chosen]

@@ -9,6 +9,7 @@ import numpy as np
 
 from analysis.laws.catalogue import BY_NAME, law_named
 from analysis.laws.fit import DELTA, fit_law, obstacle
+from analysis.laws.forms import Array
 from analysis.laws.prediction import admissible, predict
 from analysis.laws.table import Observations, budgets
 from research.spec import require
@@ -46,7 +47,7 @@ class Validation:
 
     windows: tuple[Window, ...]
     scores: dict[str, float]
-    """Law -> mean absolute error over the windows; only laws that were fitted in every window."""
+    """Law -> mean absolute error over the windows that all of these laws could be fitted in."""
     chosen: str
     """The smallest law whose score is within one standard error of the best (Breiman et al. 1984, section 3.4.3)."""
     coverage: float
@@ -74,11 +75,7 @@ def validate(
     require(last >= FEWEST, "n", f"{last + 1} budgets", fix)
     held = [last] if largest_only else range(max(FEWEST, last + 1 - MOST_WINDOWS), last + 1)
     windows = tuple(_window(table.rows(place < index), table.rows(place == index), names, delta, resamples) for index in held)
-    errors = {
-        name: np.array([window.absolute_error[name] for window in windows])
-        for name in names
-        if all(name in window.absolute_error for window in windows)
-    }
+    errors = _comparable(windows)
     rows = np.array([window.rows for window in windows])
     return Validation(
         windows=windows,
@@ -106,7 +103,14 @@ def _window(seen: Observations, held: Observations, names: Sequence[str], delta:
     )
 
 
-def _smallest_of_the_best(errors: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]) -> str:
+def _comparable(windows: Sequence[Window]) -> dict[str, Array]:
+    """Law -> absolute errors on the same windows: laws that the last two could fit, windows that could fit all of them."""
+    names = [name for name in windows[-1].absolute_error if name in windows[-2:][0].absolute_error]
+    common = [window for window in windows if set(names) <= set(window.absolute_error)]
+    return {name: np.array([window.absolute_error[name] for window in common]) for name in names}
+
+
+def _smallest_of_the_best(errors: dict[str, Array]) -> str:
     best = min(errors, key=lambda name: float(errors[name].mean()))
     near = []
     for name, error in errors.items():
