@@ -21,7 +21,7 @@ import torch
 
 from research.child_processes import PIPE_BROKEN, stops_put_off
 from research.training.checkpoint import staging_of
-from research.training.device_process import OVER, Failure, InUse, SharedTraining, Weight, work
+from research.training.device_process import GO_ON, OVER, Failure, InUse, SharedTraining, Weight, work
 from research.training.member import DivergedError, EpochRecord
 from research.training.trainer import Listener, TrainingResult
 
@@ -65,11 +65,13 @@ def _group(shared: SharedTraining) -> Iterator[list[Rank]]:
         try:
             for rank, device in enumerate(shared.devices):
                 ours, theirs = mp.Pipe()
-                process = mp.Process(target=work, args=(rank, shared, meeting, theirs), daemon=True)
+                process = mp.Process(target=work, args=(rank, meeting, theirs), daemon=True)
                 ranks.append(Rank(process, ours, f"process {rank + 1} of {len(shared.devices)} on {device}"))
                 with stops_put_off():
                     process.start()
                 theirs.close()
+            # Not with the start, which waits until the data are read: the processes load their libraries at the same time.
+            _tell_all(ranks, shared)
             yield ranks
         finally:
             _stop(ranks)
@@ -102,10 +104,10 @@ def _followed(ranks: list[Rank], listener: Listener, on_built: Callable[[InUse],
             match message:
                 case InUse():
                     on_built(message)
-                    _go_on(ranks)
+                    _tell_all(ranks, GO_ON)
                 case EpochRecord():
                     listener.on_epoch(message)
-                    _go_on(ranks)
+                    _tell_all(ranks, GO_ON)
                 case int():
                     listener.on_step(message)
                 case Weight():
@@ -120,11 +122,11 @@ def _followed(ranks: list[Rank], listener: Listener, on_built: Callable[[InUse],
                     raise cause_of_failure(there, pipe, message)
 
 
-def _go_on(ranks: Sequence[Rank]) -> None:
+def _tell_all(ranks: Sequence[Rank], message: object) -> None:
     for rank in ranks:
         # One that has died is found out when its pipe is read.
         with suppress(*PIPE_BROKEN):
-            rank.pipe.send("go on")
+            rank.pipe.send(message)
 
 
 def _received(pipe: Connection) -> object:

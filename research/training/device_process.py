@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,8 @@ from research.windows.splits import Split
 
 STEP_SECONDS = 1.0
 """Between two words of the step that training is at."""
+GO_ON = "go on"
+"""The leader's word after what was built and after each epoch."""
 OVER = "over"
 """Last word of a process that has no result to tell."""
 
@@ -92,14 +95,14 @@ class _Telling:
         self._pipe.recv()
 
 
-def work(rank: int, shared: SharedTraining, meeting: Path, pipe: Connection) -> None:
+def work(rank: int, meeting: Path, pipe: Connection) -> None:
     """A process of the group. What the terminal sends is for the leader, who closes the pipe."""
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     try:
-        _train(rank, shared, meeting, pipe)
-    except PIPE_BROKEN:
+        _train(rank, pipe.recv(), meeting, pipe)
+    except (*PIPE_BROKEN, UnpicklingError):
         return
     except Exception as problem:
         sentence = (f"{type(problem).__name__}: {problem}".splitlines() or [""])[0]

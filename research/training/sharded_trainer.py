@@ -9,7 +9,7 @@ Shapes: B batch, R rows.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from research.training.member import Member, Progress
 from research.training.optim import build_optimizer
 from research.training.precision import autocast
 from research.training.sharded import SharedNoise, part_of, shard, share_of, whole
-from research.training.trainer import Logits, Seat, Trainer, TrainingResult
+from research.training.trainer import Listener, Logits, Outcome, Seat, Trainer, TrainingResult
 from research.windows.dataset import EVALUATION_BATCH, WindowDataset, predict
 from research.windows.splits import Split
 
@@ -79,6 +79,20 @@ class ShardedTrainer(Trainer):
         plain = replace(runtime, micro_batch=share_of(spec.batch_size, mesh.size()), compile=False)
         super().__init__(model, dataset, split, spec, plain)
 
+    def run_all(
+        self,
+        listeners: Sequence[Listener],
+        checkpoints: Sequence[Path | None],
+        on_end: Callable[[int, Outcome], None] = lambda *_: None,
+    ) -> list[Outcome]:
+        """The one trial to its end."""
+        with warnings.catch_warnings():
+            # That logits are a view matters only to whoever changes them in place.
+            warnings.filterwarnings("ignore", message=".*returned a view tensor")
+            # The level of no window at all, where a process has none of a small batch.
+            warnings.filterwarnings("ignore", message=r"var\(\): degrees of freedom")
+            return super().run_all(listeners, checkpoints, on_end)
+
     def _take_step(self, rows_B: Tensor) -> tuple[Tensor, Tensor]:
         """One optimizer step; each process takes its share of the windows."""
         (member,) = self.members
@@ -87,9 +101,7 @@ class ShardedTrainer(Trainer):
         self._noise.whole = len(rows_B)
         own_rows = rows_B[self._noise.own(len(rows_B))]
         x_BTF, y_B = self.dataset.gather(own_rows)
-        with autocast(self._precision, self._device), warnings.catch_warnings():
-            # That logits are a view matters only to whoever changes them in place.
-            warnings.filterwarnings("ignore", message=".*returned a view tensor")
+        with autocast(self._precision, self._device):
             logits_B = self.model(x_BTF, self.dataset.symbols_R[own_rows])
         loss = F.binary_cross_entropy_with_logits(logits_B, y_B, reduction="sum") / len(rows_B)
         # Gradients are averaged over processes, and the whole batch's is their sum.
