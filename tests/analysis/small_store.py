@@ -48,8 +48,8 @@ def add_run(
     searched = {"n_layers": layers, "d_model": width, "n_heads": heads, "d_ff": d_ff, "learning_rate": learning_rate}
     rest = {"dropout": 0.1, "weight_decay": 0.01, "warmup_steps": 10, "batch_size": 64, "seed": seed}
     question = {"context_length": 60, "horizon": horizon, "budget": budget, "n_train_windows": 3012}
-    params = {**_DIGESTS, schema.TARGET_DIGEST: f"labels of {horizon}", **question}
-    params |= {"baseline": name} if kind == "baseline" else {**searched, **rest}
+    params: dict[str, str | int | float] = {**_DIGESTS, schema.TARGET_DIGEST: f"labels of {horizon}", **question}
+    params.update({"baseline": name} if kind == "baseline" else {**searched, **rest})
     log = RunLog.start(store, experiment_id=experiment, kind=kind, name=name, params=params, tags=tags)
     if outcome != "complete":
         log.finish(outcome)
