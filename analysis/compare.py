@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def main(options: CompareOptions) -> None:
     """Compare two models, or print the confidence set of each question."""
-    from analysis.comparison import compare, standings, title_of
+    from analysis.comparison import compare, finalists, standings
     from analysis.frontier import frontiers
     from analysis.terminal import console
     from research.spec import require
@@ -32,7 +32,7 @@ def main(options: CompareOptions) -> None:
         lines = findings(compared)
     else:
         for frontier in found:
-            screen.print(title_of(frontier), highlight=False)
+            screen.print(finalists(frontier)[0].question, highlight=False)
             screen.print(set_table(frontier, standings(frontier)))
         lines = list(SET_LEGEND)
     for line in (*lines, SELECTED):
@@ -53,12 +53,12 @@ def pairs_table(compared: list[Comparison]) -> Table:
     from analysis.terminal import plain_table
 
     first, second = compared[0].first.title, compared[0].second.title
-    columns = ["horizon", "A - B (nats)", "95% interval", "DM", "p", "Holm p", "detectable", "verdict"]
+    columns = ["question", "A - B (nats)", "95% interval", "DM", "p", "Holm p", "detectable", "verdict"]
     table = plain_table(f"A = {first}, B = {second}: paired daily losses, negative where A is better", columns)
     for one in compared:
         found, dm = one.tests.difference, one.tests.dm
         table.add_row(
-            f"{one.first.horizon}",
+            one.first.place,
             f"{found.mean:+.4f}",
             f"[{found.low:+.4f}, {found.high:+.4f}]",
             f"{dm.statistic:+.2f}",
@@ -73,7 +73,7 @@ def pairs_table(compared: list[Comparison]) -> Table:
 def findings(compared: list[Comparison]) -> list[str]:
     """How to read the columns, and a verdict for those that are too small to see."""
     questions = list(dict.fromkeys(one.first.question for one in compared))
-    lines = [f"horizon {one.first.horizon}: {_power(one)}" for one in compared if one.verdict == "no difference shown"]
+    lines = [f"{one.first.place}: {_power(one)}" for one in compared if one.verdict == "no difference shown"]
     return [
         f"on {'; '.join(questions)}.",
         "interval: circular block bootstrap, 60 days. DM: Diebold-Mariano, Newey-West variance, small-sample correction. "

@@ -26,8 +26,21 @@ class Model:
 
     title: str
     run_id: str
-    question: str
+    experiment: str
+    features: str
+    study: str
+    """Fingerprint of data, features, question and split."""
     horizon: int
+
+    @property
+    def place(self) -> str:
+        """Its question in a table's cell."""
+        return f"h{self.horizon} {self.study[:6]}"
+
+    @property
+    def question(self) -> str:
+        """Its question in few words."""
+        return f"{self.experiment}, horizon {self.horizon}, {self.features}, study {self.study[:6]}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,15 +84,10 @@ def models(store: Store, frontiers: Sequence[Frontier], name: str, field: str = 
 
 def finalists(frontier: Frontier) -> list[Model]:
     """The best trial of each budget and the baselines of one question."""
-    question = title_of(frontier)
     best = {entry.budget: entry.run_id for entry in frontier.entries}
     names = {**best, **{name: frontier.baseline_runs[name] for name in frontier.baseline_losses}}
-    return [Model(title=name, run_id=run_id, question=question, horizon=frontier.horizon) for name, run_id in names.items()]
-
-
-def title_of(frontier: Frontier) -> str:
-    """A question in few words."""
-    return f"{frontier.experiment}, horizon {frontier.horizon}, {frontier.features}, study {frontier.study[:6]}"
+    where = {"experiment": frontier.experiment, "features": frontier.features, "study": frontier.study}
+    return [Model(title=name, run_id=run_id, horizon=frontier.horizon, **where) for name, run_id in names.items()]
 
 
 def standings(frontier: Frontier) -> list[Standing]:
@@ -107,10 +115,14 @@ def _run(store: Store, frontiers: Sequence[Frontier], prefix: str, field: str) -
     require(len(found) > 0, field, prefix, fix)
     require(len(found) == 1, field, prefix, f"{len(found)} runs begin so; give more letters.")
     run = found.iloc[0]
-    horizon = int(run["horizon"])
-    question = f"{run['experiment']}, horizon {horizon}, {run['feature_set']}, study {run[schema.STUDY_FINGERPRINT][:6]}"
-    title = f"{run['run_id'][:8]} ({run['name']})"
-    return Model(title=title, run_id=str(run["run_id"]), question=question, horizon=horizon)
+    return Model(
+        title=f"{run['run_id'][:8]} ({run['name']})",
+        run_id=str(run["run_id"]),
+        experiment=str(run["experiment"]),
+        features=str(run["feature_set"]),
+        study=str(run[schema.STUDY_FINGERPRINT]),
+        horizon=int(run["horizon"]),
+    )
 
 
 def _pairs(firsts: list[Model], seconds: list[Model]) -> list[tuple[Model, Model]]:

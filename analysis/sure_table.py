@@ -61,7 +61,7 @@ def findings(frontier: Frontier) -> list[str]:
         ]
     single = ", ".join(one.budget for one in found if one.random_trials == n)
     return [
-        f"best of {n}: {single} has no more than {n} random trials; there it is their best, its error 15-40% too small.",
+        f"best of {n}: all random trials that {single} had; there it is plainly their best, its error 15-40% too small.",
         *_curse(found),
     ]
 

@@ -132,7 +132,7 @@ def test_status_of_a_local_store_needs_no_tables(store: Store) -> None:
     assert loaded & (HEAVY | NUMBERS) == set()
 
 
-@pytest.mark.parametrize("verb", ["analysis.leaderboard", "analysis.scaling", "analysis.status"])
+@pytest.mark.parametrize("verb", [f"analysis.{name}" for name in ("leaderboard", "scaling", "status", "compare")])
 def test_a_store_that_is_not_there_is_named_at_once(verb: str, tmp_path: Path) -> None:
     told, loaded = run(verb, "--store", str(tmp_path / "none"), code=2)
     assert told.startswith("error: STORE=none: there are no runs yet")

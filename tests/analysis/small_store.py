@@ -16,7 +16,10 @@ from research.tracking.store import Store
 
 DAYS = 400
 BASE_RATE_LOSS = 0.69
-_DIGESTS = {name: "the same" for name in (*SETTING, "feature_set", "symbol", "train_windows") if name != "context_length"}
+Params = dict[str, str | int | float]
+_DIGESTS: Params = {
+    name: "the same" for name in (*SETTING, "feature_set", "symbol", "train_windows") if name != "context_length"
+}
 
 
 def add_run(
@@ -45,11 +48,11 @@ def add_run(
         schema.PROPOSED_BY: by,
     }
     layers, width, heads, d_ff = shape
-    searched = {"n_layers": layers, "d_model": width, "n_heads": heads, "d_ff": d_ff, "learning_rate": learning_rate}
-    rest = {"dropout": 0.1, "weight_decay": 0.01, "warmup_steps": 10, "batch_size": 64, "seed": seed}
-    question = {"context_length": 60, "horizon": horizon, "budget": budget, "n_train_windows": 3012}
-    params = {**_DIGESTS, schema.TARGET_DIGEST: f"labels of {horizon}", **question}
-    params |= {"baseline": name} if kind == "baseline" else {**searched, **rest}
+    searched: Params = {"n_layers": layers, "d_model": width, "n_heads": heads, "d_ff": d_ff, "learning_rate": learning_rate}
+    rest: Params = {"dropout": 0.1, "weight_decay": 0.01, "warmup_steps": 10, "batch_size": 64, "seed": seed}
+    question: Params = {"context_length": 60, "horizon": horizon, "budget": budget, "n_train_windows": 3012}
+    params: Params = {**_DIGESTS, schema.TARGET_DIGEST: f"labels of {horizon}", **question}
+    params.update({"baseline": name} if kind == "baseline" else {**searched, **rest})
     log = RunLog.start(store, experiment_id=experiment, kind=kind, name=name, params=params, tags=tags)
     if outcome != "complete":
         log.finish(outcome)

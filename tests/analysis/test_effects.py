@@ -83,9 +83,10 @@ def test_importance_finds_a_learning_rate() -> None:
 
 def test_noise_is_not_ranked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("analysis.importance.TREES", 30)
-    found = [importance(searched(seed, 30), CEILING) for seed in range(8)]
-    assert sum(one is not None and one.explains for one in found) <= 1
-    assert all(one is not None and not one.contributions for one in found if one is not None and not one.explains)
+    found = [one for seed in range(8) if (one := importance(searched(seed, 30), CEILING))]
+    assert len(found) == 8
+    assert sum(one.explains for one in found) <= 1
+    assert not any(one.contributions for one in found if not one.explains)
 
 
 def test_equal_best_ratios_are_called_so_and_different_ones_are_not() -> None:
@@ -119,6 +120,15 @@ def test_a_best_shape_that_moves_with_the_horizon_is_seen(monkeypatch: pytest.Mo
     assert by_horizon["sp500-threshold-1pct, 2K"].p_value < 0.01
     assert by_horizon["sp500-threshold-1pct, 20K"].p_value > 0.05
     assert "it moves" in architecture_effects.moved(by_horizon["sp500-threshold-1pct, 2K"])
+
+
+def test_a_best_at_the_edge_is_no_best_that_could_move(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("analysis.effects.importance", lambda *_: None)
+    (one,) = effects([frontier(entry(2000, 0.4), trials=searched(0, 40, effect=0.001, best=64.0))])
+    assert one.curve_p["2K"] < 0.01
+    assert not one.best_is_known("2K")
+    verdicts = list(architecture_effects.curve_table(one).columns[-1].cells)
+    assert verdicts == ["matters; best at the edge of what was tried"]
 
 
 def test_a_heat_map_has_one_row_per_shape() -> None:

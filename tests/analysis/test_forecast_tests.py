@@ -98,11 +98,8 @@ def test_models_of_other_days_are_refused() -> None:
 
 
 @pytest.mark.slow
-def test_the_confidence_set_holds_the_best_as_often_as_it_says() -> None:
-    """Five equal models: each of them is a best one, so that the set should miss the first in about 5% of studies."""
-    missed = []
-    for seed in range(60):
-        rng = np.random.default_rng(seed)
-        found = confidence_set({str(place): rng.normal(size=600) for place in range(5)})
-        missed.append(not all(one.is_in for one in found))
-    assert np.mean(missed) < 0.20
+def test_the_confidence_set_seldom_loses_one_of_equal_models() -> None:
+    """All five are a best one, so that the set should miss any in about 5% of studies; few blocks make it somewhat more."""
+    draws = [np.random.default_rng(seed).normal(size=(5, DAYS)) for seed in range(100)]
+    kept = [all(one.is_in for one in confidence_set({str(place): row for place, row in enumerate(each)})) for each in draws]
+    assert np.mean(kept) > 0.87

@@ -40,6 +40,13 @@ def test_each_layer_answers_to_its_own_noise_alone() -> None:
     assert other_days.seed == calm.seed
 
 
+def test_days_are_paired_with_the_strongest_baseline() -> None:
+    """What all models share of a day, here nearly all of its loss, is no noise of the comparison."""
+    one = told(RNG.normal(0.4, 0.01, 20), days=0.001)
+    assert one.rival == "logistic"
+    assert one.validation < 1e-3
+
+
 def test_the_winners_curse_of_pure_noise_is_the_expected_extreme() -> None:
     """Twelve equal configurations: the lowest loss is 1.63 seed deviations below the truth, fresh seeds are not."""
     sd, studies = 0.01, 200

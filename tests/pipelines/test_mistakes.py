@@ -77,6 +77,8 @@ def test_thin_evidence_is_allowed_only_aloud_and_tagged(store_root: Path) -> Non
         ("pipelines.ingest", ["--data", "nowhere"], "DATA=nowhere"),
         ("analysis.leaderboard", ["--store", "no/such/store"], "make sweep"),
         ("analysis.scaling", ["--store", "no/such/store"], "make sweep"),
+        ("analysis.compare", ["--store", "no/such/store"], "make sweep"),
+        ("analysis.architecture_effects", ["--store", "no/such/store"], "make sweep"),
         ("pipelines.ui", ["--store", "no/such/store"], "make sweep"),
     ],
 )
@@ -104,6 +106,8 @@ def test_the_command_line_ends_with_one_line_and_a_nonzero_exit(
         "pipelines.ui",
         "analysis.leaderboard",
         "analysis.scaling",
+        "analysis.compare",
+        "analysis.architecture_effects",
     ],
 )
 def test_help_shows_an_example_and_loads_no_heavy_library(module: str) -> None:
