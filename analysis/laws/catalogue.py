@@ -10,6 +10,7 @@ from research.spec import require
 FLOOR = Term(coefficient="E")
 SIZE = Term(coefficient="A", powers=(("alpha", "n", -1),))
 TOKENS = Term(coefficient="B", powers=(("beta", "d", -1),))
+MOST_LOG = 300.0
 HOFFMANN = "Hoffmann et al. 2022 (2203.15556), eq. 2"
 
 
@@ -31,8 +32,9 @@ def _kaplan_natural(theta_BP: Array, mean: dict[str, float]) -> Array:
     floor, scale, rho, power, w = theta_BP.T
     log_dc = scale / power
     log_nc = (w + log_dc) / rho
-    columns = (np.exp(floor), np.exp(log_nc + mean["n"]), np.exp(log_dc + mean["d"]), rho * power, power)
-    return np.stack(columns, axis=1)
+    # Where alpha_D is near zero the scales are beyond any number: the data do not determine them.
+    nc, dc = (np.exp(np.clip(one, -MOST_LOG, MOST_LOG)) for one in (log_nc + mean["n"], log_dc + mean["d"]))
+    return np.stack((np.exp(floor), nc, dc, rho * power, power), axis=1)
 
 
 def _broken_basis(shape_BM: Array, x: dict[str, Array]) -> tuple[list[Array], list[Slope]]:

@@ -1,10 +1,11 @@
-"""What the fit would have been on other draws of the clusters, all draws at once."""
+"""What the fit would have been on other draws of the clusters and seeds, all draws at once."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from analysis.laws.fit import Fit, bounds
@@ -40,19 +41,22 @@ class Bootstrap:
 def bootstrap(fit: Fit, table: Observations, *, resamples: int = RESAMPLES, seed: int = 0) -> Bootstrap:
     """Cluster bootstrap (Cameron, Gelbach & Miller 2008) with multinomial weights: B new fits from the old optimum.
 
-    `table` is what was fitted; its clusters are drawn with replacement, each with all its rows. It covers what the
-    clusters differ in, seed noise included, and takes the law for true: the spread between laws is in `predict`.
+    `table` is what was fitted. Where cells hold several seeds, those are drawn too, in a bootstrap of their own, and the
+    wider of the two is kept: a nearly absolute loss passes between the seeds of every budget and need not move, however
+    often a budget is drawn. The law is taken for true: the spread between laws is in `predict`.
     """
     clusters = int(table.cluster.max()) + 1
     P = fit.law.n_parameters
     fix = f"too few to draw from for {P} parameters; leave --cluster out or choose a smaller law."
     require(clusters > P, "CLUSTER", f"{clusters} clusters", fix)
     require(resamples >= 2, "BOOTSTRAP", resamples, "give at least 2 draws, 4000 for an interval.")
-    theta = refitted(fit, table, draws(clusters, resamples, P, seed)[:, table.cluster])
+    theta, inflation = refitted(fit, table, of_clusters(table, resamples, P, seed)), _student(clusters - P)
+    if len(cells := table.cells()) < len(table):
+        other = refitted(fit, table, of_seeds(cells, resamples, seed))
+        wider = _student(len(table) - P)
+        if wider * _spread(fit, other, table) > inflation * _spread(fit, theta, table):
+            theta, inflation = other, wider
     parameters = fit.law.natural(theta, fit.means)
-    # c - P clusters are all that tells how much draws vary. No factor for the P that are fitted: draws of a nearly absolute
-    # loss vary a little more than its estimates do, which makes up for it (measured in tests/analysis/laws).
-    inflation = float(stdtrit(clusters - P, (1 + LEVEL) / 2) / NORMAL_95)
     return Bootstrap(
         parameters=parameters,
         theta=theta,
@@ -63,14 +67,38 @@ def bootstrap(fit: Fit, table: Observations, *, resamples: int = RESAMPLES, seed
     )
 
 
-def draws(clusters: int, resamples: int, least: int, seed: int) -> Array:
-    """How often each cluster is in each draw, (B, clusters); every draw has at least `least` different ones."""
+def _student(freedom: int) -> float:
+    """Student's t over the normal, at 95%.
+
+    No factor for the parameters that are fitted: draws of a nearly absolute loss vary a little more than its estimates
+    do, which makes up for it (the simulations of tests/analysis/laws).
+    """
+    return float(stdtrit(freedom, (1 + LEVEL) / 2) / NORMAL_95)
+
+
+def _spread(fit: Fit, theta: Array, table: Observations) -> float:
+    """Root mean square over the rows of the standard deviation of the predicted log loss."""
+    return float(np.sqrt(predictions(fit, theta, table).var(axis=0).mean()))
+
+
+def of_clusters(table: Observations, resamples: int, least: int, seed: int) -> Array:
+    """How often each row is in each draw, (B, I): whole clusters, at least `least` different ones."""
     rng = np.random.default_rng(seed)
+    clusters = int(table.cluster.max()) + 1
     even = np.full(clusters, 1 / clusters)
     counts = rng.multinomial(clusters, even, size=resamples)
     while len(poor := np.flatnonzero((counts > 0).sum(axis=1) < least)):
         counts[poor] = rng.multinomial(clusters, even, size=len(poor))
-    return counts.astype(np.float64)
+    return counts[:, table.cluster].astype(np.float64)
+
+
+def of_seeds(cells: list[NDArray[np.intp]], resamples: int, seed: int) -> Array:
+    """The same for draws of the seeds within every cell, (B, I)."""
+    rng = np.random.default_rng(seed)
+    weights = np.empty((resamples, sum(map(len, cells))))
+    for rows in cells:
+        weights[:, rows] = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=resamples)
+    return weights
 
 
 def refitted(fit: Fit, table: Observations, weights_BI: Array) -> Array:

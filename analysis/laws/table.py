@@ -41,6 +41,13 @@ class Observations:
         """The columns by the names that laws use."""
         return {name: column for name, column in (("n", self.n), ("d", self.d), ("u", self.u)) if column is not None}
 
+    def cells(self) -> list[NDArray[np.intp]]:
+        """Rows that differ by the seed alone: those of one N, D, U and cluster."""
+        keys = np.stack([*self.variables().values(), self.cluster.astype(np.float64)], axis=1)
+        _, place = np.unique(keys, axis=0, return_inverse=True)
+        order = np.argsort(place.ravel(), kind="stable")
+        return np.split(order, np.cumsum(np.bincount(place.ravel()))[:-1])
+
     def rows(self, keep: NDArray[np.bool_]) -> Observations:
         """Some of the rows, their clusters numbered anew."""
         _, cluster = np.unique(self.cluster[keep], return_inverse=True)

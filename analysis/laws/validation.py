@@ -19,6 +19,8 @@ FEWEST = 3
 MOST_WINDOWS = 5
 """The largest budgets are held out: nearest to what is extrapolated to."""
 NULL = "constant"
+CLEARLY = 0.2
+"""A law that predicts less than a fifth better than the constant is no better: so much chance does among many laws."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,8 @@ class Validation:
     scores: dict[str, float]
     """Law -> mean absolute error over the windows that all of these laws could be fitted in."""
     chosen: str
-    """The smallest law whose score is within one standard error of the best (Breiman et al. 1984, section 3.4.3)."""
+    """The smallest law whose score is within one standard error of the best (Breiman et al. 1984, section 3.4.3), and the
+    constant unless the best is clearly better."""
     coverage: float
     """Over all held-out rows."""
     coverage_of_parameters: float
@@ -112,6 +115,8 @@ def _comparable(windows: Sequence[Window]) -> dict[str, Array]:
 
 def _smallest_of_the_best(errors: dict[str, Array]) -> str:
     best = min(errors, key=lambda name: float(errors[name].mean()))
+    if errors[best].mean() > (1 - CLEARLY) * errors[NULL].mean():
+        return NULL
     near = []
     for name, error in errors.items():
         lost = error - errors[best]

@@ -178,4 +178,4 @@ def test_the_functions_load_no_store_no_network_and_no_figures() -> None:
 
 def test_an_unknown_name_of_the_module_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'fit_lines'"):
-        scaling.fit_lines  # type: ignore[attr-defined]  # noqa: B018
+        scaling.fit_lines  # noqa: B018

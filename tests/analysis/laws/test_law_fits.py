@@ -214,6 +214,15 @@ def test_few_clusters_widen_the_interval_and_too_few_are_refused() -> None:
         bootstrap(fit_laws(shared, "overfitting")[0], shared, resamples=10)
 
 
+def test_seeds_are_drawn_as_well_as_budgets() -> None:
+    n = np.repeat(np.geomspace(2e6, 6e8, 6), 4)
+    noise = 0.005 * np.random.default_rng(0).normal(size=24)
+    # Sorted by budget: the curve passes between the two middle seeds of each, however often a budget is drawn.
+    table = observations(n=n, loss=(1.8 + 60 / n**0.25) * np.exp(noise - np.repeat(np.median(noise.reshape(6, 4), axis=1), 4)))
+    (fit,) = fit_laws(table, "power_floor")
+    assert bootstrap(fit, table, resamples=200).standard_errors["alpha"] > 0.002
+
+
 def _covered(runs: int, resamples: int) -> dict[str, float]:
     truth = {"alpha": ALPHA, "beta": BETA}
     inside = dict.fromkeys(truth, 0)
