@@ -120,10 +120,10 @@ def test_the_leaderboard_of_a_local_store_needs_no_client(store: Store) -> None:
     assert loaded & HEAVY == set()
 
 
-def test_scaling_of_a_local_store_adds_only_what_draws(store: Store) -> None:
+def test_scaling_of_a_local_store_adds_only_what_draws_and_judges(store: Store) -> None:
     told, loaded = run("analysis.scaling", "--store", str(store.root))
     assert "2K -> 6K (x3.0): +0.0000 nats" in told
-    assert loaded & HEAVY == {"matplotlib"}
+    assert loaded & HEAVY == {"matplotlib", "scipy"}
 
 
 def test_status_of_a_local_store_needs_no_tables(store: Store) -> None:
