@@ -69,7 +69,7 @@ class Verdict:
             "scaling": "the loss falls with size",
             "inverse": "the loss rises with size",
             "equivalent": f"size changes the loss by less than {self.margin:.1%} per tenfold",
-            "inconclusive": "these data cannot tell",
+            "inconclusive": "no evidence of scaling, and none against it",
         }[self.claim]
         return (
             f"{self.claim}: {told}. {self.slope:+.2%} of the loss per tenfold N, 95% interval [{self.low:+.2%}, "
