@@ -39,7 +39,7 @@ class Verdict:
     """What a table of losses says about size. Slopes are relative changes of the loss per tenfold N."""
 
     claim: Claim
-    """`scaling`: falls; `inverse`: rises; `equivalent`: inside +-margin; `inconclusive`: these data cannot tell."""
+    """`scaling`: falls; `inverse`: rises; `equivalent`: inside +-margin; `inconclusive`: none of these can be claimed."""
     slope: float
     low: float
     high: float

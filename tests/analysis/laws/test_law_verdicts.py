@@ -80,7 +80,7 @@ def test_one_seed_per_budget_leaves_the_scatter_of_budgets() -> None:
 
 def test_the_sentence_holds_the_smallest_slope_that_would_have_been_found() -> None:
     told = verdict(SIZES, [4.0, 3.9, 4.05, 3.8])
-    assert told.sentence().startswith("inconclusive: these data cannot tell. ")
+    assert told.sentence().startswith("inconclusive: no evidence of scaling, and none against it. ")
     assert f"a change of {told.detectable:.2%} would have been found" in told.sentence()
 
 
