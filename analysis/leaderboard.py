@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from research.tracking.store import Store
 
 
+VERSUS = "vs X: 1 - loss / loss of X on the same days, negative where X is better; ~ inside the noise (95%, 60-day blocks)."
+
+
 def main(options: LeaderboardOptions) -> None:
     """Print one table per question."""
     from analysis import adopted, sure_table
@@ -28,7 +31,7 @@ def main(options: LeaderboardOptions) -> None:
     for frontier in found:
         screen.print(table_of(frontier))
         screen.print(sure_table.table_of(frontier))
-        for line in [*findings(frontier), *sure_table.findings(frontier)]:
+        for line in [VERSUS, *findings(frontier), *sure_table.findings(frontier)]:
             screen.print(line, soft_wrap=True, highlight=False)
         screen.print()
     for line in sure_table.LEGEND if found else ():
@@ -99,10 +102,7 @@ def _skill_against(entry: Entry, name: str, frontier: Frontier) -> str:
 
 def findings(frontier: Frontier) -> list[str]:
     """Sentences that say what the table supports and what is inside the noise."""
-    lines = [
-        "vs X: 1 - loss / loss of X on the same days, negative where X is better; ~ inside the noise (95%, 60-day blocks)."
-    ]
-    lines += [_standing(entry, frontier) for entry in frontier.entries]
+    lines = [_standing(entry, frontier) for entry in frontier.entries]
     counts = {entry.budget: entry.complete for entry in frontier.entries}
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{budget} {count}" for budget, count in counts.items())
