@@ -88,5 +88,27 @@ def table_of(axis: DataAxis) -> Table:
     return table
 
 
+def law_table(axis: DataAxis) -> Table | None:
+    """Laws in size N and training windows D, fitted to the best trials; None where no such law can be determined."""
+    from analysis.laws.fit import fit_laws
+    from analysis.laws.table import observations
+    from analysis.terminal import plain_table
+
+    cells = axis.table()
+    columns = {"n": cells["n_params"].to_numpy(float), "d": cells["n_train_windows"].to_numpy(float)}
+    fits = [
+        one for one in fit_laws(observations(loss=cells["val_loss"].to_numpy(float), **columns)) if "d" in one.law.variables
+    ]
+    if not fits:
+        return None
+    table = plain_table(f"{axis.title}: laws in size N and training windows D", ["law", "loss", "fitted", "what to beware of"])
+    for column in table.columns:
+        column.justify = "left"
+    for one in fits:
+        fitted = ", ".join(f"{name} {value:.3g}" for name, value in one.parameters.items())
+        table.add_row(one.law.name, one.law.formula, fitted, " ".join(one.flags))
+    return table
+
+
 def _entry(frontier: Frontier, budget: str) -> Entry | None:
     return next((entry for entry in frontier.entries if entry.budget == budget), None)

@@ -108,6 +108,7 @@ def law_table(frontier: Frontier) -> Table | None:
 def show(options: ScalingOptions) -> None:
     """Print the table, write figure and CSV, say where they are."""
     from analysis.data_axis import data_axes, table_of
+    from analysis.data_axis import law_table as laws_of
     from analysis.frontier import frontiers
     from analysis.terminal import console
     from research.tracking.store import open_store
@@ -123,7 +124,9 @@ def show(options: ScalingOptions) -> None:
         screen.print("beside each: the same as PDF, its numbers as CSV\n", highlight=False)
     for axis in data_axes(found):
         screen.print(table_of(axis))
-        screen.print("~ inside the noise of the validation days; the table is in reports as CSV, for laws in (N, D)\n")
+        screen.print("~ inside the noise of the validation days; the table is in reports as CSV\n", highlight=False)
+        if laws := laws_of(axis):
+            screen.print(laws)
         axis.table().to_csv(store.root / REPORTS / f"data-{_slug(axis.title)}-{axis.frontiers[0].study[:6]}.csv", index=False)
     screen.print("next  make report   make forecast BUDGET=<a larger size>   make leaderboard", highlight=False)
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import curves, extrapolation, figures, figures_scaling, figures_search, figures_shape
+from analysis import curves, data_axis, extrapolation, figures, figures_scaling, figures_search, figures_shape
 from analysis.report import data_part, frontier_part, limits_part, shape_part
 from analysis.report.document import Block, Image, Items, Paragraph, Report, Section
 from analysis.report.sources import Question, Sources
+from analysis.report.tables import of_terminal
 from research.tracking.store import Store
 
 FRONTIER_CAPTION = (
@@ -34,6 +35,7 @@ def compose(store: Store, sources: Sources, folder: Path) -> Report:
         data_part.evidence_section(sources),
         *(frontier_part.section(one, sources.link, _frontier_figure(one, folder)) for one in sources.questions),
         shape_part.section(sources, {one.frontier.study: _shape_figure(one, folder) for one in sources.questions}),
+        *([_windows_section(sources)] if sources.data_axes else []),
         _trust_section(store, sources, folder),
         limits_part.not_established(sources),
         limits_part.next_steps(sources),
@@ -92,6 +94,12 @@ def _shape_figure(one: Question, folder: Path) -> Image:
         caption="Loss against depth / width at each budget; a curve only where enough random trials are there for one.",
         alternative=f"{one.title}: validation loss against depth divided by width",
     )
+
+
+def _windows_section(sources: Sources) -> Section:
+    """What more training windows gave, at each size."""
+    tables = [table for axis in sources.data_axes for table in (data_axis.table_of(axis), data_axis.law_table(axis)) if table]
+    return Section(title="More training windows", blocks=[of_terminal(table) for table in tables])
 
 
 def _trust_section(store: Store, sources: Sources, folder: Path) -> Section:

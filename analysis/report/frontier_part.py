@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from analysis.frontier_scaling import law_table
 from analysis.laws.verdicts import Claim, Verdict
 from analysis.leaderboard import findings as standing_findings
 from analysis.report.document import Block, Image, Inline, Items, Paragraph, Section, Table
 from analysis.report.sources import Question, RunLink
+from analysis.report.tables import of_terminal
 from analysis.sealed import MEANINGS
 from research.tracking.schema import BASELINE_TITLES
 
@@ -24,6 +26,8 @@ def section(one: Question, link: RunLink, figure: Image) -> Section:
     if one.judgement:
         blocks.append(_verdict_table(one.judgement.verdict))
         blocks += [Paragraph(text=caution, tone="caution") for caution in one.judgement.cautions]
+    if laws := law_table(one.frontier):
+        blocks.append(of_terminal(laws))
     blocks.append(Items(items=standing_findings(one.frontier)))
     if one.standings:
         blocks.append(_standings_table(one, link))

@@ -9,6 +9,7 @@ import pandas as pd
 
 from analysis.comparison import standings
 from analysis.confidence_set import Standing
+from analysis.data_axis import DataAxis, data_axes
 from analysis.effects import Effects, Movement, effects, movements
 from analysis.frontier import Frontier, frontiers
 from analysis.judgement import Judgement, judge
@@ -48,6 +49,8 @@ class Sources:
     questions: list[Question]
     movements: list[Movement]
     transfers: list[Transfer]
+    data_axes: list[DataAxis]
+    """Questions that were asked with several numbers of training windows."""
     snapshots: pd.DataFrame
     link: RunLink
 
@@ -75,6 +78,7 @@ def read(store: Store, experiment: str | None, ui: str) -> Sources:
         questions=questions,
         movements=movements(every),
         transfers=transfers(store, found),
+        data_axes=data_axes(found),
         snapshots=_snapshots(query.runs(store, kinds=("snapshot",)), questions),
         link=linker(ui, query.experiments(store), questions),
     )

@@ -128,3 +128,17 @@ def test_training_windows_become_an_axis_where_a_study_varied_them() -> None:
         (2000, 4000, 0.40),
     ]
     assert data_axis.data_axes([many, elsewhere, others]) == []
+    assert data_axis.law_table(axis) is None
+
+
+def test_enough_sizes_and_windows_determine_laws_in_both() -> None:
+    def at(windows: int) -> Frontier:
+        losses = [(size, 0.3 + 2 / size**0.4 + 3 / windows**0.5) for size in (1_000, 10_000, 100_000)]
+        return replace(frontier(*(entry(size, loss) for size, loss in losses)), n_train_windows=windows, study=f"{windows}")
+
+    (axis,) = data_axis.data_axes([at(500), at(1_000), at(2_000), at(4_000)])
+    table = data_axis.law_table(axis)
+    assert table is not None
+    fitted = dict(zip(table.columns[0].cells, table.columns[2].cells, strict=True))
+    assert "alpha 0.4" in str(fitted["chinchilla"])
+    assert "beta 0.5" in str(fitted["chinchilla"])
