@@ -28,7 +28,7 @@ from research.windows.splits import Split
 CPU = torch.device("cpu")
 GIBIBYTE = 2**30
 MOST_GIBIBYTES = 12
-ARCHITECTURE = ArchitectureSpec(d_model=2048, n_layers=48, n_heads=16, d_ff=4096)
+ARCHITECTURE = ArchitectureSpec(d_model=2048, n_layers=64, n_heads=16, d_ff=4096)
 STEPS, VALIDATED = 2, 64
 TRAINING = TrainingSpec(
     learning_rate=1e-4,
