@@ -116,7 +116,7 @@ def evidence_section(sources: Sources) -> Section:
         run = one.sweeps.iloc[0]
         ends = {"train": f".. {run['train_end']}", "validation": f".. {run['validation_end']}", "test": f".. {run['test_end']}"}
         for split, until in ends.items():
-            rows.append([one.title, split, until, *_counts(run, split)])
+            rows.append([sources.link(one.title, str(run["run_id"])), split, until, *_counts(run, split)])
     about = "Rows are days with a complete context and a label. Training labels whose interval meets a later split were purged."
     return Section(
         title="Splits and evidence",

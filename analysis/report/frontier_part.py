@@ -22,7 +22,12 @@ PLAIN: dict[Claim, str] = {
 
 def section(one: Question, link: RunLink, figure: Image) -> Section:
     """Everything about one question."""
-    blocks: list[Block] = [Paragraph(text=answer(one), tone="finding"), figure, _frontier_table(one, link), _noise_table(one)]
+    blocks: list[Block] = [
+        Paragraph(text=answer(one), tone="finding"),
+        figure,
+        _frontier_table(one, link),
+        _noise_table(one, link),
+    ]
     if one.judgement:
         blocks.append(_verdict_table(one.judgement.verdict))
         blocks += [Paragraph(text=caution, tone="caution") for caution in one.judgement.cautions]
@@ -97,16 +102,20 @@ def _frontier_table(one: Question, link: RunLink) -> Table:
     )
 
 
-def _noise_table(one: Question) -> Table:
+def _noise_table(one: Question, link: RunLink) -> Table:
     n = one.sure[0].n
+    best = {entry.budget: entry for entry in one.frontier.entries}
+    # A sweep's own run holds the losses of its replicates.
+    sweeps = dict(zip(map(str, one.sweeps["budget"]), map(str, one.sweeps["run_id"]), strict=True))
     rows: list[list[Inline]] = []
     for each in one.sure:
-        fresh = f"{each.fresh_mean:.4f} ± {_number(each.fresh_error)} ({each.fresh_seeds})" if each.fresh_seeds else "-"
+        told = f"{each.fresh_mean:.4f} ± {_number(each.fresh_error)} ({each.fresh_seeds})" if each.fresh_seeds else "-"
+        fresh = link(told, sweeps[each.budget]) if each.fresh_seeds and each.budget in sweeps else told
         layers = [_number(each.search), _number(each.seed), _number(each.validation)]
         flattered = f"{-each.curse:+.4f}" if each.fresh_seeds else "-"
-        trials = next(entry.complete for entry in one.frontier.entries if entry.budget == each.budget)
-        counts = f"{each.random_trials} of {trials}"
-        rows.append([each.budget, f"{each.naive_best:.4f}", _number(each.expected_best), fresh, flattered, *layers, counts])
+        counts = f"{each.random_trials} of {best[each.budget].complete}"
+        naive = link(f"{each.naive_best:.4f}", best[each.budget].run_id)
+        rows.append([each.budget, naive, _number(each.expected_best), fresh, flattered, *layers, counts])
     return Table(
         caption="How sure: the loss told in three ways, and the standard error that each layer of noise gives it",
         columns=[
