@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isnan
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -74,9 +75,14 @@ def _references(found: Evaluation) -> Table:
 def _groups(title: str, column: str, groups: Sequence[Group]) -> Table:
     table = _table(title, [column, "rows", "base rate", "log loss", "skill", "AUC"])
     for one in groups:
-        numbers = [f"{one.base_rate:.3f}", f"{one.loss:.4f}", f"{one.skill:+.3f}", f"{one.auc:.3f} ± {one.auc_se:.3f}"]
+        numbers = [f"{one.base_rate:.3f}", f"{one.loss:.4f}", f"{one.skill:+.3f}", _auc(one)]
         table.add_row(one.name, f"{one.rows:,}", *numbers)
     return table
+
+
+def _auc(one: Group) -> str:
+    """A part of the days may hold one class alone: nothing can be ranked there."""
+    return "-" if isnan(one.auc) else f"{one.auc:.3f} ± {one.auc_se:.3f}"
 
 
 def _acting(found: Evaluation) -> Table:

@@ -191,7 +191,7 @@ def _train_seed(plan: Plan, parent_id: str, seed: int, console: Console) -> Path
     found = {"train_loss_last": last.train_loss, "epochs_run": float(len(result.epochs)), "training_seconds": seconds}
     size = {"n_params": plan.trial.metrics["n_params"], "samples_per_second": result.samples_per_second}
     log.finish("complete", metrics={**found, **size, **context.study.data_metrics()})
-    console.print(f"seed {seed}: {last.epoch} epochs, training loss {last.train_loss:.4f}, {seconds:.0f} s", highlight=False)
+    console.print(f"seed {seed}: training loss {last.train_loss:.4f}, {seconds:.0f} s", highlight=False)
     return context.store.local_artifact(log.run_id, schema.WEIGHTS_FILE)
 
 
@@ -257,13 +257,14 @@ def _write_spec(spec: TrialSpec, folder: Path) -> None:
 def _print_opening(plan: Plan, console: Console) -> None:
     study, trial = plan.context.study, plan.trial
     days = study.prepared.days[study.prepared.split.train]
+    epochs = f"{plan.stop_after} epoch{'s' if plan.stop_after > 1 else ''}"
     for line in (
         f"chosen     {trial.name} (run {trial.run_id[:12]}): {int(trial.metrics['n_params']):,} parameters, "
-        f"val_loss {trial.metrics['val_loss']:.4f} after {plan.stop_after} epochs",
+        f"val_loss {trial.metrics['val_loss']:.4f} after {epochs}",
         f"question   {study.spec.target.question} features {study.spec.features.feature_set}; "
         f"snapshot {study.snapshot.digest}, features and labels as they were",
         f"training   {len(days):,} rows {days.min():%Y-%m-%d} .. {days.max():%Y-%m-%d}: training and validation together, "
         "no label reaches into the test",
-        f"length     {plan.stop_after} epochs at the trial's own learning rates; nothing is left to stop on",
+        f"length     {epochs} at the trial's own learning rates; nothing is left to stop on",
     ):
         console.print(line, soft_wrap=True, highlight=False)

@@ -16,7 +16,7 @@ from pipelines.assembly import Assembled
 from pipelines.evaluation import MODEL, Evaluation, Said, evaluate
 from pipelines.evaluation_table import print_evaluation
 from pipelines.final_options import EvaluateOptions
-from pipelines.rebuild import Rebuilt, newest_final, rebuilt
+from pipelines.rebuild import Rebuilt, final_run, rebuilt
 from pipelines.study import baseline_rows
 from research.models.baselines import BASELINES
 from research.runtime import choose_device, hardware
@@ -49,7 +49,7 @@ def look(store: Store, options: EvaluateOptions, console: Console) -> str:
 
     `InputError` where that was done before and `again` was not asked for.
     """
-    final = newest_final(store, budget=options.budget, horizon=options.horizon, run=options.run)
+    final = final_run(store, budget=options.budget, horizon=options.horizon, run=options.run)
     before = looks_before(store, final)
     if before.same and not options.again:
         raise InputError(

@@ -44,8 +44,8 @@ def rebuilt(store: Store, run: RunRecord) -> Rebuilt:
     `InputError` if its parameters are not those of its fingerprint, or if bars, features or labels are other ones today.
     """
     told = json.loads(store.local_artifact(query.holder(store, run.run_id), schema.SPEC_FILE).read_text())
-    spec = spec_of(run, _study_in(told["study"]))
-    options = _options(spec, thin=schema.THIN_EVIDENCE in run.tags)
+    spec = spec_of(run, study_in(told["study"]))
+    options = options_of(spec, thin=schema.THIN_EVIDENCE in run.tags)
     snapshot = ingest(spec.study.data.snapshot_digest, store)
     require_same_clock(options, snapshot)
     found = assemble(options, snapshot.bars, digest=snapshot.digest, source=snapshot.manifest.source)
@@ -58,7 +58,7 @@ def rebuilt(store: Store, run: RunRecord) -> Rebuilt:
     return Rebuilt(spec=spec, study=study, found=found)
 
 
-def _study_in(told: dict[str, Any]) -> StudySpec:
+def study_in(told: dict[str, Any]) -> StudySpec:
     """The spec that its canonical JSON describes."""
     data, features, target, split = (
         {name: value for name, value in told[part].items() if name != "spec"}
@@ -71,7 +71,7 @@ def _study_in(told: dict[str, Any]) -> StudySpec:
     )
 
 
-def _options(spec: TrialSpec, *, thin: bool) -> StudyOptions:
+def options_of(spec: TrialSpec, *, thin: bool) -> StudyOptions:
     """What the user would have to say to get this study."""
     data, features, target, split = spec.study.data, spec.study.features, spec.study.target, spec.study.split
     return StudyOptions(
@@ -114,7 +114,7 @@ def best_trial(store: Store, *, budget: str, horizon: int, run: str) -> RunRecor
     return _only(list(best.values()), budget, horizon)
 
 
-def newest_final(store: Store, *, budget: str, horizon: int, run: str) -> RunRecord:
+def final_run(store: Store, *, budget: str, horizon: int, run: str) -> RunRecord:
     """The complete final run of a budget and horizon, or the one that `run` begins; `InputError` lists several."""
     complete = _complete(store, ("final",))
     if run:

@@ -185,6 +185,7 @@ def joined(prepared: Prepared) -> Prepared:
     """Training and validation rows as one training split, for the last training before the test; validation is empty.
 
     Both were purged when they were split: validation labels end before the first test day, training labels before that.
+    Instruments that are trained on only have no validation rows and add none.
     The standardiser is fitted on the rows that these windows cover.
     """
     split = prepared.split
