@@ -90,14 +90,9 @@ def train_final(store: Store, options: TrainOptions, console: Console) -> str:
         console.print(f"next  make evaluate RUN={known.run_id[:12]}", highlight=False)
         return known.run_id
     log = _open(plan)
-    try:
+    with log.ending():
         weights = [_train_seed(plan, log.run_id, seed, console) for seed in plan.seeds]
         registered = _conclude(plan, log, weights)
-    except BaseException as problem:
-        stopped = isinstance(problem, KeyboardInterrupt)
-        reason = "stopped by the user" if stopped else f"{type(problem).__name__}: {problem}"[:500]
-        log.finish("interrupted" if stopped else "crashed", tags={schema.REASON: reason})
-        raise
     console.print(f"\nregistered {registered.name} version {registered.version}; no alias was moved", highlight=False)
     console.print(f"next  make evaluate RUN={log.run_id[:12]}   (opens the test days, once)", highlight=False)
     return log.run_id
@@ -178,14 +173,9 @@ def _train_seed(plan: Plan, parent_id: str, seed: int, console: Console) -> Path
         parent_id=parent_id,
         inputs=context.study.inputs(),
     )
-    try:
+    with log.ending():
         result = _trained(plan, spec, log)
-    except BaseException as problem:
-        stopped = isinstance(problem, KeyboardInterrupt)
-        reason = "stopped by the user" if stopped else f"{type(problem).__name__}: {problem}"[:500]
-        log.finish("interrupted" if stopped else "crashed", tags={schema.REASON: reason})
-        raise
-    log.artifacts(lambda folder: _write_seed(folder, spec, result, context))
+        log.artifacts(lambda folder: _write_seed(folder, spec, result, context))
     last = result.epochs[-1]
     seconds = sum(one.seconds for one in result.epochs)
     found = {"train_loss_last": last.train_loss, "epochs_run": float(len(result.epochs)), "training_seconds": seconds}

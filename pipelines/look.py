@@ -59,16 +59,10 @@ def look(store: Store, options: EvaluateOptions, console: Console) -> str:
     known = rebuilt(store, final)
     code = provenance(hardware(choose_device("cpu")))
     log = _opened(store, final, known, before, code)
-    try:
+    with log.ending():
         said = say(store, final, known)
-        chosen = thresholds(*_validation_days(store, final))
-        found = evaluate(said, chosen)
+        found = evaluate(said, thresholds(*_validation_days(store, final)))
         log.artifacts(lambda folder: _write(folder, said, found, code))
-    except BaseException as problem:
-        stopped = isinstance(problem, KeyboardInterrupt)
-        reason = "stopped by the user" if stopped else f"{type(problem).__name__}: {problem}"[:500]
-        log.finish("interrupted" if stopped else "crashed", tags={schema.REASON: reason})
-        raise
     log.finish("complete", metrics={**found.metrics(), "n_params": final.metrics["n_params"]})
     print_evaluation(final, said, found, before.same, before.any, log.run_id, console)
     return log.run_id

@@ -151,6 +151,16 @@ def test_the_same_training_is_not_done_twice(trained: Trained) -> None:
         assert train_final(trained.store, options, QUIET) == trained.final.run_id
 
 
+def test_a_training_that_is_stopped_leaves_closed_runs_and_registers_nothing(trained: Trained) -> None:
+    options = TrainOptions(budget="2K", seeds=1, device="cpu", store=trained.store.root)
+    with patch("pipelines.final.save_weights", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        train_final(trained.store, options, QUIET)
+    stopped, seed = records(trained.store, "final")[1], records(trained.store, "final_seed")[-1]
+    assert stopped.outcome == seed.outcome == "interrupted"
+    assert seed.tags[schema.PARENT] == stopped.run_id
+    assert len(trained.store.client.search_model_versions("name='sp500-threshold-1pct-2K-h1'")) == 2
+
+
 def test_other_labels_than_those_of_the_trial_are_refused(trained: Trained) -> None:
     options = TrainOptions(budget="2K", seeds=1, device="cpu", store=trained.store.root)
     with (
@@ -158,7 +168,7 @@ def test_other_labels_than_those_of_the_trial_are_refused(trained: Trained) -> N
         pytest.raises(InputError, match=r"target_digest=.*0123456789abcdef"),
     ):
         train_final(trained.store, options, QUIET)
-    assert len(records(trained.store, "final")) == 1
+    assert len([run for run in records(trained.store, "final") if run.outcome == "complete"]) == 1
 
 
 def test_metrics_are_those_of_the_stored_predictions(trained: Trained, evaluated: RunRecord) -> None:
