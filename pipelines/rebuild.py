@@ -147,8 +147,11 @@ def _asked(runs: Sequence[RunRecord], budget: str, horizon: int, fix: str) -> li
 
 def _only(found: Sequence[RunRecord], budget: str, horizon: int) -> RunRecord:
     if len(found) > 1:
-        listed = ", ".join(
-            f"RUN={one.run_id[:12]} ({one.name}, {one.params['symbol']}, {one.params['feature_set']})" for one in found
-        )
+        listed = ", ".join(f"RUN={one.run_id[:12]} ({one.name}, {_question(one)})" for one in found)
         raise InputError(f"BUDGET={budget} HORIZON={horizon}: several answer to that; give one of {listed}.")
     return found[0]
+
+
+def _question(run: RunRecord) -> str:
+    said = run.params
+    return f"{said['symbol']} {said['task']} {said['threshold']}, {said['feature_set']}, context {said['context_length']}"

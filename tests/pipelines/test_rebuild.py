@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -10,8 +11,11 @@ import pytest
 
 from pipelines.assembly import assemble
 from pipelines.options import StudyOptions
-from pipelines.rebuild import options_of, study_in
-from research.spec import ArchitectureSpec, TrainingSpec, TrialSpec, canonical_json, fingerprint
+from pipelines.rebuild import best_trial, options_of, study_in
+from research.spec import ArchitectureSpec, InputError, TrainingSpec, TrialSpec, canonical_json, fingerprint
+from research.tracking import schema
+from research.tracking.runs import RunLog
+from research.tracking.store import Store, open_store
 
 BOTH = ("^GSPC", "^IXIC")
 
@@ -42,3 +46,31 @@ def test_a_study_comes_back_whole(asked: dict[str, Any], bundled_bars: dict[str,
     assert again.prepared.target_digest == made.prepared.target_digest
     assert again.prepared.feature_digest == made.prepared.feature_digest
     assert again.prepared.split.train.tolist() == made.prepared.split.train.tolist()
+
+
+def trial(store: Store, *, loss: float, threshold: float = 0.01, outcome: schema.Outcome = "complete") -> str:
+    params = {"budget": "2K", "horizon": 1, "context_length": 60, "symbol": "^GSPC", "task": "threshold", "feature_set": "a25s"}
+    log = RunLog.start(
+        store,
+        experiment_id=store.experiment("sp500"),
+        kind="trial",
+        name="0000",
+        params={**params, "threshold": threshold},
+        tags={schema.STUDY_FINGERPRINT: f"study of {threshold}"},
+    )
+    log.finish(outcome, metrics={"val_loss": loss})
+    return log.run_id
+
+
+def test_the_best_complete_trial_is_taken_and_two_questions_are_told_apart(store_root: Path) -> None:
+    store = open_store(store_root)
+    trial(store, loss=0.5)
+    best = trial(store, loss=0.4)
+    trial(store, loss=0.3, outcome="pruned")
+    assert best_trial(store, budget="2000", horizon=1, run="").run_id == best
+    other = trial(store, loss=0.6, threshold=0.02)
+    with pytest.raises(InputError, match=rf"RUN={best[:12]} .*0\.01.*RUN={other[:12]} .*0\.02"):
+        best_trial(store, budget="2K", horizon=1, run="")
+    assert best_trial(store, budget="", horizon=1, run=other[:10]).run_id == other
+    with pytest.raises(InputError, match="make sweep first"):
+        best_trial(store, budget="2K", horizon=3, run="")
