@@ -25,7 +25,7 @@ SWEEP = $(SEARCH) $(call flag,BUDGET,budget) $(ARGS)
 LADDER = $(SEARCH) $(call flag,BUDGET,budget) $(call flag,BUDGETS,budgets) $(call list,HORIZONS,horizons) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-ray setup-bench data plan sweep study status baselines control features adopt leaderboard effects compare scaling forecast report ui bench test test-slow lint
+.PHONY: help setup setup-ray setup-bench data plan sweep study status baselines control features adopt leaderboard effects compare scaling forecast report train evaluate ui bench test test-slow lint
 
 help: ## this list
 	@echo "tapescale: does a bigger transformer help on market data, and in which shape?"
@@ -102,6 +102,14 @@ forecast: $(READY) ## the loss of a budget that was not tried, sealed before its
 
 report: $(READY) ## one page of all that the store says: verdicts, frontier, shapes, baselines, what is not established
 	@$(PY) -m analysis.report $(ARGS)
+
+train: $(READY) ## the best trial again on training and validation days, over fresh seeds: BUDGET=20K HORIZON=1, or RUN=<trial> SEEDS=3
+	@$(PY) -m pipelines.train $(call flag,BUDGET,budget) $(call flag,HORIZON,horizon) $(call flag,RUN,run) $(call flag,SEEDS,seeds) \
+	  $(call flag,DEVICE,device) $(call flag,THREADS,threads) $(ARGS)
+
+evaluate: $(READY) ## open the test days for what `make train` left, once: BUDGET=20K HORIZON=1, or RUN=<final run>
+	@$(PY) -m pipelines.evaluate $(call flag,BUDGET,budget) $(call flag,HORIZON,horizon) $(call flag,RUN,run) \
+	  $(if $(AGAIN),--again) $(ARGS)
 
 ui: $(READY) ## MLflow's pages over mlruns/, on this machine only
 	@$(PY) -m pipelines.ui $(call flag,PORT,port) $(ARGS)

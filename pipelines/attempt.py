@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -48,7 +49,8 @@ class RunListener:
             return
         self._last_epoch = record.epoch
         for name, value in asdict(record).items():
-            if name != "epoch":
+            # A last training has nothing to validate on.
+            if name != "epoch" and not math.isnan(value):
                 self._log.metric(f"{schema.EPOCH_PREFIX}{name}", value, step=record.epoch)
         if not self._report(record):
             raise PrunedError(record)

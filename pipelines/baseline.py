@@ -44,14 +44,8 @@ def run_baseline(context: Context, name: str) -> Finished:
         parent_id=context.parent_id,
         inputs=study.inputs(),
     )
-    try:
+    with log.ending():
         logits = logits_of(baseline(study.baseline_rows))
-    except KeyboardInterrupt:
-        log.finish("interrupted", tags={schema.REASON: "stopped by the user"})
-        raise
-    except Exception as problem:
-        log.finish("crashed", tags={schema.REASON: f"{type(problem).__name__}: {problem}"[:500]})
-        raise
     found = scores(logits, study.prepared.labels_of("validation"), study.training_base_rate, study.validation_days)
     log.artifacts(lambda folder: write_common(folder, context, canonical_json(spec), logits, found))
     log.finish("complete", metrics={**val_metrics(found), **study.data_metrics(), **losses_by_symbol(study, logits)})

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,10 +21,11 @@ from pipelines.study import Study
 from research.data.bars import OHLCV
 from research.features.feature_sets import feature_set_named
 from research.features.references import OLDEST
-from research.spec import canonical_json
+from research.spec import TrialSpec, canonical_json
 from research.tracking import schema
 from research.tracking.provenance import PROJECT
 from research.tracking.registry import Registered, already_challenger, register
+from research.tracking.store import Store
 
 if TYPE_CHECKING:
     from pipelines.state import Sweep
@@ -43,9 +46,8 @@ def register_best(sweep: Sweep, best: Finished) -> Registered:
     name = f"{study.experiment}-{sweep.title}"
     if held := already_challenger(sweep.context.store, name, best.run_id):
         return held
-    with tempfile.TemporaryDirectory() as folder:
-        _save_model(Path(folder), sweep, best)
-        sweep.context.store.client.log_artifacts(best.run_id, str(Path(folder) / schema.MODEL_FOLDER), schema.MODEL_FOLDER)
+    weights = sweep.context.store.local_artifact(best.linked_run_id or best.run_id, schema.WEIGHTS_FILE)
+    log_model(sweep.context.store, best.run_id, study, best.spec, [weights])
     return register(
         sweep.context.store,
         name=name,
@@ -57,24 +59,33 @@ def register_best(sweep: Sweep, best: Finished) -> Registered:
     )
 
 
-def _save_model(folder: Path, sweep: Sweep, best: Finished) -> None:
-    assert best.spec is not None
-    prepared = sweep.context.study.prepared
-    weights = sweep.context.store.local_artifact(best.linked_run_id or best.run_id, schema.WEIGHTS_FILE)
+def log_model(store: Store, run_id: str, study: Study, spec: TrialSpec, weights: Sequence[Path]) -> None:
+    """Log the model to a run; of several weights files, one per seed, it gives the mean probability."""
+    with tempfile.TemporaryDirectory() as folder:
+        _save_model(Path(folder), study, spec, weights)
+        store.client.log_artifacts(run_id, str(Path(folder) / schema.MODEL_FOLDER), schema.MODEL_FOLDER)
+
+
+def _save_model(folder: Path, study: Study, spec: TrialSpec, weights: Sequence[Path]) -> None:
+    standardiser = study.prepared.standardiser
     scaler = {
-        "mean": prepared.standardiser.mean.tolist(),
-        "scale": prepared.standardiser.scale.tolist(),
-        "allowed": sweep.context.study.snapshot.manifest.allowed,
+        "mean": standardiser.mean.tolist(),
+        "scale": standardiser.scale.tolist(),
+        "allowed": study.snapshot.manifest.allowed,
     }
     (folder / "scaler.json").write_text(json.dumps(scaler))
-    (folder / schema.SPEC_FILE).write_text(canonical_json(best.spec))
-    example = example_of(sweep.context.study)
+    (folder / schema.SPEC_FILE).write_text(canonical_json(spec))
+    copies = [folder / f"weights_{place:03d}.safetensors" for place in range(len(weights))]
+    for source, copy in zip(weights, copies, strict=True):
+        # All seeds' files have one name, and the model's artifacts lie in one folder.
+        shutil.copyfile(source, copy)
+    example = example_of(study)
     mlflow.pyfunc.save_model(
         folder / schema.MODEL_FOLDER,
         python_model=str(SERVED_FILE),
         code_paths=[str(PROJECT / "research")],
         artifacts={
-            "weights": str(weights),
+            **{copy.stem: str(copy) for copy in copies},
             "scaler": str(folder / "scaler.json"),
             "spec": str(folder / schema.SPEC_FILE),
         },

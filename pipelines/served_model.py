@@ -1,5 +1,7 @@
 """The registered model, stored by MLflow as code: raw OHLCV bars in, one probability per day and instrument out.
 
+Of several weights, which differ by their seeds, the answer is the mean probability.
+
 Adjustment for dividends, features, scaling and windows are those of training, from the same modules, so that the two
 cannot drift.
 """
@@ -46,7 +48,9 @@ class BarsToProbability(PythonModel):
         self.allowed: list[str] = scaler["allowed"]
         self.standardiser = Standardiser(mean=np.array(scaler["mean"]), scale=np.array(scaler["scale"]))
         base_width = int(spec["training"]["base_width"])
-        self.model = load_weights(ArchitectureSpec(**shape), Path(context.artifacts["weights"]), base_width=base_width)
+        self.architecture = ArchitectureSpec(**shape)
+        files = [Path(file) for name, file in sorted(context.artifacts.items()) if name.startswith("weights")]
+        self.models = [load_weights(self.architecture, file, base_width=base_width) for file in files]
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -72,7 +76,7 @@ class BarsToProbability(PythonModel):
         return self._probabilities(self.symbols[0], {self.symbols[0]: self._bars(table, self.symbols[0])})
 
     def _probabilities(self, symbol: str, bars: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-        architecture, traded = self.model.architecture, adjusted(bars[symbol])
+        architecture, traded = self.architecture, adjusted(bars[symbol])
         if architecture.n_symbols and symbol not in self.symbols:
             raise InputError(f"symbol={symbol}: the model was trained to know {', '.join(self.symbols)} apart.")
         for reference in self.references:
@@ -82,9 +86,9 @@ class BarsToProbability(PythonModel):
         first = matrix.first_row + architecture.context_length - 1
         if first >= len(traded):
             raise InputError(f"{symbol}: {len(traded)} bars are too few; give at least {first + 1}.")
-        logits = self._logits(self.standardiser.apply(matrix.values), first, symbol)
+        probabilities = self._means(self.standardiser.apply(matrix.values), first, symbol)
         days = pd.DatetimeIndex(traded.index[first:]).strftime("%Y-%m-%d")
-        return pd.DataFrame({"date": days, "probability": expit(logits)})
+        return pd.DataFrame({"date": days, "probability": probabilities})
 
     def _bars(self, table: pd.DataFrame, symbol: str) -> pd.DataFrame:
         """The table by date; rules that were allowed when the training bars were taken in are allowed here."""
@@ -92,12 +96,14 @@ class BarsToProbability(PythonModel):
         check_bars(bars, symbol, self.allowed)
         return bars
 
-    def _logits(self, values: np.ndarray, first: int, symbol: str) -> np.ndarray:
-        place = self.symbols.index(symbol) if self.model.architecture.n_symbols else 0
+    def _means(self, values: np.ndarray, first: int, symbol: str) -> np.ndarray:
+        """Mean probability over the models, one per row from `first` on."""
+        place = self.symbols.index(symbol) if self.architecture.n_symbols else 0
         unlabelled, symbols = np.zeros(len(values), dtype=np.int8), np.full(len(values), place)
-        length = self.model.architecture.context_length
-        dataset = WindowDataset(values, unlabelled, length, torch.device("cpu"), symbols)
-        return predict(self.model, dataset, torch.arange(first, len(values)))
+        dataset = WindowDataset(values, unlabelled, self.architecture.context_length, torch.device("cpu"), symbols)
+        rows = torch.arange(first, len(values))
+        means: np.ndarray = np.mean([expit(predict(model, dataset, rows)) for model in self.models], axis=0)
+        return means
 
 
 set_model(BarsToProbability())

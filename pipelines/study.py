@@ -157,7 +157,13 @@ def prepare_study(options: StudyOptions, store: Store) -> Study:
     """Ingest, compute and split; refuse what is below the evidence floor unless told otherwise."""
     snapshot = ingest(options.data, store)
     require_same_clock(options, snapshot)
-    found = assemble(options, snapshot.bars, digest=snapshot.digest, source=snapshot.manifest.source)
+    return study_of(
+        options, snapshot, assemble(options, snapshot.bars, digest=snapshot.digest, source=snapshot.manifest.source)
+    )
+
+
+def study_of(options: StudyOptions, snapshot: Snapshot, found: Assembled) -> Study:
+    """The study of what was assembled; refuses what is below the evidence floor unless told otherwise."""
     evidence = evidence_of(found.prepared)
     thin = thin_evidence(evidence, EvidenceFloor())
     if thin and not options.allow_thin_evidence:

@@ -23,6 +23,21 @@ class Registered:
 
 def register(store: Store, *, name: str, run_id: str, val_loss: float, study: str, description: str) -> Registered:
     """Register the run's model and move the alias to it, unless a better one of the same study holds it."""
+    tags = {"val_loss": repr(val_loss), schema.STUDY_FINGERPRINT: study}
+    version = _new_version(store, name, run_id, tags, description)
+    wins = val_loss <= _challengers_loss(store, name, study)
+    if wins:
+        store.client.set_registered_model_alias(name, schema.CHALLENGER, version)
+    return Registered(name=name, version=version, is_challenger=wins)
+
+
+def register_apart(store: Store, *, name: str, run_id: str, study: str, description: str) -> Registered:
+    """Register the run's model as a version that moves no alias: one without a validation loss to compare by."""
+    version = _new_version(store, name, run_id, {schema.STUDY_FINGERPRINT: study}, description)
+    return Registered(name=name, version=version, is_challenger=False)
+
+
+def _new_version(store: Store, name: str, run_id: str, tags: dict[str, str], description: str) -> str:
     client = store.client
     try:
         client.create_registered_model(name, description=description)
@@ -30,13 +45,7 @@ def register(store: Store, *, name: str, run_id: str, val_loss: float, study: st
         if problem.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     source = f"{client.get_run(run_id).info.artifact_uri}/{schema.MODEL_FOLDER}"
-    tags = {"val_loss": repr(val_loss), schema.STUDY_FINGERPRINT: study}
-    made = client.create_model_version(name, source=source, run_id=run_id, tags=tags, description=description)
-    version = str(made.version)
-    wins = val_loss <= _challengers_loss(store, name, study)
-    if wins:
-        client.set_registered_model_alias(name, schema.CHALLENGER, version)
-    return Registered(name=name, version=version, is_challenger=wins)
+    return str(client.create_model_version(name, source=source, run_id=run_id, tags=tags, description=description).version)
 
 
 def already_challenger(store: Store, name: str, run_id: str) -> Registered | None:
@@ -56,8 +65,8 @@ def _challenger(store: Store, name: str) -> ModelVersion | None:
 
 
 def _challengers_loss(store: Store, name: str, study: str) -> float:
-    """Validation loss of the present challenger; infinite if there is none or it answers another study."""
+    """Validation loss of the present challenger; infinite if there is none, it has none or it answers another study."""
     held = _challenger(store, name)
     if held is None or held.tags.get(schema.STUDY_FINGERPRINT) != study:
         return float("inf")
-    return float(held.tags["val_loss"])
+    return float(held.tags.get("val_loss", "inf"))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 
 from research.spec import InputError
 from research.tracking import schema
+from research.tracking.patience import StoreUnavailable
 from research.tracking.schema import Outcome, RunKind
 from research.tracking.store import Store
 
@@ -116,6 +118,20 @@ class RunLog:
         tags, status = self.tags_and_status()
         if status != "RUNNING" or schema.OUTCOME in tags:
             raise RunClosedError(f"run {self.run_id} was closed by another driver, which goes on with its sweep.")
+
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """Close the run as `interrupted` or `crashed`, with the reason, where the work inside is left by an exception."""
+        try:
+            yield
+        except StoreUnavailable:
+            raise
+        except KeyboardInterrupt:
+            self.finish("interrupted", tags={schema.REASON: "stopped by the user"})
+            raise
+        except Exception as problem:
+            self.finish("crashed", tags={schema.REASON: f"{type(problem).__name__}: {problem}"[:500]})
+            raise
 
     def artifacts(self, write: Callable[[Path], None]) -> None:
         """Let `write` fill a temporary folder and log all of it at once."""

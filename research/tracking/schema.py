@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-RunKind = Literal["snapshot", "sweep", "trial", "replicate", "baseline", "final", "evaluation", "report", "control", "forecast"]
+RunKind = Literal[
+    "snapshot", "sweep", "trial", "replicate", "baseline", "final", "final_seed", "evaluation", "report", "control", "forecast"
+]
 Outcome = Literal["complete", "pruned", "diverged", "infeasible", "crashed", "interrupted", "adopted"]
 
 STATUS_OF_OUTCOME: dict[Outcome, str] = {
@@ -89,6 +91,18 @@ SEAL = "seal"
 LADDER_TARGETS = "ladder_targets"
 """Tag of an experiment, followed by a study's fingerprint: trials in all that each sweep of a ladder is to have, as JSON."""
 
+# Tags of the last training and of the look at the test days.
+TRAINED_FROM = "trained_from"
+"""The trial whose configuration a final run trains again."""
+FINAL_FINGERPRINT = "final_fingerprint"
+"""Identity of a final run: configuration, epochs, seeds. The same one is not trained twice."""
+FINAL_RUN = "final_run_id"
+"""The final run that an evaluation looks at."""
+SECOND_LOOK = "second_look"
+"""Present on an evaluation whose final run had been evaluated on the same snapshot: how many looks came before."""
+LOOKS_BEFORE = "looks_before"
+"""How many evaluations of any model had opened these test days before."""
+
 # Tags of runs that `make adopt` writes from files of the earlier study.
 ADOPTED_FINGERPRINT = "adopted_fingerprint"
 """Identity of an adopted trial; only adopted runs have it, and each value is there once."""
@@ -132,6 +146,7 @@ CURVE_FILE = "curve.csv"
 MANIFEST_FILE = "manifest.json"
 CHANGES_FILE = "changes.csv"
 PREDICTIONS_FILE = "predictions_validation.parquet"
+TEST_PREDICTIONS_FILE = "predictions_test.parquet"
 WALK_FORWARD_FILE = "predictions_walk_forward.parquet"
 MODEL_FOLDER = "model"
 WEIGHTS_FILE = "weights.safetensors"

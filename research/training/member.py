@@ -67,8 +67,15 @@ class Progress:
     def add(self, record: EpochRecord, logits: NDArray[np.float64], weights: Iterable[tuple[str, Tensor]]) -> None:
         """Take an epoch in, and its weights if it is the best so far."""
         if record.val_loss < self.best_loss:
-            self.best_epoch, self.best_logits = record.epoch, logits
-            self._keep(weights)
+            self.best_logits = logits
+            self.take(record, weights)
+        else:
+            self.records.append(record)
+
+    def take(self, record: EpochRecord, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Take an epoch in as the best."""
+        self.best_epoch = record.epoch
+        self._keep(weights)
         self.records.append(record)
 
     def _keep(self, weights: Iterable[tuple[str, Tensor]]) -> None:

@@ -241,8 +241,7 @@ class Trainer:
             with _kept_apart(seat):
                 member = seat.member
                 require_sane(losses[place], member.epoch, "training loss")
-                val_loss = float(row_losses(logits[place], self._val_labels).mean())
-                require_sane(val_loss, member.epoch, "validation loss")
+                val_loss = self._validated(logits[place], member.epoch)
                 record = EpochRecord(
                     epoch=member.epoch,
                     train_loss=losses[place],
@@ -255,6 +254,12 @@ class Trainer:
                 if seat.checkpoint:
                     self._save(member.state(self.micro_batch), seat.checkpoint)
                 seat.listener.on_epoch(record)
+
+    def _validated(self, logits: Logits, epoch: int) -> float:
+        """Validation loss of one trial after an epoch."""
+        val_loss = float(row_losses(logits, self._val_labels).mean())
+        require_sane(val_loss, epoch, "validation loss")
+        return val_loss
 
     def _save(self, state: Checkpoint, path: Path) -> None:
         self._writer.save(state, path)

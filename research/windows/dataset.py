@@ -181,6 +181,23 @@ def prepare(parts: Sequence[Part], context_length: int, *, validate_on: Collecti
     return Prepared(parts=tuple(parts), split=split, standardiser=standardiser, context_length=context_length)
 
 
+def joined(prepared: Prepared) -> Prepared:
+    """Training and validation rows as one training split, for the last training before the test; validation is empty.
+
+    Both were purged when they were split: validation labels end before the first test day, training labels before that.
+    Instruments that are trained on only have no validation rows and add none.
+    The standardiser is fitted on the rows that these windows cover.
+    """
+    split = prepared.split
+    rows = np.union1d(split.train, split.validation)
+    if split.spec is not None:
+        last = prepared.label_ends(rows).max().date()
+        assert last <= split.spec.validation_end, f"a training label reaches {last}, after {split.spec.validation_end}"
+    standardiser = Standardiser.fit(prepared.values, _covered(rows, prepared.context_length, len(prepared.values)))
+    nothing = np.array([], dtype=np.int64)
+    return replace(prepared, split=replace(split, train=rows, validation=nothing), standardiser=standardiser)
+
+
 def _starts(parts: Sequence[Part]) -> list[int]:
     lengths = [len(part.target.days) for part in parts]
     return [sum(lengths[:place]) for place in range(len(parts))]

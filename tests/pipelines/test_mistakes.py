@@ -80,6 +80,9 @@ def test_thin_evidence_is_allowed_only_aloud_and_tagged(store_root: Path) -> Non
         ("analysis.compare", ["--store", "no/such/store"], "make sweep"),
         ("analysis.architecture_effects", ["--store", "no/such/store"], "make sweep"),
         ("pipelines.ui", ["--store", "no/such/store"], "make sweep"),
+        ("pipelines.train", [], "BUDGET="),
+        ("pipelines.train", ["--budget", "2K"], "make sweep first"),
+        ("pipelines.evaluate", ["--budget", "2K"], "make train first"),
     ],
 )
 def test_the_command_line_ends_with_one_line_and_a_nonzero_exit(
@@ -103,6 +106,8 @@ def test_the_command_line_ends_with_one_line_and_a_nonzero_exit(
         "pipelines.adopt",
         "analysis.status",
         "pipelines.ingest",
+        "pipelines.train",
+        "pipelines.evaluate",
         "pipelines.ui",
         "analysis.leaderboard",
         "analysis.scaling",

@@ -10,7 +10,7 @@ from conftest import prepare_study
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from research.windows.dataset import Prepared, WindowDataset, prepare
+from research.windows.dataset import Prepared, WindowDataset, joined, prepare
 
 CPU = torch.device("cpu")
 ROWS, FEATURES = 50, 3
@@ -103,3 +103,27 @@ def test_a_study_is_the_same_when_the_future_is_not_there_yet(sp500: pd.DataFram
     np.testing.assert_array_equal(known.standardised, prepared.standardised[:days])
     np.testing.assert_array_equal(known.split.train, prepared.split.train)
     np.testing.assert_array_equal(known.labels_of("validation"), prepared.labels_of("validation"))
+
+
+@pytest.mark.parametrize("horizon", [1, 5])
+def test_joined_rows_end_before_the_test_and_its_days_scale_nothing(sp500: pd.DataFrame, horizon: int) -> None:
+    before = prepare_study(sp500, horizon)
+    split = before.split
+    found = joined(before)
+    assert np.array_equal(found.split.train, np.concatenate([split.train, split.validation]))
+    assert found.label_ends(found.split.train).max() < found.days[split.test].min()
+    assert len(found.split.validation) == 0
+    assert np.array_equal(found.split.test, split.test)
+    assert not np.array_equal(found.standardiser.mean, before.standardiser.mean)
+    changed = sp500.copy()
+    changed.iloc[split.test[0] :] *= 3
+    later = joined(prepare_study(changed, horizon))
+    assert np.array_equal(later.standardiser.mean, found.standardiser.mean)
+    assert np.array_equal(later.standardiser.scale, found.standardiser.scale)
+
+
+def test_rows_whose_labels_reach_into_the_test_cannot_be_joined(prepared: Prepared) -> None:
+    split = prepared.split
+    reaching = replace(split, validation=np.append(split.validation, split.test[0]))
+    with pytest.raises(AssertionError, match="a training label reaches 2015-07"):
+        joined(replace(prepared, split=reaching))

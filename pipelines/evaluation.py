@@ -1,0 +1,155 @@
+"""The numbers of an evaluation, from what every model said of the test days. Computes; draws and writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from research.significance import Difference, by_day, paired_difference
+from research.training.metrics import Scores, auc_with_error, row_losses, scores
+from research.training.verification import Acting, BrierParts, acting, average_precision, brier_parts
+
+Array = NDArray[np.float64]
+MODEL = "model"
+REGIMES = ("calm", "usual", "stormy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """What the model and its references said of the test rows."""
+
+    days: pd.DatetimeIndex
+    symbols: NDArray[np.str_]
+    label_ends: pd.DatetimeIndex
+    labels: NDArray[np.int8]
+    volatility: Array
+    """Log of the trailing volatility that was known on each row's day."""
+    logits: dict[str, Array]
+    """`model` and every reference -> one logit per row."""
+    seeds: dict[int, Array]
+    """Seed -> its probabilities, whose mean is the model's."""
+    base_rate: float
+    """Share of positives in what the model was trained on."""
+
+    def table(self) -> pd.DataFrame:
+        """One row per test day and instrument: label, the model's probability and loss, those of seeds and references."""
+        mine = self.logits[MODEL]
+        columns = {"date": self.days, "symbol": self.symbols, "label_end": self.label_ends, "label": self.labels}
+        forecast = {"probability": expit(mine), "logit": mine, "loss": row_losses(mine, self.labels)}
+        others = {name: expit(logits) for name, logits in self.logits.items() if name != MODEL}
+        return pd.DataFrame({**columns, **forecast, **{f"seed_{seed}": p for seed, p in self.seeds.items()}, **others})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Against:
+    """The model beside one reference, paired by day."""
+
+    loss: float
+    """The reference's mean log loss."""
+    difference: Difference
+    """The model's loss minus the reference's: negative where the model is better."""
+    skill: float
+    """1 - loss of the model / loss of the reference."""
+    auc: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """A part of the test rows: a year, or a regime of volatility."""
+
+    name: str
+    rows: int
+    base_rate: float
+    loss: float
+    skill: float
+    """Against the training prior on the same rows."""
+    auc: float
+    auc_se: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """All that is told of one look."""
+
+    scores: Scores
+    loss: Difference
+    """Mean loss with the interval of the days' noise."""
+    against: dict[str, Against]
+    brier: BrierParts
+    average_precision: float
+    years: tuple[Group, ...]
+    regimes: tuple[Group, ...]
+    acting: dict[str, Acting]
+    """Rule -> what its threshold, chosen on validation days, gives on the test days."""
+
+    def metrics(self) -> dict[str, float]:
+        """As they are logged."""
+        told = {f"test_{name}": float(value) for name, value in asdict(self.scores).items()}
+        told |= {"test_loss_low": self.loss.low, "test_loss_high": self.loss.high, "test_pr_auc": self.average_precision}
+        for name in ("reliability", "resolution", "uncertainty", "within"):
+            told[f"test_brier_{name}"] = float(getattr(self.brier, name))
+        for name, one in self.against.items():
+            told |= {f"vs_{name}/loss": one.loss, f"vs_{name}/skill": one.skill, f"vs_{name}/difference": one.difference.mean}
+            told |= {f"vs_{name}/low": one.difference.low, f"vs_{name}/high": one.difference.high, f"vs_{name}/auc": one.auc}
+        for kind, groups in (("year", self.years), ("regime", self.regimes)):
+            for group in groups:
+                values = {"n": group.rows, "base_rate": group.base_rate, "loss": group.loss, "skill": group.skill}
+                told |= {f"{kind}_{group.name}/{name}": float(value) for name, value in {**values, "auc": group.auc}.items()}
+        for rule, found in self.acting.items():
+            values = {"threshold": found.threshold, "precision": found.precision, "recall": found.recall}
+            counts = {"said_yes": float(found.said_yes), "positives": float(found.positives)}
+            told |= {f"at_{rule.replace(' ', '_')}/{name}": value for name, value in {**values, **counts}.items()}
+        return {name: value for name, value in told.items() if value == value}
+
+
+def evaluate(said: Said, chosen: Mapping[str, float]) -> Evaluation:
+    """Every number; `chosen` are the thresholds by rule."""
+    labels, days, mine = said.labels, said.days.to_numpy(), said.logits[MODEL]
+    probabilities = expit(mine)
+    daily = {name: by_day(row_losses(logits, labels), days) for name, logits in said.logits.items()}
+    return Evaluation(
+        scores=scores(mine, labels, said.base_rate, days),
+        loss=paired_difference(daily[MODEL], np.zeros_like(daily[MODEL])),
+        against={name: _against(said, daily, name) for name in said.logits if name != MODEL},
+        brier=brier_parts(probabilities, labels),
+        average_precision=average_precision(probabilities, labels),
+        years=tuple(_group(said, str(year), said.days.year == year) for year in np.unique(said.days.year)),
+        regimes=_regimes(said),
+        acting={rule: acting(probabilities, labels, threshold) for rule, threshold in chosen.items()},
+    )
+
+
+def _against(said: Said, daily: Mapping[str, Array], name: str) -> Against:
+    return Against(
+        loss=float(daily[name].mean()),
+        difference=paired_difference(daily[MODEL], daily[name]),
+        skill=1 - float(daily[MODEL].mean() / daily[name].mean()),
+        auc=auc_with_error(said.logits[name], said.labels, said.days.to_numpy())[0],
+    )
+
+
+def _group(said: Said, name: str, mask: NDArray[np.bool_]) -> Group:
+    labels, logits = said.labels[mask], said.logits[MODEL][mask]
+    found = row_losses(logits, labels).mean()
+    prior = row_losses(said.logits["prior"][mask], labels).mean()
+    auc, auc_se = auc_with_error(logits, labels, said.days.to_numpy()[mask])
+    return Group(
+        name=name,
+        rows=int(mask.sum()),
+        base_rate=float(labels.mean()),
+        loss=float(found),
+        skill=1 - float(found / prior),
+        auc=auc,
+        auc_se=auc_se,
+    )
+
+
+def _regimes(said: Said) -> tuple[Group, ...]:
+    """Thirds of the test rows by the volatility that was known on their day."""
+    place = np.argsort(np.argsort(said.volatility, kind="stable")) * len(REGIMES) // len(said.volatility)
+    return tuple(_group(said, name, place == number) for number, name in enumerate(REGIMES))

@@ -1,0 +1,128 @@
+"""How an evaluation is printed: every number was computed before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isnan
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.evaluation import Against, Evaluation, Group, Said
+from research.significance import Difference
+from research.tracking.query import RunRecord
+from research.tracking.schema import BASELINE_TITLES
+
+TITLES = {**BASELINE_TITLES, "prior": "training prior", "rolling_prior": "rolling prior"}
+"""Of the references, by the name under which their logits stand."""
+
+
+def print_evaluation(
+    final: RunRecord, said: Said, found: Evaluation, same: int, others: int, run_id: str, console: Console
+) -> None:
+    """Tables, verdicts, how to read them and what to type next."""
+    _say(console, _opening(final, said, same, others))
+    console.print(_references(found))
+    console.print(_groups("by year", "year", found.years))
+    console.print(_groups("by trailing volatility (thirds of the test days)", "regime", found.regimes))
+    console.print(_acting(found))
+    _say(console, [*_calibration(found), *verdicts(found), *_ending(run_id)])
+
+
+def verdicts(found: Evaluation) -> list[str]:
+    """One sentence per reference."""
+    return [
+        f"{_interval(one.difference)} nats against the {_sentence(name)}: {_verdict(one)}"
+        for name, one in found.against.items()
+    ]
+
+
+def _sentence(name: str) -> str:
+    return {"volatility": "volatility regression", "logistic": "logistic regression"}.get(name, TITLES[name])
+
+
+def _verdict(one: Against) -> str:
+    direction = "better than it" if one.difference.mean < 0 else "worse than it"
+    return f"{direction}, but inside the noise" if one.difference.inside_noise else direction
+
+
+def _opening(final: RunRecord, said: Said, same: int, others: int) -> list[str]:
+    lines = [
+        f"opened     test days {said.days.min():%Y-%m-%d} .. {said.days.max():%Y-%m-%d}, {len(said.labels):,} rows, "
+        f"base rate {said.labels.mean():.3f} ({said.base_rate:.3f} in training)",
+        f"model      {final.name} (run {final.run_id[:12]}): {int(final.metrics['n_params']):,} parameters, "
+        f"mean probability of {len(said.seeds)} seeds",
+    ]
+    if same:
+        lines.append(f"warning    SECOND LOOK: this model has seen these days {same} times; what follows is no test any more.")
+    elif others:
+        lines.append(f"warning    these test days have been opened {others} times before, for other models of the question.")
+    return lines
+
+
+def _references(found: Evaluation) -> Table:
+    table = _table("log loss on the test days", ["", "log loss", "AUC", "skill of the model", "model - reference"])
+    s = found.scores
+    loss = f"{found.loss.mean:.4f} [{found.loss.low:.4f}, {found.loss.high:.4f}]"
+    table.add_row("model", loss, f"{s.auc:.3f} ± {s.auc_se:.3f}", "", "", end_section=True)
+    for name, one in found.against.items():
+        cells = [f"{one.loss:.4f}", f"{one.auc:.3f}", f"{one.skill:+.3f}", _interval(one.difference)]
+        table.add_row(TITLES[name], *cells, style="cyan")
+    return table
+
+
+def _groups(title: str, column: str, groups: Sequence[Group]) -> Table:
+    table = _table(title, [column, "rows", "base rate", "log loss", "skill", "AUC"])
+    for one in groups:
+        numbers = [f"{one.base_rate:.3f}", f"{one.loss:.4f}", f"{one.skill:+.3f}", _auc(one)]
+        table.add_row(one.name, f"{one.rows:,}", *numbers)
+    return table
+
+
+def _auc(one: Group) -> str:
+    """A part of the days may hold one class alone: nothing can be ranked there."""
+    return "-" if isnan(one.auc) else f"{one.auc:.3f} ± {one.auc_se:.3f}"
+
+
+def _acting(found: Evaluation) -> Table:
+    title = "saying yes at thresholds that were chosen on validation days"
+    table = _table(title, ["rule", "threshold", "precision", "of said", "recall", "of positives"])
+    for rule, one in found.acting.items():
+        counts = [f"{one.precision:.3f}", f"{one.said_yes:,}", f"{one.recall:.3f}", f"{one.positives:,}"]
+        table.add_row(rule, f"{one.threshold:.3f}", *counts)
+    return table
+
+
+def _calibration(found: Evaluation) -> list[str]:
+    b = found.brier
+    return [
+        f"Brier {b.brier:.4f} = reliability {b.reliability:.4f} - resolution {b.resolution:.4f} "
+        f"+ uncertainty {b.uncertainty:.4f} {b.within:+.4f} within bins",
+        f"calibration error {found.scores.ece:.4f} (ten bins of equal mass)   PR-AUC {found.average_precision:.3f}",
+    ]
+
+
+def _ending(run_id: str) -> list[str]:
+    return [
+        "[95%]: circular block bootstrap over the test days, blocks of 60; differences are paired by day.",
+        "references were fitted on the same rows as the model; the rolling prior knows the labels of the last 252 days.",
+        f"logged as evaluation {run_id[:12]}, with every prediction as Parquet",
+        "next  make ui   make compare",
+    ]
+
+
+def _interval(one: Difference) -> str:
+    return f"{one.mean:+.4f} [{one.low:+.4f}, {one.high:+.4f}]"
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for place, name in enumerate(columns):
+        table.add_column(name, justify="right" if place else "left", no_wrap=True)
+    return table
+
+
+def _say(console: Console, lines: Sequence[str]) -> None:
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)

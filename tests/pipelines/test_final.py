@@ -1,0 +1,222 @@
+"""From a candidate to a tested model, on a real store: one tiny sweep, its last training, the one look at the test days."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from unittest.mock import patch
+
+import mlflow.pyfunc
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from rich.console import Console
+from sklearn.linear_model import LogisticRegression
+from small_sweeps import options
+
+from pipelines.champion import example_of
+from pipelines.driver import run_sweep
+from pipelines.evaluation import REGIMES
+from pipelines.final import train_final
+from pipelines.final_options import EvaluateOptions, TrainOptions
+from pipelines.look import look
+from pipelines.state import Sweep
+from research.models.baselines import BASELINES
+from research.significance import paired_difference
+from research.spec import InputError
+from research.tracking import query, schema
+from research.tracking.query import RunRecord
+from research.tracking.store import Store, open_store
+from research.windows.dataset import Prepared, WindowDataset, predict
+
+QUIET = Console(quiet=True)
+SEEDS = (1000, 1001)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    sweep: Sweep
+    store: Store
+    final: RunRecord
+    seeds: list[RunRecord]
+    seen: set[int]
+    """Rows whose windows and labels the last training has read."""
+    challenger: str
+
+
+def records(store: Store, *kinds: str) -> list[RunRecord]:
+    return query.of_kinds(store, list(query.experiments(store)), kinds)
+
+
+@pytest.fixture(scope="module")
+def trained(migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
+    root = tmp_path_factory.mktemp("final") / "mlruns"
+    shutil.copytree(migrated_store, root)
+    with patch("pipelines.figures.save"):
+        with patch("pipelines.driver.BASELINES", {"prior": BASELINES["prior"]}):
+            sweep = run_sweep(options(root, trials=2, epochs=2), QUIET)
+        store = open_store(root)
+        challenger = store.client.get_model_version_by_alias("sp500-threshold-1pct-2K-h1", schema.CHALLENGER).version
+        seen: set[int] = set()
+        real = WindowDataset.gather
+
+        def gather(dataset: WindowDataset, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            seen.update(rows.reshape(-1).tolist())
+            return real(dataset, rows)
+
+        with patch.object(WindowDataset, "gather", gather):
+            run_id = train_final(store, TrainOptions(budget="2K", seeds=2, device="cpu", threads=1, store=root), QUIET)
+        (final,) = records(store, "final")
+        assert final.run_id == run_id
+        yield Trained(
+            sweep=sweep, store=store, final=final, seeds=records(store, "final_seed"), seen=seen, challenger=challenger
+        )
+
+
+@pytest.fixture(scope="module")
+def evaluated(trained: Trained) -> RunRecord:
+    """The first look, during which the run that says so must be there before any model has answered."""
+
+    def watched(*arguments: object) -> object:
+        (opened,) = records(trained.store, "evaluation")
+        assert opened.status == "RUNNING"
+        return predict(*arguments)  # type: ignore[arg-type]
+
+    with patch("pipelines.look.predict", watched):
+        run_id = look(trained.store, asked(trained), QUIET)
+    (run,) = records(trained.store, "evaluation")
+    assert run.run_id == run_id
+    return run
+
+
+def asked(trained: Trained, **changes: object) -> EvaluateOptions:
+    return EvaluateOptions(**{"budget": "2K", "store": trained.store.root, **changes})  # type: ignore[arg-type]
+
+
+def said(trained: Trained, run: RunRecord) -> pd.DataFrame:
+    return pd.read_parquet(trained.store.local_artifact(run.run_id, schema.TEST_PREDICTIONS_FILE))
+
+
+def test_what_was_chosen_is_what_is_trained(trained: Trained) -> None:
+    best = trained.sweep.best
+    assert best is not None
+    (trial,) = [run for run in records(trained.store, "trial") if run.run_id == best.run_id]
+    assert trained.final.tags[schema.TRAINED_FROM] == best.run_id
+    assert [run.params["seed"] for run in trained.seeds] == list(SEEDS)
+    for run in (trained.final, *trained.seeds):
+        assert run.metrics["n_params"] == trial.metrics["n_params"] == best.n_parameters
+        assert run.params["epochs_trained"] == trial.metrics["best_epoch"]
+        unseeded = {name: value for name, value in trial.params.items() if name not in ("seed", "number")}
+        assert unseeded.items() <= run.params.items()
+        for tag in (schema.SNAPSHOT_DIGEST, schema.FEATURE_DIGEST, schema.TARGET_DIGEST, schema.CONFIG_FINGERPRINT):
+            assert run.tags[tag] == trial.tags[tag]
+        assert run.outcome == "complete"
+    weights = [trained.store.local_artifact(run.run_id, schema.WEIGHTS_FILE).read_bytes() for run in trained.seeds]
+    assert weights[0] != weights[1]
+
+
+def test_all_rows_before_the_test_are_trained_on_and_none_that_touches_it(trained: Trained) -> None:
+    prepared = trained.sweep.context.study.prepared
+    rows = np.array(sorted(trained.seen))
+    assert np.array_equal(rows, np.union1d(prepared.split.train, prepared.split.validation))
+    assert prepared.label_ends(rows).max() < prepared.days[prepared.split.test].min()
+    assert {run.metrics["n_train_windows"] for run in trained.seeds} == {len(rows)}
+
+
+def test_the_ensemble_is_a_new_version_and_the_alias_stays(trained: Trained) -> None:
+    name = "sp500-threshold-1pct-2K-h1"
+    held = trained.store.client.get_model_version_by_alias(name, schema.CHALLENGER)
+    versions = trained.store.client.search_model_versions(f"name='{name}'")
+    assert held.version == trained.challenger
+    assert {one.run_id for one in versions if one.version != held.version} == {trained.final.run_id}
+
+
+def test_the_registered_ensemble_gives_the_mean_of_its_seeds_from_raw_bars(trained: Trained, evaluated: RunRecord) -> None:
+    (version,) = trained.store.client.search_model_versions(f"run_id='{trained.final.run_id}'")
+    served = mlflow.pyfunc.load_model(version.source).predict(example_of(trained.sweep.context.study, days=5000))
+    table = said(trained, evaluated)
+    seeds = table[[f"seed_{seed}" for seed in SEEDS]].to_numpy()
+    given = served.set_index("date")["probability"][table["date"].dt.strftime("%Y-%m-%d")].to_numpy()
+    assert given == pytest.approx(seeds.mean(axis=1), abs=1e-6)
+    assert np.abs(seeds[:, 0] - seeds[:, 1]).max() > 1e-4
+
+
+def test_the_same_training_is_not_done_twice(trained: Trained) -> None:
+    options = TrainOptions(run=trained.final.tags[schema.TRAINED_FROM][:10], seeds=2, device="cpu", store=trained.store.root)
+    with patch("pipelines.final.FinalTrainer", side_effect=AssertionError("trained again")):
+        assert train_final(trained.store, options, QUIET) == trained.final.run_id
+
+
+def test_a_training_that_is_stopped_leaves_closed_runs_and_registers_nothing(trained: Trained) -> None:
+    options = TrainOptions(budget="2K", seeds=1, device="cpu", store=trained.store.root)
+    with patch("pipelines.final.save_weights", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        train_final(trained.store, options, QUIET)
+    stopped, seed = records(trained.store, "final")[1], records(trained.store, "final_seed")[-1]
+    assert stopped.outcome == seed.outcome == "interrupted"
+    assert seed.tags[schema.PARENT] == stopped.run_id
+    assert len(trained.store.client.search_model_versions("name='sp500-threshold-1pct-2K-h1'")) == 2
+
+
+def test_other_labels_than_those_of_the_trial_are_refused(trained: Trained) -> None:
+    options = TrainOptions(budget="2K", seeds=1, device="cpu", store=trained.store.root)
+    with (
+        patch.object(Prepared, "target_digest", "0123456789abcdef"),
+        pytest.raises(InputError, match=r"target_digest=.*0123456789abcdef"),
+    ):
+        train_final(trained.store, options, QUIET)
+    assert len([run for run in records(trained.store, "final") if run.outcome == "complete"]) == 1
+
+
+def test_metrics_are_those_of_the_stored_predictions(trained: Trained, evaluated: RunRecord) -> None:
+    table, metrics = said(trained, evaluated), evaluated.metrics
+    p, y = table["probability"].to_numpy(), table["label"].to_numpy()
+    losses = -np.where(y == 1, np.log(p), np.log1p(-p))
+    rate = trained.sweep.context.study.prepared
+    known = rate.labels[np.union1d(rate.split.train, rate.split.validation)].mean()
+    assert len(table) == len(rate.split.test) == metrics["test_n"]
+    assert metrics["test_loss"] == pytest.approx(losses.mean(), abs=1e-12)
+    assert metrics["test_brier"] == pytest.approx(np.mean((p - y) ** 2), abs=1e-12)
+    assert metrics["vs_prior/loss"] == pytest.approx(-(y * np.log(known) + (1 - y) * np.log(1 - known)).mean(), abs=1e-9)
+    assert metrics["test_skill"] == pytest.approx(1 - losses.mean() / metrics["vs_prior/loss"], abs=1e-9)
+    years = table["date"].dt.year.to_numpy()
+    for year in range(2015, 2019):
+        assert metrics[f"year_{year}/loss"] == pytest.approx(losses[years == year].mean(), abs=1e-9)
+    assert sum(metrics[f"regime_{name}/n"] for name in REGIMES) == len(table)
+    assert metrics["regime_calm/base_rate"] < metrics["regime_stormy/base_rate"]
+
+
+def test_baselines_are_fitted_again_and_their_distance_has_an_interval(trained: Trained, evaluated: RunRecord) -> None:
+    table, metrics = said(trained, evaluated), evaluated.metrics
+    y = table["label"].to_numpy()
+    mine, its = (-np.where(y == 1, np.log(p), np.log1p(-p)) for p in (table["probability"], table["logistic"]))
+    expected = paired_difference(mine, its)
+    found = [metrics[f"vs_logistic/{name}"] for name in ("difference", "low", "high")]
+    assert found == pytest.approx([expected.mean, expected.low, expected.high], abs=1e-9)
+    assert expected.low < expected.mean < expected.high
+    prepared = trained.sweep.context.study.prepared
+    rows = np.union1d(prepared.split.train, prepared.split.validation)
+    scale = prepared.values[np.arange(rows.min() - 59, rows.max() + 1)]
+    values = (prepared.values - scale.mean(axis=0)) / scale.std(axis=0)
+    fitted = LogisticRegression(C=0.1, max_iter=5000).fit(values[rows], prepared.labels[rows])
+    by_hand = fitted.predict_proba(values[prepared.split.test])[:, 1]
+    assert table["logistic"].to_numpy() == pytest.approx(by_hand, abs=1e-3)
+
+
+def test_a_second_look_is_refused_and_marked_where_it_is_insisted_on(trained: Trained, evaluated: RunRecord) -> None:
+    assert schema.SECOND_LOOK not in evaluated.tags
+    assert evaluated.tags[schema.LOOKS_BEFORE] == "0"
+    with pytest.raises(InputError, match="AGAIN=1"):
+        look(trained.store, asked(trained), QUIET)
+    assert len(records(trained.store, "evaluation")) == 1
+    with patch("pipelines.look.say", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        look(trained.store, asked(trained, budget="", run=trained.final.run_id[:8], again=True), QUIET)
+    again = records(trained.store, "evaluation")[1]
+    assert again.tags[schema.SECOND_LOOK] == "1 before"
+    assert again.outcome == "interrupted"
+    told = io.StringIO()
+    look(trained.store, asked(trained, again=True), Console(file=told, width=110))
+    assert "SECOND LOOK: this model has seen these days 2 times" in told.getvalue()
