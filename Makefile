@@ -25,7 +25,7 @@ SWEEP = $(SEARCH) $(call flag,BUDGET,budget) $(ARGS)
 LADDER = $(SEARCH) $(call flag,BUDGET,budget) $(call flag,BUDGETS,budgets) $(call list,HORIZONS,horizons) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-ray setup-bench data plan sweep study status baselines control features adopt leaderboard effects compare scaling forecast report ui bench test test-slow lint
+.PHONY: help setup setup-ray setup-bench data plan sweep study status baselines control features adopt leaderboard effects compare scaling forecast report predict serve ui bench test test-slow lint
 
 help: ## this list
 	@echo "tapescale: does a bigger transformer help on market data, and in which shape?"
@@ -102,6 +102,12 @@ forecast: $(READY) ## the loss of a budget that was not tried, sealed before its
 
 report: $(READY) ## one page of all that the store says: verdicts, frontier, shapes, baselines, what is not established
 	@$(PY) -m analysis.report $(ARGS)
+
+predict: $(READY) ## the newest probabilities of every registered model, or of MODEL=; refuses stale data: MAX_AGE=1 DAYS=5
+	@$(PY) -m pipelines.predict $(call flag,MODEL,model) $(call flag,DATA,data) $(call flag,DAYS,days) $(call flag,MAX_AGE,max-age) $(ARGS)
+
+serve: $(READY) ## a registered model over HTTP, on this machine only: MODEL= PORT=
+	@$(PY) -m pipelines.serve $(call flag,MODEL,model) $(call flag,PORT,port) $(ARGS)
 
 ui: $(READY) ## MLflow's pages over mlruns/, on this machine only
 	@$(PY) -m pipelines.ui $(call flag,PORT,port) $(ARGS)
