@@ -33,7 +33,7 @@ class Strict:
 
     def __init__(self, model: PyFuncModel):
         self._model = model
-        schema = model.metadata.get_input_schema()
+        schema = model.metadata.get_input_schema()  # type: ignore[no-untyped-call]
         self._numbers = [one.name for one in schema.inputs if one.type == DataType.double]
         self.metadata = self
 
@@ -68,7 +68,7 @@ def scoring_app(model: PyFuncModel) -> FastAPI:
     """The server's application, for requests to this machine's own name alone."""
     # Its warnings are advice about a format that Strict refuses, one for each refusal.
     logging.getLogger("mlflow.pyfunc.scoring_server").setLevel(logging.ERROR)
-    app: FastAPI = scoring_server.init(Strict(model))
+    app: FastAPI = scoring_server.init(Strict(model))  # type: ignore[arg-type]
     app.middleware("http")(_one_sentence)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
     return app

@@ -29,7 +29,7 @@ from research.training.checkpoint import load_weights
 from research.windows.dataset import WindowDataset, predict
 
 
-class RefusedBars(MlflowException, InputError):
+class RefusedBars(MlflowException, InputError):  # noqa: N818
     """Bars that cannot be answered. MLflow's scoring server sends 400 for it and no traceback, as it would for other errors."""
 
     def __init__(self, problem: InputError):

@@ -63,7 +63,8 @@ def load(store: Store, version: Chosen) -> PyFuncModel:
     """The model, from the run's artifact; bars in, probabilities out."""
     import mlflow.pyfunc
 
-    return mlflow.pyfunc.load_model(str(store.local_artifact(version.run_id, schema.MODEL_FOLDER)))
+    model: PyFuncModel = mlflow.pyfunc.load_model(str(store.local_artifact(version.run_id, schema.MODEL_FOLDER)))
+    return model
 
 
 def sentence_of(message: str) -> str:

@@ -80,6 +80,9 @@ def test_thin_evidence_is_allowed_only_aloud_and_tagged(store_root: Path) -> Non
         ("analysis.compare", ["--store", "no/such/store"], "make sweep"),
         ("analysis.architecture_effects", ["--store", "no/such/store"], "make sweep"),
         ("pipelines.ui", ["--store", "no/such/store"], "make sweep"),
+        ("pipelines.predict", [], "MODEL=: no model is registered yet; `make sweep`"),
+        ("pipelines.serve", [], "MODEL=: no model is registered yet; `make sweep`"),
+        ("pipelines.serve", ["--port", "70000"], "PORT=70000"),
     ],
 )
 def test_the_command_line_ends_with_one_line_and_a_nonzero_exit(
@@ -104,6 +107,8 @@ def test_the_command_line_ends_with_one_line_and_a_nonzero_exit(
         "analysis.status",
         "pipelines.ingest",
         "pipelines.ui",
+        "pipelines.predict",
+        "pipelines.serve",
         "analysis.leaderboard",
         "analysis.scaling",
         "analysis.compare",
