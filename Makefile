@@ -103,8 +103,9 @@ forecast: $(READY) ## the loss of a budget that was not tried, sealed before its
 report: $(READY) ## one page of all that the store says: verdicts, frontier, shapes, baselines, what is not established
 	@$(PY) -m analysis.report $(ARGS)
 
-predict: $(READY) ## the newest probabilities of every registered model, or of MODEL=; refuses stale data: MAX_AGE=1 DAYS=5
-	@$(PY) -m pipelines.predict $(call flag,MODEL,model) $(call flag,DATA,data) $(call flag,DAYS,days) $(call flag,MAX_AGE,max-age) $(ARGS)
+predict: $(READY) ## the newest probabilities of every registered model, or of MODEL=; refuses stale data: DAYS=5 MAX_AGE=1 STALE_OK=1
+	@$(PY) -m pipelines.predict $(call flag,MODEL,model) $(call flag,DATA,data) $(call flag,DAYS,days) $(call flag,MAX_AGE,max-age) \
+	  $(if $(STALE_OK),--stale-ok) $(ARGS)
 
 serve: $(READY) ## a registered model over HTTP, on this machine only: MODEL= PORT=
 	@$(PY) -m pipelines.serve $(call flag,MODEL,model) $(call flag,PORT,port) $(ARGS)

@@ -26,13 +26,14 @@ from small_sweeps import copy_of, run
 from pipelines.champion import as_table
 from pipelines.latest import ages, newest_snapshot, probabilities, require_fresh, served
 from pipelines.predict import PredictOptions, main
-from pipelines.serve import curl
+from pipelines.serve import ServeOptions, curl
+from pipelines.serve import main as serve
 from pipelines.state import Sweep
 from research.data.names import DataSet, Version, newest_after, write_name
 from research.data.sources import Request as DataRequest
 from research.spec import InputError
 from research.tracking import query, schema
-from research.tracking.registry import chosen, load, sentence_of
+from research.tracking.registry import chosen, load, register, sentence_of
 from research.tracking.store import Store, open_store
 
 NAME = "sp500-threshold-1pct-2K-h1"
@@ -71,9 +72,7 @@ def trained(sweep: Sweep, store: Store) -> pd.Series:
 @pytest.fixture(scope="module")
 def server(sweep: Sweep, root: Path) -> Iterator[tuple[str, int]]:
     """`make serve` as a process of its own, ended by Ctrl-C: its address and port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     command = [sys.executable, "-m", "pipelines.serve", "--store", str(root), "--port", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ})
     try:
@@ -87,6 +86,12 @@ def server(sweep: Sweep, root: Path) -> Iterator[tuple[str, int]]:
         assert "Traceback" not in errors
     finally:
         process.kill()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def wait_until_it_answers(address: str, process: subprocess.Popen[str], seconds: float = 60) -> None:
@@ -294,3 +299,23 @@ def test_bars_of_another_instrument_are_no_data_for_the_model(store: Store, swee
     other = type(snapshot)(manifest=snapshot.manifest, bars={"^IXIC": snapshot.of("^IXIC")}, folder=snapshot.folder)
     with pytest.raises(InputError, match=r"SYMBOL=\^GSPC: snapshot .* has \^IXIC"):
         probabilities(store, model, other, 1)
+
+
+def test_of_several_models_each_is_asked_and_the_server_wants_a_name(
+    root: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = chosen(store)[0].run_id
+    register(store, name="other", run_id=run_id, val_loss=0.5, study="s", description="the same model")
+    try:
+        with pytest.raises(InputError, match=f"MODEL=: there are several; give one of other, {NAME}"):
+            serve(ServeOptions(store=root, port=free_port()))
+        main(PredictOptions(store=root, stale_ok=True))
+        shown = capsys.readouterr().out
+        assert [f"model      {name} version 1" in shown for name in ("other", NAME)] == [True, True]
+        with pytest.raises(SystemExit) as ended:
+            main(PredictOptions(store=root))
+        told = capsys.readouterr().err.splitlines()
+        assert ended.value.code == 2
+        assert [line.split(": MAX_AGE=1: ")[0] for line in told] == ["error: other", f"error: {NAME}"]
+    finally:
+        store.client.delete_registered_model("other")
