@@ -29,6 +29,7 @@ from pipelines.predict import PredictOptions, main
 from pipelines.serve import ServeOptions, curl
 from pipelines.serve import main as serve
 from pipelines.state import Sweep
+from research.data.calendars import sessions_missed
 from research.data.names import DataSet, Version, newest_after, write_name
 from research.data.sources import Request as DataRequest
 from research.spec import InputError
@@ -273,6 +274,8 @@ def test_age_counts_sessions_that_are_over(store: Store) -> None:
         require_fresh(found, snapshot, missed)
     with pytest.raises(InputError, match=r"MAX_AGE=0: the bars of \^GSPC .* end 2018-12-31, 1 XNYS session ago"):
         require_fresh(found, snapshot, 0)
+    # Without a calendar weekdays are counted: New Year's Day and 2 January are over.
+    assert sessions_missed(pd.Timestamp("2018-12-31"), None, datetime(2019, 1, 3, 1, tzinfo=UTC)) == 2
 
 
 def test_the_newest_snapshot_of_the_same_data_set_is_asked(tmp_path: Path) -> None:
