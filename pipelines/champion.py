@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -101,7 +101,11 @@ def example_of(study: Study, days: int = EXAMPLE_DAYS) -> pd.DataFrame:
     Dividends are there where the instruments pay any, and a column symbol where there are several instruments or the
     features compare with others.
     """
-    bars = _newest(study, days)
+    return as_table(_newest(study, days))
+
+
+def as_table(bars: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Bars by instrument in the form that the registered model takes."""
     columns = [*OHLCV, *([DIVIDENDS] if any(_pays(one) for one in bars.values()) else [])]
     tables = [_as_text(one.reindex(columns=columns, fill_value=0.0)).assign(symbol=name) for name, one in bars.items()]
     example = pd.concat(tables, ignore_index=True)[["symbol", "date", *columns]]
@@ -120,11 +124,15 @@ def _newest(study: Study, days: int) -> dict[str, pd.DataFrame]:
 
 
 def signature_of(example: pd.DataFrame) -> ModelSignature:
-    """Columns of the example in, a probability per day (and instrument) out."""
+    """Columns of the example in, a probability per day (and instrument) out.
+
+    A symbol and dividends may be given where the example has none: MLflow keeps columns that a signature does not know from
+    the model, which would then answer for another instrument's bars, or for prices that it cannot adjust.
+    """
     texts = [name for name in ("symbol", "date") if name in example.columns]
-    numbers = [name for name in example.columns if name not in texts]
+    kinds = {"symbol": "string", "date": "string", **dict.fromkeys([*OHLCV, DIVIDENDS], "double")}
     return ModelSignature(
-        inputs=Schema([*(ColSpec("string", name) for name in texts), *(ColSpec("double", name) for name in numbers)]),
+        inputs=Schema([ColSpec(kind, name, required=name in example.columns) for name, kind in kinds.items()]),
         outputs=Schema([*(ColSpec("string", name) for name in texts), ColSpec("double", "probability")]),
     )
 

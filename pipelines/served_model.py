@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from scipy.special import expit
 
@@ -27,6 +29,13 @@ from research.features.standardise import Standardiser
 from research.spec import ArchitectureSpec, InputError
 from research.training.checkpoint import load_weights
 from research.windows.dataset import WindowDataset, predict
+
+
+class RefusedBars(MlflowException, InputError):  # noqa: N818
+    """Bars that cannot be answered. MLflow's scoring server sends 400 for it and no traceback, as it would for other errors."""
+
+    def __init__(self, problem: InputError):
+        super().__init__(str(problem), error_code=INVALID_PARAMETER_VALUE)
 
 
 class BarsToProbability(PythonModel):
@@ -58,12 +67,22 @@ class BarsToProbability(PythonModel):
         """Table with columns date and probability, and symbol where the bars have one.
 
         Bars of several instruments, or of those that the features compare with, need a column symbol. Days before the
-        first full context are left out.
+        first full context are left out. Raises `RefusedBars`, one sentence that names the field.
         """
+        try:
+            return self._answer(model_input)
+        except InputError as problem:
+            raise RefusedBars(problem) from problem
+
+    def _answer(self, model_input: pd.DataFrame) -> pd.DataFrame:
         if "symbol" not in model_input.columns:
             return self._one(model_input)
+        if model_input["symbol"].isna().any():
+            raise InputError("symbol is missing in some rows; say whose each bar is.")
         bars = {str(symbol): self._bars(part, str(symbol)) for symbol, part in model_input.groupby("symbol", sort=False)}
         asked = [symbol for symbol in bars if symbol in self.symbols or symbol not in self.references]
+        if not asked:
+            raise InputError(f"there are no bars of {', '.join(self.symbols)}; give some.")
         tables = [self._probabilities(symbol, bars).assign(symbol=symbol) for symbol in asked]
         return pd.concat(tables, ignore_index=True)[["symbol", "date", "probability"]]
 
@@ -77,11 +96,14 @@ class BarsToProbability(PythonModel):
 
     def _probabilities(self, symbol: str, bars: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         architecture, traded = self.architecture, adjusted(bars[symbol])
-        if architecture.n_symbols and symbol not in self.symbols:
-            raise InputError(f"symbol={symbol}: the model was trained to know {', '.join(self.symbols)} apart.")
+        if symbol not in self.symbols:
+            raise InputError(f"symbol={symbol}: the model was trained on {', '.join(self.symbols)}; give bars of these.")
         for reference in self.references:
             if reference not in bars:
                 raise InputError(f"symbol={reference}: the features compare with it; add its bars.")
+        least = self.features.warm_up + architecture.context_length
+        if len(traded) < least:
+            raise InputError(f"{symbol}: {len(traded)} bars are too few; give at least {least}.")
         matrix = build(self.features, traded, {name: bars[name] for name in self.references})
         first = matrix.first_row + architecture.context_length - 1
         if first >= len(traded):
@@ -92,7 +114,11 @@ class BarsToProbability(PythonModel):
 
     def _bars(self, table: pd.DataFrame, symbol: str) -> pd.DataFrame:
         """The table by date; rules that were allowed when the training bars were taken in are allowed here."""
-        bars = table.drop(columns="symbol", errors="ignore").assign(date=pd.to_datetime(table["date"])).set_index("date")
+        days = pd.to_datetime(table["date"], format="ISO8601", errors="coerce")
+        if days.isna().any():
+            wrong = table["date"][days.isna()].iloc[0]
+            raise InputError(f"{symbol}: date={wrong}: not a day; write days as 2018-12-31.")
+        bars = table.drop(columns="symbol", errors="ignore").assign(date=days).set_index("date")
         check_bars(bars, symbol, self.allowed)
         return bars
 
@@ -102,7 +128,10 @@ class BarsToProbability(PythonModel):
         unlabelled, symbols = np.zeros(len(values), dtype=np.int8), np.full(len(values), place)
         dataset = WindowDataset(values, unlabelled, self.architecture.context_length, torch.device("cpu"), symbols)
         rows = torch.arange(first, len(values))
-        means: np.ndarray = np.mean([expit(predict(model, dataset, rows)) for model in self.models], axis=0)
+        logits = np.stack([predict(model, dataset, rows) for model in self.models])
+        if not np.isfinite(logits).all():
+            raise InputError(f"{symbol}: the bars are so far from those of training that no probability can be computed.")
+        means: np.ndarray = expit(logits).mean(axis=0)
         return means
 
 

@@ -65,6 +65,7 @@ OWNERS = {
         "research/tracking/",
         "pipelines/champion.py",
         "pipelines/served_model.py",
+        "pipelines/scoring.py",
         "pipelines/benches/references.py",
     ),
     "optuna": ("pipelines/",),

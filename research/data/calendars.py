@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from difflib import get_close_matches
 from functools import cache
 
@@ -55,6 +56,16 @@ def calendar_named(name: str) -> Calendar:
     # Without a start the calendar would begin twenty years ago.
     whole = exchange_calendars.get_calendar(name, start=first)
     return Calendar(name=whole.name, first=first, sessions=whole.sessions, closes=pd.DatetimeIndex(whole.closes))
+
+
+def sessions_missed(last: pd.Timestamp, calendar: Calendar | None, now: datetime) -> int:
+    """Sessions after the day `last` that are over by `now`, an aware time; weekdays where no calendar is known."""
+    today = pd.Timestamp(now).tz_convert("UTC").tz_localize(None).normalize()
+    # West of Greenwich it may still be yesterday, east of it tomorrow: whether a session is over is for its close to say.
+    until = today + pd.Timedelta(days=1)
+    after = last + pd.Timedelta(days=1)
+    days = pd.bdate_range(after, until) if calendar is None else calendar.between(after, until)
+    return int((closes_of(days, calendar) <= pd.Timestamp(now)).sum())
 
 
 def closes_of(days: pd.DatetimeIndex, calendar: Calendar | None) -> pd.DatetimeIndex:

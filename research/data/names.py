@@ -103,6 +103,13 @@ def write_name(data_set: DataSet, root: Path) -> None:
         Path(staging).unlink(missing_ok=True)
 
 
+def newest_after(digest: str, root: Path) -> str:
+    """The newest snapshot of the data set that this one belongs to; itself if it belongs to none."""
+    sets = [found for name in names_in(root) if (found := read_name(name, root))]
+    holders = [one.history[-1] for one in sets if digest in {version.digest for version in one.history}]
+    return max(holders, key=lambda version: version.at).digest if holders else digest
+
+
 def names_in(root: Path) -> list[str]:
     """Names of all data sets, sorted."""
     return sorted(path.stem for path in root.glob("[!.]*.json"))

@@ -156,4 +156,9 @@ FORECAST_FILE = "forecast.json"
 BASELINE_TITLES = {"prior": "prior", "volatility": "volatility", "logistic": "logistic", "lightgbm": "LightGBM"}
 """Short names in tables and figures, by the parameter `baseline`."""
 
+CHAMPION = "champion"
+"""Alias of the version that was tested and taken into use."""
 CHALLENGER = "challenger"
+"""Alias of the version with the lowest validation loss, not yet tested."""
+ALIASES = (CHAMPION, CHALLENGER)
+"""In the order in which a version to ask is looked for."""

@@ -1,13 +1,13 @@
 """Sweeps so small that a test can afford several, and ways to disturb them.
 
-They have one baseline, draw nothing and register nothing: all of that is the matter of test_end_to_end.
+They have one baseline, draw nothing and register nothing unless asked to: all of that is the matter of test_end_to_end.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from unittest.mock import patch
 
@@ -29,10 +29,10 @@ def options(root: Path, **changes: object) -> SweepOptions:
     return SweepOptions(**chosen)  # type: ignore[arg-type]
 
 
-def run(root: Path, **changes: object) -> Sweep:
+def run(root: Path, *, registers: bool = False, **changes: object) -> Sweep:
     with (
         patch("pipelines.driver.BASELINES", {"prior": BASELINES["prior"]}),
-        patch("pipelines.parent.register_best", return_value=None),
+        nullcontext() if registers else patch("pipelines.parent.register_best", return_value=None),
         patch("pipelines.figures.save"),
         patch("pipelines.summary.standings", return_value=[]),
     ):

@@ -83,6 +83,9 @@ def test_thin_evidence_is_allowed_only_aloud_and_tagged(store_root: Path) -> Non
         ("pipelines.train", [], "BUDGET="),
         ("pipelines.train", ["--budget", "2K"], "make sweep first"),
         ("pipelines.evaluate", ["--budget", "2K"], "make train first"),
+        ("pipelines.predict", [], "MODEL=: no model is registered yet; `make sweep`"),
+        ("pipelines.serve", [], "MODEL=: no model is registered yet; `make sweep`"),
+        ("pipelines.serve", ["--port", "70000"], "PORT=70000"),
     ],
 )
 def test_the_command_line_ends_with_one_line_and_a_nonzero_exit(
@@ -109,6 +112,8 @@ def test_the_command_line_ends_with_one_line_and_a_nonzero_exit(
         "pipelines.train",
         "pipelines.evaluate",
         "pipelines.ui",
+        "pipelines.predict",
+        "pipelines.serve",
         "analysis.leaderboard",
         "analysis.scaling",
         "analysis.compare",

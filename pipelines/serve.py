@@ -1,0 +1,71 @@
+"""`make serve`: MLflow's scoring server for a registered model, on this machine only."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+SERVE_PORT = 5001
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeOptions:
+    """Answer bars with probabilities over HTTP, on the loopback address. Example: python -m pipelines.serve --port 5002."""
+
+    model: str = ""
+    """Name of the registered model; may be left out where there is one only."""
+    port: int = SERVE_PORT
+    """Port on 127.0.0.1."""
+    store: Path = Path("mlruns")
+    """Folder of the MLflow store; `MLFLOW_TRACKING_URI` names a server instead."""
+
+
+def main(options: ServeOptions) -> None:
+    """Serve until Ctrl-C."""
+    from contextlib import suppress
+
+    from research.spec import InputError
+    from research.tracking.registry import chosen, load
+    from research.tracking.store import open_store
+
+    _require_free(options.port)
+    store = open_store(options.store, must_exist=True)
+    models = chosen(store, options.model)
+    if len(models) > 1:
+        raise InputError(f"MODEL=: there are several; give one of {', '.join(one.name for one in models)}.")
+    (version,) = models
+    model = load(store, version)
+    import uvicorn
+
+    from pipelines.scoring import HOST, scoring_app
+
+    app = scoring_app(model)
+    print(f"{version.title} on http://{HOST}:{options.port}  (Ctrl-C ends it)", flush=True)
+    print(f"ask  {curl(options.port)}", flush=True)
+    with suppress(KeyboardInterrupt):
+        uvicorn.run(app, host=HOST, port=options.port, log_level="warning")
+
+
+def curl(port: int) -> str:
+    """What to type to send a file of bars."""
+    return f"curl -H 'Content-Type: text/csv' --data-binary @bars.csv http://127.0.0.1:{port}/invocations"
+
+
+def _require_free(port: int) -> None:
+    from research.spec import InputError, require
+
+    require(0 < port < 65536, "PORT", port, "give a number between 1 and 65535.")
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As the server does: a port that was just closed may be taken again.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise InputError(f"PORT={port}: already in use; give another one, make serve PORT={SERVE_PORT + 1}.") from None
+
+
+if __name__ == "__main__":
+    from research.cli import run
+
+    run(main, ServeOptions)
