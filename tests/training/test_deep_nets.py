@@ -130,7 +130,9 @@ def test_the_deepest_nets_of_the_small_grid_learn_at_every_rate(heads: int, rate
 
 
 @pytest.mark.slow
-def test_residual_scaling_is_what_lets_the_deepest_net_learn() -> None:
+def test_residual_scaling_lets_the_deepest_net_learn_sooner() -> None:
+    """In how many steps, not how well after fifty: there the last bit of a sum decides."""
     how = {"steps": 50, "warmup": 20, "windows": 64}
-    assert losses(shape(NARROWEST, DEEPEST, 8), 3e-3, **how)[-1] <= BY_HEART
-    assert losses(shape(NARROWEST, DEEPEST, 8), 3e-3, change=without_residual_scaling, **how)[-1] > 10 * BY_HEART
+    scaled = losses(shape(NARROWEST, DEEPEST, 8), 3e-3, **how)
+    assert scaled[-1] <= BY_HEART
+    assert len(scaled) < len(losses(shape(NARROWEST, DEEPEST, 8), 3e-3, change=without_residual_scaling, **how))
