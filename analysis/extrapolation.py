@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.frontier import Frontier
-from analysis.judgement import daily_slope, point_errors
+from analysis.judgement import daily_slope, points
 from analysis.laws.forecasting import FEWEST, forecast
-from analysis.noise import sureness
 
 FARTHEST = 30
 """Times the largest size: farther away an interval says nothing but that."""
@@ -19,7 +18,7 @@ FEWEST_AT_A_COST = 4
 
 def fan(frontier: Frontier) -> pd.DataFrame:
     """Columns n_params, loss, low, high beyond the largest budget, 95%; empty below three budgets."""
-    sizes, losses, errors = _points(frontier)
+    sizes, losses, errors = points(frontier)
     if len(sizes) < FEWEST:
         return pd.DataFrame(columns=["n_params", "loss", "low", "high"])
     ahead = np.geomspace(1.05, FARTHEST, STEPS) * sizes[-1]
@@ -36,7 +35,7 @@ def fan(frontier: Frontier) -> pd.DataFrame:
 
 def rollout(frontier: Frontier) -> pd.DataFrame:
     """Each budget foretold from the smaller ones: budget, n_params, observed, loss, low, high, error (observed / said - 1)."""
-    sizes, losses, errors = _points(frontier)
+    sizes, losses, errors = points(frontier)
     rows = []
     for place in range(FEWEST, len(sizes)):
         given = None if errors is None else errors[:place]
@@ -57,7 +56,7 @@ def rollout(frontier: Frontier) -> pd.DataFrame:
 
 def residuals(frontier: Frontier) -> pd.DataFrame:
     """Columns budget, n_params, residual (loss over a straight line in log size, minus 1), error; empty below three budgets."""
-    sizes, losses, errors = _points(frontier)
+    sizes, losses, errors = points(frontier)
     if len(sizes) < FEWEST:
         return pd.DataFrame(columns=["budget", "n_params", "residual", "error"])
     size = np.log10(sizes) - np.log10(sizes).mean()
@@ -86,9 +85,3 @@ def isoflop(frontier: Frontier) -> pd.DataFrame:
     groups = found.groupby("flops")
     many = (groups["budget"].transform("nunique") > 1) & (groups["budget"].transform("size") >= FEWEST_AT_A_COST)
     return found[many].sort_values(["flops", "n_params"]).reset_index(drop=True)
-
-
-def _points(frontier: Frontier) -> tuple[list[float], list[float], list[float] | None]:
-    errors = point_errors(sureness(frontier))
-    sizes = [float(entry.n_params) for entry in frontier.entries]
-    return sizes, [entry.val_loss for entry in frontier.entries], errors if all(errors) else None

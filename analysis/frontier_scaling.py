@@ -73,9 +73,8 @@ def findings(frontier: Frontier) -> list[str]:
             "for example BUDGET=2K, 6K and 20K."
         ]
     days = slope_per_decade(frontier.entries)
-    noise = "seeds, search and days" if judged.basis == "fresh seeds" and judged.search else "budgets and days"
     return [
-        f"verdict {judged.verdict.sentence()} The interval holds the noise of {noise}.",
+        f"verdict {judged.verdict.sentence()} The interval holds {judged.noise}.",
         *judged.cautions,
         f"of the days alone, best trials: {days.mean:+.4f} nats per tenfold size, 95% [{days.low:+.4f}, {days.high:+.4f}].",
     ]
@@ -110,7 +109,7 @@ def show(options: ScalingOptions) -> None:
     from analysis.data_axis import data_axes, table_of
     from analysis.data_axis import law_table as laws_of
     from analysis.frontier import frontiers
-    from analysis.terminal import console
+    from analysis.terminal import console, shown
     from research.tracking.store import open_store
 
     screen = console()
@@ -119,8 +118,7 @@ def show(options: ScalingOptions) -> None:
     for frontier in found:
         _print(frontier, screen)
         for path in draw(frontier, store.root / REPORTS):
-            shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-            screen.print(f"figure {shown}", soft_wrap=True, highlight=False)
+            screen.print(f"figure {shown(path)}", soft_wrap=True, highlight=False)
         screen.print("beside each: the same as PDF, its numbers as CSV\n", highlight=False)
     for axis in data_axes(found):
         screen.print(table_of(axis))

@@ -34,6 +34,12 @@ class Judgement:
     """[I]."""
 
     @property
+    def noise(self) -> str:
+        """What its interval holds, in words; `budgets` is how they scatter around one line."""
+        names = ["seeds" if self.basis == "fresh seeds" else "budgets", *(["search"] if self.search else [])]
+        return f"the noise of {', '.join(names)} and days"
+
+    @property
     def cautions(self) -> list[str]:
         """What the verdict does not hold, and how to get it."""
         told = []
@@ -74,6 +80,13 @@ def judge(frontier: Frontier) -> Judgement | None:
         losses=losses,
         left_out=tuple(entry.budget for entry, one in pairs if basis == "fresh seeds" and one.fresh_seeds < FEWEST_SEEDS),
     )
+
+
+def points(frontier: Frontier) -> tuple[list[float], list[float], list[float] | None]:
+    """Sizes, lowest losses and their standard errors, from which the next budget is foretold; no errors if one is unknown."""
+    errors = point_errors(sureness(frontier))
+    sizes = [float(entry.n_params) for entry in frontier.entries]
+    return sizes, [entry.val_loss for entry in frontier.entries], errors if all(errors) else None
 
 
 def point_errors(found: list[Sureness]) -> list[float]:

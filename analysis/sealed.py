@@ -12,9 +12,8 @@ from typing import Any, Literal
 import pandas as pd
 
 from analysis.frontier import Frontier
-from analysis.judgement import point_errors
+from analysis.judgement import points
 from analysis.laws.forecasting import FEWEST, Forecast, Score, forecast, score
-from analysis.noise import sureness
 from research.spec import parse_count, require
 from research.tracking import query, schema
 from research.tracking.store import Store
@@ -59,9 +58,8 @@ def foretell(store: Store, frontier: Frontier, budget: str) -> Forecast:
     there = ", ".join(entry.budget for entry in frontier.entries)
     fix = f"horizon {frontier.horizon} has {there} only; a forecast takes {FEWEST} budgets, sweep more first."
     require(len(frontier.entries) >= FEWEST, "BUDGET", budget, fix)
-    errors = point_errors(sureness(frontier))
-    sizes, losses = [entry.n_params for entry in frontier.entries], [entry.val_loss for entry in frontier.entries]
-    return forecast(sizes, losses, at, error=errors if all(errors) else None)
+    sizes, losses, errors = points(frontier)
+    return forecast(sizes, losses, at, error=errors)
 
 
 def seal(store: Store, frontier: Frontier, budget: str, made: Forecast) -> str:

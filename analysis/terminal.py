@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -22,3 +24,8 @@ def plain_table(title: str, columns: list[str]) -> Table:
     for column in columns:
         table.add_column(column, justify="left" if column in LEFT else "right", no_wrap=True)
     return table
+
+
+def shown(path: Path) -> Path:
+    """As short as it can be typed here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

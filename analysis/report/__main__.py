@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 from analysis.options import ReportOptions
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from analysis.report.document import Report
 
 
@@ -17,7 +15,7 @@ def main(options: ReportOptions) -> None:
     from analysis.report.compose import compose
     from analysis.report.sources import read
     from analysis.report.write import keep, write
-    from analysis.terminal import console
+    from analysis.terminal import console, shown
     from research.tracking.store import open_store
 
     screen = console()
@@ -42,13 +40,6 @@ def summary(report: Report) -> list[str]:
 
     texts = [parts(block.text) for block in report.summary if isinstance(block, Paragraph) and block.tone == "finding"]
     return ["".join(part if isinstance(part, str) else part.text for part in text) for text in texts]
-
-
-def shown(path: Path) -> Path:
-    """As short as it can be typed here."""
-    from pathlib import Path
-
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def compose(store: Store, sources: Sources, folder: Path) -> Report:
 
 def _summary(sources: Sources) -> list[Block]:
     scope = (
-        "All losses are mean log losses in nats on validation days that trials were also chosen on; the test days stay closed. "
+        "All losses are mean log losses in nats on validation days that trials were also chosen on, none on test days. "
         "A claim must survive the noise of seeds, search and days, and the baselines are the bar."
     )
     return [

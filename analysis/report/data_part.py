@@ -126,10 +126,18 @@ def evidence_section(sources: Sources) -> Section:
                 caption="How much there is to learn from and to judge by",
                 columns=["question", "split", "until", "rows", "positives", "base rate"],
                 rows=rows,
-                notes=["The test split was not opened: no number here comes from it."],
+                notes=[f"{one.title}: {test_days(one)} No number here comes from them." for one in sources.questions],
             ),
         ],
     )
+
+
+def test_days(one: Question) -> str:
+    """Whether they were opened, and how often."""
+    if not one.looks:
+        return "the test days were not opened."
+    again = f", {one.second_looks} of them a second look at the same final run" if one.second_looks else ""
+    return f"the test days were opened {one.looks} time{'s' if one.looks > 1 else ''} by `make evaluate`{again}."
 
 
 def _counts(run: Any, split: str) -> list[Inline]:
@@ -137,7 +145,7 @@ def _counts(run: Any, split: str) -> list[Inline]:
         return float(run.get(f"{schema.SWEEP_PREFIX}{split}_{name}", float("nan")))
 
     if value("positives") != value("positives"):
-        return [f"{value('n'):,.0f}", "closed", "closed"]
+        return [f"{value('n'):,.0f}", "not told", "not told"]
     return [f"{value('n'):,.0f}", f"{value('positives'):,.0f}", f"{value('base_rate'):.3f} ± {value('base_rate_se'):.3f}"]
 
 

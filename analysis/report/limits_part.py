@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from analysis.report.data_part import test_days
 from analysis.report.document import Commands, Items, Paragraph, Section
 from analysis.report.sources import Question, Sources
 from research.spec import count_label, parse_count
@@ -43,7 +44,10 @@ def _common(sources: Sources) -> list[str]:
     instruments = sorted({one.frontier.instruments for one in sources.questions})
     return [
         f"Anything about markets other than {'; '.join(instruments)}, or about other years.",
-        "That any of this holds on the test days: they were not opened. All budgets were chosen on the validation days.",
+        *(
+            f"{one.title}: that any of this holds on the test days; {test_days(one)} Budgets were chosen on validation days."
+            for one in sources.questions
+        ),
         "That a difference in nats is worth money: nothing here trades.",
     ]
 

@@ -38,6 +38,10 @@ class Question:
     forecasts: list[Sealed]
     sweeps: pd.DataFrame
     """Parent runs, one row per budget, by size."""
+    looks: int
+    """Evaluations that have opened the test days of this question's labels."""
+    second_looks: int
+    """Those of them that came after one of the same final run."""
     title: str
     """The horizon, and as much else as tells it from the other questions."""
 
@@ -61,6 +65,8 @@ def read(store: Store, experiment: str | None, ui: str) -> Sources:
     every = effects(found)
     forecasts = sealed(store, found)
     parents = query.runs(store, kinds=("sweep",), experiment=experiment)
+    evaluations = query.runs(store, kinds=("evaluation",))
+    opened = [_looks_at(evaluations, frontier) for frontier in found]
     questions = [
         Question(
             frontier=frontier,
@@ -70,9 +76,11 @@ def read(store: Store, experiment: str | None, ui: str) -> Sources:
             effects=effect,
             forecasts=forecasts.get(frontier.study, []),
             sweeps=_sweeps_of(parents, frontier),
+            looks=looks,
+            second_looks=second,
             title=title,
         )
-        for frontier, effect, title in zip(found, every, titles(found), strict=True)
+        for frontier, effect, (looks, second), title in zip(found, every, opened, titles(found), strict=True)
     ]
     return Sources(
         questions=questions,
@@ -117,6 +125,16 @@ def _sweeps_of(parents: pd.DataFrame, frontier: Frontier) -> pd.DataFrame:
     mine = parents[same & (parents["context_length"] == frontier.context_length)]
     order = {entry.budget: place for place, entry in enumerate(frontier.entries)}
     return mine.assign(place=mine["budget"].map(order).fillna(len(order))).sort_values("place").drop(columns="place")
+
+
+def _looks_at(evaluations: pd.DataFrame, frontier: Frontier) -> tuple[int, int]:
+    """How often the test days were opened, and how often once more for the same final run."""
+    if evaluations.empty:
+        return 0, 0
+    # The first part of a setting is the digest of the labels, which the test days' are part of.
+    mine = evaluations[evaluations[schema.TARGET_DIGEST] == frontier.setting[0]]
+    again = mine[schema.SECOND_LOOK].notna() if schema.SECOND_LOOK in mine else pd.Series(dtype=bool)
+    return len(mine), int(again.sum())
 
 
 def _snapshots(runs: pd.DataFrame, questions: Sequence[Question]) -> pd.DataFrame:

@@ -38,6 +38,7 @@ def test_what_was_chosen_for_its_loss_is_not_judged_where_fresh_seeds_are_there(
     assert chosen is not None
     assert chosen.verdict.slope < -0.02
     assert any("REPLICATES=3" in caution for caution in chosen.cautions)
+    assert (found.noise, chosen.noise) == ("the noise of seeds, search and days", "the noise of budgets and days")
 
 
 def test_a_budget_without_fresh_seeds_is_left_out_and_named() -> None:

@@ -14,6 +14,7 @@ from analysis.options import ReportOptions
 from analysis.report.__main__ import main
 from analysis.report.sources import titles
 from research.tracking import query, schema
+from research.tracking.runs import RunLog
 from research.tracking.store import Store, open_store
 
 
@@ -54,6 +55,22 @@ def test_what_is_open_is_said_with_a_way_to_settle_it(made: tuple[Store, Path, s
     assert "knows more than the simplest regression" in sections["What was not established"]
     assert "not opened" in sections["What was not established"]
     assert "REPLICATES=3" in sections["What to run next"]
+
+
+def test_looks_at_the_test_days_are_told(store_root: Path) -> None:
+    store = open_store(store_root)
+    add_sweep(store)
+    add_run(store, "0000 d4 L2 h1 ff2", loss=0.5)
+    tags = {schema.TARGET_DIGEST: "labels of 1"}
+    for second in ({}, {schema.SECOND_LOOK: "1 before"}):
+        experiment = store.experiment("sp500-threshold-1pct")
+        RunLog.start(
+            store, experiment_id=experiment, kind="evaluation", name="evaluation", params={}, tags={**tags, **second}
+        ).finish("complete")
+    main(ReportOptions(store=store.root, log=False))
+    page = (store.root / "reports" / "report-all" / "report.md").read_text()
+    assert "the test days were opened 2 times by \\`make evaluate\\`, 1 of them a second look" in page
+    assert "not opened" not in page
 
 
 def test_it_can_be_done_again(made: tuple[Store, Path, str]) -> None:
