@@ -9,6 +9,8 @@ flag = $(if $($(1)),--$(2) '$($(1))')
 # VARIABLE=a,b,c -> --flag a b c
 comma := ,
 list = $(if $($(1)),--$(2) $(subst $(comma), ,$($(1))))
+# STORE=folder is another store than mlruns/, for every verb that has one.
+override ARGS += $(call flag,STORE,store)
 # TRIALS=50 is 50 in all, TRIALS=+10 is 10 more.
 more = $(if $(filter +%,$(TRIALS)),--add-trials '$(patsubst +%,%,$(TRIALS))',$(call flag,TRIALS,trials))
 STUDY = $(call flag,DATA,data) $(call flag,SYMBOL,symbol) $(call list,SYMBOLS,symbols) $(call list,VALIDATE_ON,validate-on) \
@@ -35,7 +37,7 @@ help: ## this list
 	@echo "  question:  BUDGET HORIZON TASK THRESHOLD TOUCH CONTEXT"
 	@echo "  data:      DATA SYMBOL SYMBOLS VALIDATE_ON FEATURES INDEX VOLATILITY_INDEX WINDOWS TRAIN_END"
 	@echo "  search:    TRIALS (or +10) LAYERS WIDTHS HEADS SAMPLER PRUNER REPLICATES EPOCHS PATIENCE SEED WIDTH_TRANSFER"
-	@echo "  machine:   DEVICE WORKERS THREADS RAY STACK PRECISION OPTIMIZER"
+	@echo "  machine:   DEVICE WORKERS THREADS RAY STACK PRECISION OPTIMIZER; STORE=folder instead of mlruns"
 	@echo "  example:   make sweep BUDGET=20K HORIZON=3 TRIALS=12"
 	@echo "             make study BUDGETS=20K,200K,2M HORIZONS=1,3,5 TRIALS=12"
 	@echo "  all flags: python -m pipelines.sweep --help; pass others as ARGS='--patience 3'"
