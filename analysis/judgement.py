@@ -25,7 +25,7 @@ class Judgement:
     basis: Basis
     """The winners on seeds that they were not chosen on, or, where too few budgets have them, the best trials as chosen."""
     search: bool
-    """Whether the noise of the search is in the interval; it takes random trials at every budget."""
+    """Whether the noise of the search is in the interval; it takes two random trials at every budget."""
     left_out: tuple[str, ...]
     """Budgets whose winner has no fresh seeds, while enough others have: losses of the two kinds must not be mixed."""
     sizes: NDArray[np.float64]
@@ -51,7 +51,7 @@ class Judgement:
         if self.left_out:
             told.append(f"Without {', '.join(self.left_out)}, whose best trial has no fresh seeds; REPLICATES=3 gives some.")
         if not self.search:
-            told.append("A budget without random trials: the noise of the search shows only as the scatter of budgets.")
+            told.append("A budget has no two random trials: the noise of the search shows only as the scatter of budgets.")
         return told
 
 
@@ -66,7 +66,7 @@ def judge(frontier: Frontier) -> Judgement | None:
     entries = [entry for entry, _ in used]
     found = [entry.replicates[entry.config] if basis == "fresh seeds" else (entry.val_loss,) for entry in entries]
     sizes, losses = np.repeat([float(entry.n_params) for entry in entries], [len(one) for one in found]), np.concatenate(found)
-    search = all(one.random_trials for _, one in used)
+    search = all(np.isfinite(one.search) for _, one in used)
     return Judgement(
         verdict=verdict(
             sizes,

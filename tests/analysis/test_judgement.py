@@ -59,11 +59,13 @@ def test_every_layer_of_noise_widens_the_interval() -> None:
         entries = [replicated(size, 0.415, seeds, **changes) for size, seeds in zip(sizes, fresh, strict=True)]
         found = judge(frontier(*entries))
         assert found is not None
-        assert found.search == bool(len(changes.get("random_losses", RANDOM)))
+        assert found.search == (len(changes.get("random_losses", RANDOM)) > 1)
         return found.verdict.high - found.verdict.low
 
     none, searched = width(random_losses=np.empty(0), noise=1e-6), width(noise=1e-6)
     assert none < searched < width(noise=0.3)
+    # One random trial has no spread.
+    assert width(random_losses=RANDOM[:1], noise=1e-6) == pytest.approx(none)
 
 
 def test_a_point_is_as_unsure_as_search_and_seed_together() -> None:
