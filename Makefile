@@ -27,7 +27,7 @@ SWEEP = $(SEARCH) $(call flag,BUDGET,budget) $(ARGS)
 LADDER = $(SEARCH) $(call flag,BUDGET,budget) $(call flag,BUDGETS,budgets) $(call list,HORIZONS,horizons) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-ray setup-bench data plan sweep study status baselines control features adopt leaderboard effects compare scaling forecast report train evaluate predict serve ui bench test test-slow lint
+.PHONY: help setup setup-ray setup-bench data plan sweep study status baselines control features adopt leaderboard effects compare scaling forecast report train evaluate predict serve tour ui bench test test-slow lint
 
 help: ## this list
 	@echo "tapescale: does a bigger transformer help on market data, and in which shape?"
@@ -119,6 +119,9 @@ predict: $(READY) ## the newest probabilities of every registered model, or of M
 
 serve: $(READY) ## a registered model over HTTP, on this machine only: MODEL= PORT=
 	@$(PY) -m pipelines.serve $(call flag,MODEL,model) $(call flag,PORT,port) $(ARGS)
+
+tour: $(READY) ## every verb once at a tiny size, in a store of its own: an empty store to a served prediction (FOLDER= keeps it there)
+	@$(PY) -m pipelines.tour $(call flag,FOLDER,folder) $(call flag,PORT,port) $(ARGS)
 
 ui: $(READY) ## MLflow's pages over mlruns/, on this machine only
 	@$(PY) -m pipelines.ui $(call flag,PORT,port) $(ARGS)

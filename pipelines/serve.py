@@ -29,7 +29,7 @@ def main(options: ServeOptions) -> None:
     from research.tracking.registry import chosen, load
     from research.tracking.store import open_store
 
-    _require_free(options.port)
+    require_free(options.port)
     store = open_store(options.store, must_exist=True)
     models = chosen(store, options.model)
     if len(models) > 1:
@@ -52,7 +52,8 @@ def curl(port: int) -> str:
     return f"curl -H 'Content-Type: text/csv' --data-binary @bars.csv http://127.0.0.1:{port}/invocations"
 
 
-def _require_free(port: int) -> None:
+def require_free(port: int, verb: str = "make serve") -> None:
+    """Refuse a port that is taken."""
     from research.spec import InputError, require
 
     require(0 < port < 65536, "PORT", port, "give a number between 1 and 65535.")
@@ -62,7 +63,7 @@ def _require_free(port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
-            raise InputError(f"PORT={port}: already in use; give another one, make serve PORT={SERVE_PORT + 1}.") from None
+            raise InputError(f"PORT={port}: already in use; give another one, {verb} PORT={port + 1}.") from None
 
 
 if __name__ == "__main__":
