@@ -186,16 +186,41 @@ def joined(prepared: Prepared) -> Prepared:
 
     Both were purged when they were split: validation labels end before the first test day, training labels before that.
     Instruments that are trained on only have no validation rows and add none.
-    The standardiser is fitted on the rows that these windows cover.
     """
     split = prepared.split
     rows = np.union1d(split.train, split.validation)
     if split.spec is not None:
         last = prepared.label_ends(rows).max().date()
         assert last <= split.spec.validation_end, f"a training label reaches {last}, after {split.spec.validation_end}"
-    standardiser = Standardiser.fit(prepared.values, _covered(rows, prepared.context_length, len(prepared.values)))
+    return _on_rows(prepared, train=rows, test=split.test)
+
+
+def known_by(prepared: Prepared, year: int) -> Prepared:
+    """The test rows of one calendar year; what came before them in the test is trained on as well.
+
+    Of a joined split. A row counts as known if its whole label interval lies before the year's first session, less the
+    split's embargo: the labels of the last days before are purged, as in every split.
+    """
+    split, days = prepared.split, prepared.days
+    assert len(split.validation) == 0
+    embargo = split.spec.embargo if split.spec is not None else 0
+    borders = [
+        start + int(part.target.days.searchsorted(pd.Timestamp(year, 1, 1)))
+        for start, part in zip(_starts(prepared.parts), prepared.parts, strict=True)
+    ]
+    horizon = prepared.parts[0].target.spec.horizon
+    ends = split.test + horizon + embargo
+    known = split.test[ends < np.array(borders)[prepared.symbols[split.test]]]
+    return _on_rows(prepared, train=np.union1d(split.train, known), test=split.test[days[split.test].year == year])
+
+
+def _on_rows(prepared: Prepared, *, train: Rows, test: Rows) -> Prepared:
+    """Nothing to validate on; the standardiser is fitted on the rows that the training windows cover."""
+    standardiser = Standardiser.fit(prepared.values, _covered(train, prepared.context_length, len(prepared.values)))
     nothing = np.array([], dtype=np.int64)
-    return replace(prepared, split=replace(split, train=rows, validation=nothing), standardiser=standardiser)
+    return replace(
+        prepared, split=replace(prepared.split, train=train, validation=nothing, test=test), standardiser=standardiser
+    )
 
 
 def _starts(parts: Sequence[Part]) -> list[int]:

@@ -10,7 +10,7 @@ from conftest import prepare_study
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from research.windows.dataset import Prepared, WindowDataset, joined, prepare
+from research.windows.dataset import Prepared, WindowDataset, joined, known_by, prepare
 
 CPU = torch.device("cpu")
 ROWS, FEATURES = 50, 3
@@ -127,3 +127,27 @@ def test_rows_whose_labels_reach_into_the_test_cannot_be_joined(prepared: Prepar
     reaching = replace(split, validation=np.append(split.validation, split.test[0]))
     with pytest.raises(AssertionError, match="a training label reaches 2015-07"):
         joined(replace(prepared, split=reaching))
+
+
+@pytest.mark.parametrize("horizon", [1, 5])
+def test_a_year_of_the_test_is_met_with_all_that_was_known_before_it(sp500: pd.DataFrame, horizon: int) -> None:
+    whole = joined(prepare_study(sp500, horizon=horizon))
+    years = [known_by(whole, year) for year in (2016, 2017, 2018)]
+    days, first = whole.days, whole.split.test[whole.days[whole.split.test].year == 2015]
+    # Every test day is predicted once, and the labels of training end just before the year.
+    assert np.array_equal(np.concatenate([first, *(one.split.test for one in years)]), whole.split.test)
+    for year, one in zip((2016, 2017, 2018), years, strict=True):
+        ends, sessions = one.label_ends(one.split.train), days[days.year < year]
+        assert ends.max() == sessions[-1]
+        assert set(whole.split.train) < set(one.split.train)
+        assert len(one.split.validation) == 0
+
+
+def test_days_after_the_year_neither_train_nor_scale(sp500: pd.DataFrame) -> None:
+    prepared = prepare_study(sp500, horizon=3)
+    year = known_by(joined(prepared), 2017)
+    values = prepared.values.copy()
+    values[prepared.days.year >= 2017] = 1e9
+    spoilt = known_by(joined(with_values(prepared, values)), 2017)
+    assert np.array_equal(spoilt.split.train, year.split.train)
+    assert np.array_equal(spoilt.standardiser.mean, year.standardiser.mean)
