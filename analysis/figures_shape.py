@@ -37,7 +37,8 @@ def ratio_curves(trials: pd.DataFrame, curves: Mapping[str, pd.DataFrame | None]
         if curve is not None:
             axes.fill_between(curve["ratio"], curve["low"], curve["high"], color=ACCENT, alpha=0.15, linewidth=0)
             axes.plot(curve["ratio"], curve["loss"], color=ACCENT, linewidth=1.5, label="quadratic, 95%")
-        room = 0.08 * (top - loss.min())
+        # Where all trials have one loss there is still an axis to draw.
+        room = max(0.08 * (top - loss.min()), 1e-4)
         axes.set_ylim(loss.min() - 2 * room, top + room)
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: ratio_label(value)))

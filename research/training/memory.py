@@ -13,7 +13,7 @@ from math import prod
 import torch
 
 from research.models.accounting import parameter_count
-from research.spec import OPTIMIZERS, ArchitectureSpec, OptimizerName
+from research.spec import ArchitectureSpec, OptimizerName
 from research.windows.dataset import EVALUATION_BATCH
 
 FLOAT, HALF = 4, 2
@@ -164,14 +164,6 @@ def choose_micro_batch(
     sizes = [batch_size] if optimizer == "adafactor" else micro_batches(batch_size)
     peaks = ((size, peak_memory(architecture, size, device, optimizer=optimizer, batch_size=batch_size)) for size in sizes)
     return next((size for size, peak in peaks if peak <= FITTING_SHARE * available), None)
-
-
-def choose_optimizer(
-    architecture: ArchitectureSpec, batch_size: int, available: int, device: torch.device
-) -> OptimizerName | None:
-    """AdamW where it fits, else Adafactor in low memory, else None."""
-    fits = (name for name in OPTIMIZERS if choose_micro_batch(architecture, batch_size, available, device, optimizer=name))
-    return next(fits, None)
 
 
 def preflight(

@@ -21,7 +21,6 @@ from research.training.memory import (
     MemoryPlan,
     checkpoint_bytes,
     choose_micro_batch,
-    choose_optimizer,
     memory_plan,
     peak_memory,
     preflight,
@@ -209,12 +208,6 @@ def test_in_low_memory_the_batch_is_never_divided() -> None:
     room = peak_memory(TWO_BILLION, 64, CPU, optimizer="adafactor", batch_size=64) / FITTING_SHARE
     assert choose_micro_batch(TWO_BILLION, 64, int(room) + 1, CPU, optimizer="adafactor") == 64
     assert choose_micro_batch(TWO_BILLION, 64, int(room) - 1, CPU, optimizer="adafactor") is None
-
-
-def test_low_memory_is_chosen_where_adamw_does_not_fit() -> None:
-    chosen = {room: choose_optimizer(TWO_BILLION, 64, room * GIBIBYTE, CPU) for room in (64, 22, 4)}
-    assert chosen == {64: "adamw", 22: "adafactor", 4: None}
-    assert choose_optimizer(SMALL, 64, GIBIBYTE, CPU) == "adamw"
 
 
 def test_the_preflight_says_which_architectures_cannot_be_trained() -> None:
