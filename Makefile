@@ -109,9 +109,9 @@ train: $(READY) ## the best trial again on training and validation days, over fr
 	@$(PY) -m pipelines.train $(call flag,BUDGET,budget) $(call flag,HORIZON,horizon) $(call flag,RUN,run) $(call flag,SEEDS,seeds) \
 	  $(call flag,DEVICE,device) $(call flag,THREADS,threads) $(ARGS)
 
-evaluate: $(READY) ## open the test days for what `make train` left, once: BUDGET=20K HORIZON=1, or RUN=<final run>
+evaluate: $(READY) ## open the test days for what `make train` left, once: BUDGET=20K HORIZON=1, or RUN=<final run>; WALK_FORWARD=1
 	@$(PY) -m pipelines.evaluate $(call flag,BUDGET,budget) $(call flag,HORIZON,horizon) $(call flag,RUN,run) \
-	  $(if $(AGAIN),--again) $(ARGS)
+	  $(if $(AGAIN),--again) $(if $(WALK_FORWARD),--walk-forward) $(ARGS)
 
 predict: $(READY) ## the newest probabilities of every registered model, or of MODEL=; refuses stale data: DAYS=5 MAX_AGE=1 STALE_OK=1
 	@$(PY) -m pipelines.predict $(call flag,MODEL,model) $(call flag,DATA,data) $(call flag,DAYS,days) $(call flag,MAX_AGE,max-age) \

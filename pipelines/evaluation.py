@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,6 +36,38 @@ class Said:
     """Seed -> its probabilities, whose mean is the model's."""
     base_rate: float
     """Share of positives in what the model was trained on."""
+
+    def of(self, mask: NDArray[np.bool_]) -> Said:
+        """What was said of some of the rows."""
+        return replace(
+            self,
+            days=self.days[mask],
+            symbols=self.symbols[mask],
+            label_ends=self.label_ends[mask],
+            labels=self.labels[mask],
+            volatility=self.volatility[mask],
+            logits={name: logits[mask] for name, logits in self.logits.items()},
+            seeds={seed: told[mask] for seed, told in self.seeds.items()},
+        )
+
+    @classmethod
+    def pooled(cls, parts: Sequence[Said]) -> Said:
+        """One after another; the base rate is that of the first training."""
+
+        def whole(column: Callable[[Said], Any]) -> Any:
+            return np.concatenate([column(part) for part in parts])
+
+        first = parts[0]
+        return replace(
+            first,
+            days=pd.DatetimeIndex(whole(lambda one: one.days.to_numpy())),
+            symbols=whole(lambda one: one.symbols),
+            label_ends=pd.DatetimeIndex(whole(lambda one: one.label_ends.to_numpy())),
+            labels=whole(lambda one: one.labels),
+            volatility=whole(lambda one: one.volatility),
+            logits={name: np.concatenate([part.logits[name] for part in parts]) for name in first.logits},
+            seeds={seed: np.concatenate([part.seeds[seed] for part in parts]) for seed in first.seeds},
+        )
 
     def table(self) -> pd.DataFrame:
         """One row per test day and instrument: label, the model's probability and loss, those of seeds and references."""
@@ -105,6 +138,32 @@ class Evaluation:
             counts = {"said_yes": float(found.said_yes), "positives": float(found.positives)}
             told |= {f"at_{rule.replace(' ', '_')}/{name}": value for name, value in {**values, **counts}.items()}
         return {name: value for name, value in told.items() if value == value}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moved:
+    """The same model and references, trained again before each calendar year of the test days."""
+
+    evaluation: Evaluation
+    against_frozen: Difference
+    """Loss of the model that is trained again minus that of the one that stays as it was."""
+
+    def metrics(self) -> dict[str, float]:
+        """As they are logged."""
+        found, prefix = self.evaluation, "walk_forward"
+        told = {"loss": found.loss.mean, "low": found.loss.low, "high": found.loss.high, "auc": found.scores.auc}
+        for name, one in {
+            **{name: one.difference for name, one in found.against.items()},
+            "frozen": self.against_frozen,
+        }.items():
+            told |= {f"vs_{name}_difference": one.mean, f"vs_{name}_low": one.low, f"vs_{name}_high": one.high}
+        return {f"{prefix}/{name}": value for name, value in told.items()}
+
+
+def difference(one: Said, other: Said) -> Difference:
+    """Loss of the first model minus that of the second, paired by day."""
+    mine, its = (by_day(row_losses(said.logits[MODEL], said.labels), said.days.to_numpy()) for said in (one, other))
+    return paired_difference(mine, its)
 
 
 def evaluate(said: Said, chosen: Mapping[str, float]) -> Evaluation:

@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.evaluation import Against, Evaluation, Group, Said
+from pipelines.evaluation import Against, Evaluation, Group, Moved, Said
 from research.significance import Difference
 from research.tracking.query import RunRecord
 from research.tracking.schema import BASELINE_TITLES
@@ -19,14 +19,26 @@ TITLES = {**BASELINE_TITLES, "prior": "training prior", "rolling_prior": "rollin
 
 
 def print_evaluation(
-    final: RunRecord, said: Said, found: Evaluation, same: int, others: int, run_id: str, console: Console
+    final: RunRecord,
+    said: Said,
+    found: Evaluation,
+    same: int,
+    others: int,
+    run_id: str,
+    console: Console,
+    moved: Moved | None = None,
 ) -> None:
     """Tables, verdicts, how to read them and what to type next."""
     _say(console, _opening(final, said, same, others))
-    console.print(_references(found))
+    console.print(_references(found, "log loss on the test days"))
     console.print(_groups("by year", "year", found.years))
     console.print(_groups("by trailing volatility (thirds of the test days)", "regime", found.regimes))
     console.print(_acting(found))
+    if moved:
+        console.print(_references(moved.evaluation, "all trained again before each calendar year, on what was known by then"))
+        change = moved.against_frozen
+        noise = ", inside the noise" if change.inside_noise else ""
+        _say(console, [f"{_interval(change)} nats against the model that was not trained again{noise}", ""])
     _say(console, [*_calibration(found), *verdicts(found), *_ending(run_id)])
 
 
@@ -61,8 +73,8 @@ def _opening(final: RunRecord, said: Said, same: int, others: int) -> list[str]:
     return lines
 
 
-def _references(found: Evaluation) -> Table:
-    table = _table("log loss on the test days", ["", "log loss", "AUC", "skill of the model", "model - reference"])
+def _references(found: Evaluation, title: str) -> Table:
+    table = _table(title, ["", "log loss", "AUC", "skill of the model", "model - reference"])
     s = found.scores
     loss = f"{found.loss.mean:.4f} [{found.loss.low:.4f}, {found.loss.high:.4f}]"
     table.add_row("model", loss, f"{s.auc:.3f} ± {s.auc_se:.3f}", "", "", end_section=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 from rich.console import Console
@@ -51,6 +52,8 @@ class Plan:
     seeds: tuple[int, ...]
     stop_after: int
     """Epochs: those after which the trial was best."""
+    trained_on: str = TRAINED_ON
+    """Which rows, in words."""
 
     @property
     def title(self) -> str:
@@ -63,14 +66,14 @@ class Plan:
 
     def params(self, seed: int) -> dict[str, Value]:
         """What a run of this plan says about itself."""
-        said: dict[str, Value] = {"trained_on": TRAINED_ON, "epochs_trained": self.stop_after}
+        said: dict[str, Value] = {"trained_on": self.trained_on, "epochs_trained": self.stop_after}
         return {**declared(self.spec(seed), self.context), **said}
 
     @property
     def fingerprint(self) -> str:
         """Equal for two plans that would give the same ensemble."""
         chosen = self.known.spec.config_fingerprint
-        identity = {"configuration": chosen, "trained_on": TRAINED_ON, "epochs": self.stop_after, "seeds": self.seeds}
+        identity = {"configuration": chosen, "trained_on": self.trained_on, "epochs": self.stop_after, "seeds": self.seeds}
         return fingerprint(identity)
 
 
@@ -82,7 +85,7 @@ def joined_study(study: Study) -> Study:
 
 def train_final(store: Store, options: TrainOptions, console: Console) -> str:
     """Train, log and register; returns the run id of the final run, of the one that is there if it has been trained."""
-    plan = _planned(store, options)
+    plan = planned(store, options)
     _print_opening(plan, console)
     done = query.with_tag(store, plan.context.experiment_id, schema.FINAL_FINGERPRINT, plan.fingerprint, kinds=("final",))
     if known := next((one for one in done if one.outcome == "complete"), None):
@@ -98,7 +101,8 @@ def train_final(store: Store, options: TrainOptions, console: Console) -> str:
     return log.run_id
 
 
-def _planned(store: Store, options: TrainOptions) -> Plan:
+def planned(store: Store, options: TrainOptions) -> Plan:
+    """What these options ask for; `InputError` where the data or the code are no longer those of the trial."""
     trial = best_trial(store, budget=options.budget, horizon=options.horizon, run=options.run)
     known = rebuilt(store, trial)
     held = store.client.get_run(query.holder(store, trial.run_id)).data.tags
@@ -156,13 +160,23 @@ def _open(plan: Plan) -> RunLog:
 
 
 def _train_seed(plan: Plan, parent_id: str, seed: int, console: Console) -> Path:
-    """Train one seed as a nested run; returns where its weights lie."""
+    """Train one seed; returns where its weights lie."""
+    run_id, result = train_seed(plan, parent_id, seed, kind="final_seed")
+    seconds = sum(one.seconds for one in result.epochs)
+    console.print(f"seed {seed}: training loss {result.epochs[-1].train_loss:.4f}, {seconds:.0f} s", highlight=False)
+    return plan.context.store.local_artifact(run_id, schema.WEIGHTS_FILE)
+
+
+def train_seed(
+    plan: Plan, parent_id: str, seed: int, *, kind: Literal["final_seed", "retrained"]
+) -> tuple[str, TrainingResult]:
+    """Train one seed as a nested run, which keeps the weights of a `final_seed`; returns the run and its result."""
     context, spec = plan.context, plan.spec(seed)
     log = RunLog.start(
         context.store,
         experiment_id=context.experiment_id,
-        kind="final_seed",
-        name=f"seed {seed} {spec.architecture.label}",
+        kind=kind,
+        name=f"{plan.trained_on} seed {seed}" if kind == "retrained" else f"seed {seed} {spec.architecture.label}",
         params=plan.params(seed),
         tags={
             **context.tags,
@@ -175,14 +189,13 @@ def _train_seed(plan: Plan, parent_id: str, seed: int, console: Console) -> Path
     )
     with log.ending():
         result = _trained(plan, spec, log)
-        log.artifacts(lambda folder: _write_seed(folder, spec, result, context))
+        log.artifacts(lambda folder: _write_seed(folder, spec, result, context, weights=kind == "final_seed"))
     last = result.epochs[-1]
     seconds = sum(one.seconds for one in result.epochs)
     found = {"train_loss_last": last.train_loss, "epochs_run": float(len(result.epochs)), "training_seconds": seconds}
     size = {"n_params": plan.trial.metrics["n_params"], "samples_per_second": result.samples_per_second}
     log.finish("complete", metrics={**found, **size, **context.study.data_metrics()})
-    console.print(f"seed {seed}: training loss {last.train_loss:.4f}, {seconds:.0f} s", highlight=False)
-    return context.store.local_artifact(log.run_id, schema.WEIGHTS_FILE)
+    return log.run_id, result
 
 
 def _trained(plan: Plan, spec: TrialSpec, log: RunLog) -> TrainingResult:
@@ -232,11 +245,12 @@ def _conclude(plan: Plan, log: RunLog, weights: list[Path]) -> Registered:
     )
 
 
-def _write_seed(folder: Path, spec: TrialSpec, result: TrainingResult, context: Context) -> None:
+def _write_seed(folder: Path, spec: TrialSpec, result: TrainingResult, context: Context, *, weights: bool) -> None:
     _write_spec(spec, folder)
     curve = pd.DataFrame([asdict(record) for record in result.epochs]).drop(columns="val_loss")
     curve.to_csv(folder / schema.CURVE_FILE, index=False)
-    save_weights(result.weights, folder / schema.WEIGHTS_FILE)
+    if weights:
+        save_weights(result.weights, folder / schema.WEIGHTS_FILE)
     context.provenance.write(folder)
 
 

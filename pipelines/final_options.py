@@ -44,5 +44,7 @@ class EvaluateOptions:
     """A final run's id, or how it begins, instead of budget and horizon."""
     again: bool = False
     """Look again at test days that this run has been evaluated on; the evaluation is marked as a second look."""
+    walk_forward: bool = False
+    """In the same look, train model and references again before each calendar year, on all days that were known by then."""
     store: Path = Path("mlruns")
     """Folder of the MLflow store."""

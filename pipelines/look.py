@@ -13,10 +13,11 @@ from scipy.special import expit
 
 from pipelines import figures
 from pipelines.assembly import Assembled
-from pipelines.evaluation import MODEL, Evaluation, Said, evaluate
+from pipelines.evaluation import MODEL, Evaluation, Moved, Said, difference, evaluate
 from pipelines.evaluation_table import print_evaluation
 from pipelines.final_options import EvaluateOptions
 from pipelines.rebuild import Rebuilt, final_run, rebuilt
+from pipelines.retraining import retrained
 from pipelines.study import baseline_rows
 from research.models.baselines import BASELINES
 from research.runtime import choose_device, hardware
@@ -60,11 +61,19 @@ def look(store: Store, options: EvaluateOptions, console: Console) -> str:
     code = provenance(hardware(choose_device("cpu")))
     log = _opened(store, final, known, before, code)
     with log.ending():
-        said = say(store, final, known)
-        found = evaluate(said, thresholds(*_validation_days(store, final)))
+        trained = _last_training(known.found)
+        said = say(trained, _probabilities(store, final, known, trained))
+        rules = thresholds(*_validation_days(store, final))
+        found = evaluate(said, rules)
         log.artifacts(lambda folder: _write(folder, said, found, code))
-    log.finish("complete", metrics={**found.metrics(), "n_params": final.metrics["n_params"]})
-    print_evaluation(final, said, found, before.same, before.any, log.run_id, console)
+        moved: Moved | None = None
+        if options.walk_forward:
+            later = retrained(store, final, said, trained, say, log.run_id, console)
+            moved = Moved(evaluation=evaluate(later, rules), against_frozen=difference(later, said))
+            log.artifacts(lambda folder: later.table().to_parquet(folder / schema.WALK_FORWARD_FILE, index=False))
+    further = moved.metrics() if moved else {}
+    log.finish("complete", metrics={**found.metrics(), **further, "n_params": final.metrics["n_params"]})
+    print_evaluation(final, said, found, before.same, before.any, log.run_id, console, moved)
     return log.run_id
 
 
@@ -76,20 +85,17 @@ def looks_before(store: Store, final: RunRecord) -> Looks:
     return Looks(same=sum(one.tags[schema.FINAL_RUN] == final.run_id for one in runs), any=len(alike))
 
 
-def say(store: Store, final: RunRecord, known: Rebuilt) -> Said:
-    """What the ensemble and every reference say of the test days."""
-    found = _last_training(known.found)
+def say(found: Assembled, seeds: dict[int, NDArray[np.float64]]) -> Said:
+    """What the ensemble and every reference, fitted on the training rows, say of the test rows."""
     prepared = found.prepared
     rows = prepared.split.test
-    seeds = _probabilities(store, final, known, found)
-    labels = prepared.labels_of("test")
     fitted = baseline_rows(found, "test")
     references = {name: logits_of(baseline(fitted)) for name, baseline in BASELINES.items()}
     return Said(
         days=prepared.days[rows],
         symbols=np.array([part.symbol for part in prepared.parts])[prepared.symbols[rows]],
         label_ends=prepared.label_ends(rows),
-        labels=labels,
+        labels=prepared.labels_of("test"),
         volatility=found.volatility[rows],
         logits={
             MODEL: logits_of(np.mean(list(seeds.values()), axis=0)),

@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import Literal
 
 RunKind = Literal[
-    "snapshot", "sweep", "trial", "replicate", "baseline", "final", "final_seed", "evaluation", "report", "control", "forecast"
+    "snapshot",
+    "sweep",
+    "trial",
+    "replicate",
+    "baseline",
+    "final",
+    "final_seed",
+    "evaluation",
+    "retrained",
+    "report",
+    "control",
+    "forecast",
 ]
 Outcome = Literal["complete", "pruned", "diverged", "infeasible", "crashed", "interrupted", "adopted"]
 
