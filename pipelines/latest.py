@@ -124,5 +124,5 @@ def _age(snapshot: Snapshot, symbol: str, now: datetime) -> Age:
 def _base_rate(store: Store, parent: str | None) -> float | None:
     if parent is None:
         return None
-    rate: float | None = store.client.get_run(parent).data.metrics.get(f"{schema.SWEEP_PREFIX}train_base_rate")
+    rate: float | None = store.client.get_run(parent).data.metrics.get(f"{schema.SWEEP_PREFIX}{schema.TRAIN_BASE_RATE}")
     return rate
