@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -42,6 +43,8 @@ class Chosen:
     """`champion`, or `challenger` where there is no champion."""
     run_id: str
     """The run whose model it is."""
+    gates: str = ""
+    """`passed`, or `not passed: …` with those that were not; empty where they were not asked."""
 
     @property
     def title(self) -> str:
@@ -93,8 +96,17 @@ def all_models(store: Store) -> list[str]:
 def _chosen(store: Store, name: str) -> Chosen | None:
     for alias in schema.ALIASES:
         if held := holder_of(store, name, alias):
-            return Chosen(name=name, version=str(held.version), alias=alias, run_id=str(held.run_id))
+            gates = gates_of(held)
+            return Chosen(name=name, version=str(held.version), alias=alias, run_id=str(held.run_id), gates=gates)
     return None
+
+
+def gates_of(version: ModelVersion) -> str:
+    """`passed`, or `not passed: …` with those that were not; empty where `make promote` has not judged the version."""
+    if schema.GATES not in version.tags:
+        return ""
+    failed = [gate["name"] for gate in json.loads(version.tags[schema.GATES])["gates"] if not gate["passed"]]
+    return f"not passed: {', '.join(failed)}" if failed else "passed"
 
 
 def register(store: Store, *, name: str, run_id: str, val_loss: float, study: str, description: str) -> Registered:

@@ -11,7 +11,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from research.spec import InputError
 from research.tracking import schema
-from research.tracking.registry import all_models, holder_of
+from research.tracking.registry import all_models, gates_of, holder_of
 from research.tracking.store import Store
 
 
@@ -27,7 +27,7 @@ class InUse:
     since: str
     """Day and time in UTC; empty where the alias was set by hand."""
     gates: str
-    """`passed`, or `forced past …`."""
+    """`passed`, or `not passed: …`; empty where they were not asked, as where the alias was set by hand."""
 
 
 def promote(store: Store, version: ModelVersion, *, final: str, evaluation: str, forced: Sequence[str]) -> str:
@@ -78,14 +78,13 @@ def in_use(store: Store) -> list[InUse]:
 
 def _in_use(name: str, version: ModelVersion) -> InUse:
     told = json.loads(version.tags.get(schema.PROMOTED, "{}"))
-    forced = version.tags.get(schema.FORCED)
     return InUse(
         name=name,
         version=str(version.version),
         run_id=str(version.run_id),
         evaluation=told.get("evaluation", ""),
         since=json.loads(version.tags.get(schema.RESTORED, "{}")).get("at", "") or told.get("at", ""),
-        gates="alias set by hand" if forced is None else "passed" if forced == "no" else f"forced past {forced}",
+        gates=gates_of(version),
     )
 
 
