@@ -21,6 +21,9 @@ CALIBRATION = {"slope": 1.0, "bias": 0.0}
 """Measure of calibration -> its value where probabilities are true."""
 
 
+UNTESTED = "evaluated before calibration was tested; a second look is no test: train anew, with another SEEDS"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Gate:
     """One demand, and how it was met."""
@@ -104,7 +107,8 @@ def _calibrated(metrics: Mapping[str, float], name: str, perfect: float) -> Gate
     metric, gate = f"test_calibration_{name}", f"calibration {name}"
     needed = f"95% interval holds {perfect:g}"
     if f"{metric}_high" not in metrics:
-        told = "evaluated before calibration was tested; nothing new is learned by a second look, train and evaluate a new run"
+        tested = any(f"test_calibration_{one}_high" in metrics for one in CALIBRATION)
+        told = "there is none of these probabilities" if tested else UNTESTED
         return Gate(name=gate, passed=False, found=told, needed=needed)
     value, low, high = metrics[metric], metrics[f"{metric}_low"], metrics[f"{metric}_high"]
     return Gate(name=gate, passed=low <= perfect <= high, found=f"{value:+.3f} [{low:+.3f}, {high:+.3f}]", needed=needed)

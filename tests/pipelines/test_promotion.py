@@ -319,7 +319,7 @@ def test_a_tag_that_must_not_be_there_closes_its_gate(
         ({"vs_rolling_prior/high": None}, "beats rolling prior", "was not evaluated against it"),
         ({"test_calibration_slope_low": 1.01}, "calibration slope", "[+1.010, +1.300]"),
         ({"test_calibration_bias_high": -0.001}, "calibration bias", "[-0.010, -0.001]"),
-        ({"test_calibration_bias_high": None}, "calibration bias", "evaluated before calibration was tested"),
+        ({"test_calibration_slope_high": None}, "calibration slope", "there is none"),
         ({"test_spread": 0.001}, "no collapse", "test predictions: collapsed"),
         ({schema.LEAST_SEED_SPREAD: 0.001}, "no collapse", "a seed's test predictions: collapsed"),
     ],
@@ -330,6 +330,13 @@ def test_a_number_that_falls_short_closes_its_gate(
     metrics = {name: value for name, value in {**evidence.evaluation.metrics, **changes}.items() if value is not None}
     (told,) = not_passed(replace(evidence, evaluation=replace(evidence.evaluation, metrics=metrics))).items()
     assert (told[0], found in told[1]) == (gate, True)
+
+
+def test_an_evaluation_from_before_calibration_was_tested_says_so(evidence: Evidence) -> None:
+    metrics = {name: value for name, value in evidence.evaluation.metrics.items() if "calibration" not in name}
+    found = not_passed(replace(evidence, evaluation=replace(evidence.evaluation, metrics=metrics)))
+    assert list(found) == ["calibration slope", "calibration bias"]
+    assert all(words.startswith("evaluated before calibration was tested") for words in found.values())
 
 
 def test_looks_for_other_models_are_told_and_close_nothing(evidence: Evidence) -> None:
