@@ -129,12 +129,11 @@ def register_apart(store: Store, *, name: str, run_id: str, val_loss: float, stu
 
 
 def note_tested(store: Store, run_id: str, evaluation: str) -> None:
-    """Say on the run's version that it was tested, and make it challenger unless it is in use."""
+    """Say on the run's version that it was tested, and make it challenger, the first time: a second look is no test."""
     version = version_of(store, run_id)
-    if version is None:
+    if version is None or schema.EVALUATION_RUN in version.tags:
         return
-    if schema.EVALUATION_RUN not in version.tags:
-        store.client.set_model_version_tag(version.name, version.version, schema.EVALUATION_RUN, evaluation)
+    store.client.set_model_version_tag(version.name, version.version, schema.EVALUATION_RUN, evaluation)
     champion = holder_of(store, version.name, schema.CHAMPION)
     if champion is None or str(champion.version) != str(version.version):
         store.client.set_registered_model_alias(version.name, schema.CHALLENGER, version.version)

@@ -33,7 +33,7 @@ class InUse:
 def promote(store: Store, version: ModelVersion, *, final: str, evaluation: str, forced: Sequence[str]) -> str:
     """Make the version champion; returns the version that it replaces, empty if there was none.
 
-    The alias moves last: a kill before it leaves the old champion, and a succession that `_line` reads by the alias.
+    The alias moves after all records: a kill before it leaves the old champion, and `_line` reads the succession by the alias.
     """
     name, number = version.name, str(version.version)
     with store.one_at_a_time(f"champion-{name}"):
@@ -45,9 +45,6 @@ def promote(store: Store, version: ModelVersion, *, final: str, evaluation: str,
         if previous:
             _note(store, name, previous, schema.REPLACED, {**by, "by": number})
         _become_champion(store, name, [*line, number])
-        challenger = holder_of(store, name, schema.CHALLENGER)
-        if challenger and str(challenger.version) == number:
-            store.client.delete_registered_model_alias(name, schema.CHALLENGER)
     return previous
 
 
@@ -105,6 +102,9 @@ def _line(store: Store, name: str) -> list[str]:
 def _become_champion(store: Store, name: str, line: list[str]) -> None:
     store.client.set_registered_model_tag(name, schema.SUCCESSION, json.dumps(line))
     store.client.set_registered_model_alias(name, schema.CHAMPION, line[-1])
+    challenger = holder_of(store, name, schema.CHALLENGER)
+    if challenger and str(challenger.version) == line[-1]:
+        store.client.delete_registered_model_alias(name, schema.CHALLENGER)
 
 
 def _note(store: Store, name: str, version: str, tag: str, told: object) -> None:

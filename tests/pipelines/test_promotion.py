@@ -259,6 +259,11 @@ def test_a_champion_replaces_another_and_every_step_back_is_there(store_root: Pa
     assert json.loads(tags(store, one.version)[schema.RESTORED])["instead_of"] == two.version
     with pytest.raises(InputError, match=f"before version {one.version} no other was champion"):
         rollback(back)
+    # What is in use is not next in line.
+    store.client.set_registered_model_alias(NAME, schema.CHALLENGER, two.version)
+    ask_for(two)
+    assert alias(store, schema.CHALLENGER) is None
+    rollback(back)
     (used,) = in_use(store)
     assert (used.version, used.run_id, used.gates) == (one.version, one.final.run_id, "passed")
     ask_for(one)
