@@ -27,7 +27,7 @@ def print_evaluation(
     console.print(_groups("by year", "year", found.years))
     console.print(_groups("by trailing volatility (thirds of the test days)", "regime", found.regimes))
     console.print(_acting(found))
-    _say(console, [*_calibration(found), *verdicts(found), *_ending(final, run_id)])
+    _say(console, [*_calibration(found), *verdicts(found), *_ending(run_id), _next(final)])
 
 
 def verdicts(found: Evaluation) -> list[str]:
@@ -103,13 +103,16 @@ def _calibration(found: Evaluation) -> list[str]:
     ]
 
 
-def _ending(final: RunRecord, run_id: str) -> list[str]:
+def _ending(run_id: str) -> list[str]:
     return [
         "[95%]: circular block bootstrap over the test days, blocks of 60; differences are paired by day.",
         "references were fitted on the same rows as the model; the rolling prior knows the labels of the last 252 days.",
         f"logged as evaluation {run_id[:12]}, with every prediction as Parquet",
-        f"next  make promote RUN={final.run_id[:12]}   make ui   make compare",
     ]
+
+
+def _next(final: RunRecord) -> str:
+    return f"next  make promote RUN={final.run_id[:12]}   make ui   make compare"
 
 
 def _interval(one: Difference) -> str:
