@@ -27,7 +27,7 @@ SWEEP = $(SEARCH) $(call flag,BUDGET,budget) $(ARGS)
 LADDER = $(SEARCH) $(call flag,BUDGET,budget) $(call flag,BUDGETS,budgets) $(call list,HORIZONS,horizons) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-ray setup-bench data plan sweep study status baselines control features adopt leaderboard effects compare scaling forecast report train evaluate predict serve tour ui bench test test-slow lint
+.PHONY: help setup setup-ray setup-bench data plan sweep study status baselines control features adopt leaderboard effects compare scaling forecast report train evaluate promote rollback predict serve tour ui bench test test-slow lint
 
 help: ## this list
 	@echo "tapescale: does a bigger transformer help on market data, and in which shape?"
@@ -112,6 +112,13 @@ train: $(READY) ## the best trial again on training and validation days, over fr
 evaluate: $(READY) ## open the test days for what `make train` left, once: BUDGET=20K HORIZON=1, or RUN=<final run>; WALK_FORWARD=1
 	@$(PY) -m pipelines.evaluate $(call flag,BUDGET,budget) $(call flag,HORIZON,horizon) $(call flag,RUN,run) \
 	  $(if $(AGAIN),--again) $(if $(WALK_FORWARD),--walk-forward) $(ARGS)
+
+promote: $(READY) ## take what was tested into use, if it passes every gate: BUDGET=20K HORIZON=1, RUN=<final run>, or MODEL= VERSION=; FORCE=1
+	@$(PY) -m pipelines.promote $(call flag,BUDGET,budget) $(call flag,HORIZON,horizon) $(call flag,RUN,run) $(call flag,MODEL,model) \
+	  $(call flag,VERSION,version) $(if $(FORCE),--force) $(ARGS)
+
+rollback: $(READY) ## the champion before the present one again: MODEL=
+	@$(PY) -m pipelines.rollback $(call flag,MODEL,model) $(ARGS)
 
 predict: $(READY) ## the newest probabilities of every registered model, or of MODEL=; refuses stale data: DAYS=5 MAX_AGE=1 STALE_OK=1
 	@$(PY) -m pipelines.predict $(call flag,MODEL,model) $(call flag,DATA,data) $(call flag,DAYS,days) $(call flag,MAX_AGE,max-age) \

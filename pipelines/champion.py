@@ -24,7 +24,7 @@ from research.features.references import OLDEST
 from research.spec import TrialSpec, canonical_json
 from research.tracking import schema
 from research.tracking.provenance import PROJECT
-from research.tracking.registry import Registered, already_challenger, register
+from research.tracking.registry import Registered, register, version_of
 from research.tracking.store import Store
 
 if TYPE_CHECKING:
@@ -44,10 +44,10 @@ def register_best(sweep: Sweep, best: Finished) -> Registered:
     assert best.scores is not None
     study = sweep.context.study
     name = f"{study.experiment}-{sweep.title}"
-    if held := already_challenger(sweep.context.store, name, best.run_id):
-        return held
-    weights = sweep.context.store.local_artifact(best.linked_run_id or best.run_id, schema.WEIGHTS_FILE)
-    log_model(sweep.context.store, best.run_id, study, best.spec, [weights])
+    # A resumed sweep may have nothing new to register.
+    if version_of(sweep.context.store, best.run_id, name) is None:
+        weights = sweep.context.store.local_artifact(best.linked_run_id or best.run_id, schema.WEIGHTS_FILE)
+        log_model(sweep.context.store, best.run_id, study, best.spec, [weights])
     return register(
         sweep.context.store,
         name=name,

@@ -39,7 +39,7 @@ def print_evaluation(
         change = moved.against_frozen
         noise = ", inside the noise" if change.inside_noise else ""
         _say(console, [f"{_interval(change)} nats against the model that was not trained again{noise}", ""])
-    _say(console, [*_calibration(found), *verdicts(found), *_ending(run_id)])
+    _say(console, [*_calibration(found), *verdicts(found), *_ending(run_id), _next(final)])
 
 
 def verdicts(found: Evaluation) -> list[str]:
@@ -120,8 +120,11 @@ def _ending(run_id: str) -> list[str]:
         "[95%]: circular block bootstrap over the test days, blocks of 60; differences are paired by day.",
         "references were fitted on the same rows as the model; the rolling prior knows the labels of the last 252 days.",
         f"logged as evaluation {run_id[:12]}, with every prediction as Parquet",
-        "next  make ui   make compare",
     ]
+
+
+def _next(final: RunRecord) -> str:
+    return f"next  make promote RUN={final.run_id[:12]}   make ui   make compare"
 
 
 def _interval(one: Difference) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,8 @@ from pipelines.attempt import RunListener
 from pipelines.champion import log_model
 from pipelines.final_options import TrainOptions
 from pipelines.job import Job
+from pipelines.lease import Lease, only_driver
+from pipelines.orphans import close_dead_trainings
 from pipelines.rebuild import Rebuilt, best_trial, rebuilt
 from pipelines.room import InfeasibleError, micro_batch_for
 from pipelines.study import Study
@@ -22,6 +25,7 @@ from research.models.architectures import Budget
 from research.runtime import DEFAULT_THREADS, Runtime, choose_device, hardware
 from research.spec import InputError, TrialSpec, canonical_json, fingerprint, require
 from research.tracking import query, schema
+from research.tracking.owner import ProcessId
 from research.tracking.provenance import provenance
 from research.tracking.query import RunRecord
 from research.tracking.registry import Registered, register_apart
@@ -87,15 +91,20 @@ def train_final(store: Store, options: TrainOptions, console: Console) -> str:
     """Train, log and register; returns the run id of the final run, of the one that is there if it has been trained."""
     plan = planned(store, options)
     _print_opening(plan, console)
-    done = query.with_tag(store, plan.context.experiment_id, schema.FINAL_FINGERPRINT, plan.fingerprint, kinds=("final",))
-    if known := next((one for one in done if one.outcome == "complete"), None):
-        console.print(f"trained before as run {known.run_id}; nothing to do", highlight=False)
-        console.print(f"next  make evaluate RUN={known.run_id[:12]}", highlight=False)
-        return known.run_id
-    log = _open(plan)
-    with log.ending():
-        weights = [_train_seed(plan, log.run_id, seed, console) for seed in plan.seeds]
-        registered = _conclude(plan, log, weights)
+    with only_driver(store, f"final-{plan.fingerprint}", "training"):
+        close_dead_trainings(store)
+        done = query.with_tag(store, plan.context.experiment_id, schema.FINAL_FINGERPRINT, plan.fingerprint, kinds=("final",))
+        if known := next((one for one in done if one.outcome == "complete"), None):
+            # A kill after the last word to the run may have come before the version.
+            _register(plan, known.run_id)
+            console.print(f"trained before as run {known.run_id}; nothing to do", highlight=False)
+            console.print(f"next  make evaluate RUN={known.run_id[:12]}", highlight=False)
+            return known.run_id
+        log = _open(plan)
+        with log.ending(), Lease(log):
+            weights = [_train_seed(plan, log.run_id, seed, console) for seed in plan.seeds]
+            _conclude(plan, log, weights)
+        registered = _register(plan, log.run_id)
     console.print(f"\nregistered {registered.name} version {registered.version}; no alias was moved", highlight=False)
     console.print(f"next  make evaluate RUN={log.run_id[:12]}   (opens the test days, once)", highlight=False)
     return log.run_id
@@ -147,6 +156,7 @@ def _open(plan: Plan) -> RunLog:
             schema.TRIAL_FINGERPRINT: spec.fingerprint,
             schema.CONFIG_FINGERPRINT: spec.config_fingerprint,
             schema.FINAL_FINGERPRINT: plan.fingerprint,
+            schema.OWNER: ProcessId.mine().text(token="", seen=time.time()),
         },
         inputs=context.study.inputs(),
     )
@@ -232,16 +242,22 @@ def _require_same(plan: Plan, spec: TrialSpec, n_parameters: int, trainer: Final
     require_applied(declared(spec, plan.context), {**in_use(trainer), **plan.known.study.params()})
 
 
-def _conclude(plan: Plan, log: RunLog, weights: list[Path]) -> Registered:
-    context, spec = plan.context, plan.known.spec
-    log_model(context.store, log.run_id, context.study, spec, weights)
-    log.finish("complete", metrics={"n_params": plan.trial.metrics["n_params"], **context.study.data_metrics()})
+def _conclude(plan: Plan, log: RunLog, weights: list[Path]) -> None:
+    study = plan.context.study
+    log_model(plan.context.store, log.run_id, study, plan.known.spec, weights)
+    told = {"n_params": plan.trial.metrics["n_params"], schema.TRAIN_BASE_RATE: study.training_base_rate}
+    log.finish("complete", metrics={**told, **study.data_metrics()})
+
+
+def _register(plan: Plan, run_id: str) -> Registered:
+    label = plan.known.spec.architecture.label
     return register_apart(
-        context.store,
+        plan.context.store,
         name=f"{plan.known.study.experiment}-{plan.title}",
-        run_id=log.run_id,
-        study=context.tags[schema.STUDY_FINGERPRINT],
-        description=f"final: {spec.architecture.label}, mean probability of {len(weights)} seeds, trained on {TRAINED_ON}.",
+        run_id=run_id,
+        val_loss=plan.trial.metrics["val_loss"],
+        study=plan.context.tags[schema.STUDY_FINGERPRINT],
+        description=f"final: {label}, mean probability of {len(plan.seeds)} seeds, trained on {TRAINED_ON}.",
     )
 
 

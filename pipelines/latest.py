@@ -13,10 +13,23 @@ from research.data.calendars import calendar_named, sessions_missed
 from research.data.names import newest_after
 from research.data.snapshots import Snapshot, load_snapshot
 from research.spec import InputError, TargetSpec
-from research.tracking import schema
+from research.tracking import query, schema
 from research.tracking.records import numbers
 from research.tracking.registry import Chosen, load
 from research.tracking.store import Store
+from research.training.metrics import alarm_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tested:
+    """What the look at the test days said of a version."""
+
+    run_id: str
+    """Of the evaluation."""
+    skill: float
+    """Against the training prior."""
+    rows: int
+    alarm: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +45,11 @@ class Served:
     digest: str
     """Snapshot that it was trained on."""
     base_rate: float | None
-    """Share of yes among its training labels; None where no sweep logged it."""
+    """Share of yes among its training labels; None where it was not logged."""
     skill: float | None
-    """On the validation days it was chosen on; None where it was not logged."""
+    """On the validation days it was chosen on; None where it was not logged, as for a last training, which has none."""
+    test: Tested | None
+    """Of a tested version."""
     alarm: str
     """`none`, or what is wrong with the model."""
 
@@ -57,8 +72,9 @@ class Age:
 
 
 def served(store: Store, version: Chosen) -> Served:
-    """Read what the version's run and its sweep say."""
-    run = store.client.get_run(version.run_id).data
+    """Read what the version's run says, its sweep and its evaluation."""
+    found = store.client.get_run(version.run_id)
+    run, test = found.data, _test(store, found.info.experiment_id, version.run_id)
     params = numbers(run.params)
     shuffled = params.get("shuffled", "no")
     target = TargetSpec(
@@ -75,9 +91,10 @@ def served(store: Store, version: Chosen) -> Served:
         references=tuple(one for one in references if one != "none"),
         target=target,
         digest=run.tags[schema.SNAPSHOT_DIGEST],
-        base_rate=_base_rate(store, run.tags.get(schema.PARENT)),
+        base_rate=run.metrics.get(schema.TRAIN_BASE_RATE) or _base_rate(store, run.tags.get(schema.PARENT)),
         skill=run.metrics.get("val_skill"),
-        alarm=run.tags.get(schema.ALARM, "none"),
+        test=test,
+        alarm=test.alarm if test else run.tags.get(schema.ALARM, "none"),
     )
 
 
@@ -124,5 +141,15 @@ def _age(snapshot: Snapshot, symbol: str, now: datetime) -> Age:
 def _base_rate(store: Store, parent: str | None) -> float | None:
     if parent is None:
         return None
-    rate: float | None = store.client.get_run(parent).data.metrics.get(f"{schema.SWEEP_PREFIX}train_base_rate")
+    rate: float | None = store.client.get_run(parent).data.metrics.get(f"{schema.SWEEP_PREFIX}{schema.TRAIN_BASE_RATE}")
     return rate
+
+
+def _test(store: Store, experiment_id: str, run_id: str) -> Tested | None:
+    """The first complete evaluation of a final run; a trial has none."""
+    looks = query.with_tag(store, experiment_id, schema.FINAL_RUN, run_id, kinds=("evaluation",))
+    first = next((one for one in looks if one.outcome == "complete"), None)
+    if first is None:
+        return None
+    spread, skill = first.metrics["test_spread"], first.metrics["test_skill"]
+    return Tested(run_id=first.run_id, skill=skill, rows=int(first.metrics["test_n"]), alarm=alarm_of(spread, skill))

@@ -25,10 +25,11 @@ from research.spec import InputError
 from research.tracking import query, schema
 from research.tracking.provenance import Provenance, provenance
 from research.tracking.query import RunRecord
+from research.tracking.registry import note_tested
 from research.tracking.runs import RunLog
 from research.tracking.store import Store
 from research.training.checkpoint import load_weights
-from research.training.metrics import logits_of, reliability
+from research.training.metrics import alarm, logits_of, reliability
 from research.training.verification import rolling_rate, thresholds
 from research.windows.dataset import joined, predict
 
@@ -51,15 +52,14 @@ def look(store: Store, options: EvaluateOptions, console: Console) -> str:
     `InputError` where that was done before and `again` was not asked for.
     """
     final = final_run(store, budget=options.budget, horizon=options.horizon, run=options.run)
-    before = looks_before(store, final)
-    if before.same and not options.again:
-        raise InputError(
-            f"RUN={final.run_id[:12]}: its test days have been opened ({before.same} before). Another look is no test; "
-            "make ui shows what was found, AGAIN=1 looks again and is marked."
-        )
+    _require_first(looks_before(store, final), final, options)
     known = rebuilt(store, final)
     code = provenance(hardware(choose_device("cpu")))
-    log = _opened(store, final, known, before, code)
+    # Two that look at the same moment: the second counts when the run of the first is there.
+    with store.one_at_a_time(f"look-{final.tags[schema.TARGET_DIGEST]}"):
+        before = looks_before(store, final)
+        _require_first(before, final, options)
+        log = _opened(store, final, known, before, code)
     with log.ending():
         trained = _last_training(known.found)
         said = say(trained, _probabilities(store, final, known, trained))
@@ -71,10 +71,21 @@ def look(store: Store, options: EvaluateOptions, console: Console) -> str:
             later = retrained(store, final, said, trained, say, log.run_id, console)
             moved = Moved(evaluation=evaluate(later, rules), against_frozen=difference(later, said))
             log.artifacts(lambda folder: later.table().to_parquet(folder / schema.WALK_FORWARD_FILE, index=False))
+    spread = {schema.LEAST_SEED_SPREAD: min(float(one.std()) for one in said.seeds.values())}
     further = moved.metrics() if moved else {}
-    log.finish("complete", metrics={**found.metrics(), **further, "n_params": final.metrics["n_params"]})
+    metrics = {**found.metrics(), **further, **spread, "n_params": final.metrics["n_params"]}
+    log.finish("complete", metrics=metrics, tags={schema.ALARM: alarm(found.scores)})
+    note_tested(store, final.run_id, log.run_id)
     print_evaluation(final, said, found, before.same, before.any, log.run_id, console, moved)
     return log.run_id
+
+
+def _require_first(before: Looks, final: RunRecord, options: EvaluateOptions) -> None:
+    if before.same and not options.again:
+        raise InputError(
+            f"RUN={final.run_id[:12]}: its test days have been opened ({before.same} before). Another look is no test; "
+            "make ui shows what was found, AGAIN=1 looks again and is marked."
+        )
 
 
 def looks_before(store: Store, final: RunRecord) -> Looks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from pipelines.latest import Age, Served
     from research.tracking.registry import Chosen
     from research.tracking.store import Store
+
+
+WIDTH = 120
+"""Of the table where there is no terminal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +40,19 @@ class PredictOptions:
     """Folder of the MLflow store; `MLFLOW_TRACKING_URI` names a server instead."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What one model said."""
+
+    model: Served
+    said: pd.DataFrame
+    """symbol, date, probability, and low and high where several seeds are inside."""
+    lines: list[str]
+    """What must be known before the numbers are read."""
+
+
 def main(options: PredictOptions) -> None:
-    """Print one table per model; a model that is refused says why, and the exit code is then 2."""
+    """Print what must be known of each model, then one table; a model that is refused says why, the exit code is then 2."""
     from rich.console import Console
 
     from research.cli import MISTAKE
@@ -48,21 +64,22 @@ def main(options: PredictOptions) -> None:
     require(options.max_age >= 0, "MAX_AGE", options.max_age, "give 0 or more sessions.")
     store = open_store(options.store, must_exist=True)
     models = chosen(store, options.model)
-    console, refused = Console(), 0
+    console, refused, answers = Console(), 0, []
     for version in models:
         try:
-            show(store, version, options, console)
+            answers.append(ask(store, version, options))
         except InputError as problem:
             if len(models) == 1:
                 raise
             print(f"error: {version.name}: {problem}", file=sys.stderr)
             refused += 1
+    show(answers, console if console.is_terminal else Console(width=WIDTH))
     if refused:
         raise SystemExit(MISTAKE)
 
 
-def show(store: Store, version: Chosen, options: PredictOptions, console: Console) -> None:
-    """One model's question, standing, data and newest probabilities."""
+def ask(store: Store, version: Chosen, options: PredictOptions) -> Answer:
+    """One model's newest probabilities; `InputError` where its data are too old or do not fit."""
     from datetime import UTC, datetime
 
     from pipelines.latest import ages, newest_snapshot, probabilities, require_fresh, served
@@ -73,36 +90,57 @@ def show(store: Store, version: Chosen, options: PredictOptions, console: Consol
     if not options.stale_ok:
         require_fresh(found, snapshot, options.max_age)
     said = probabilities(store, model, snapshot, options.days)
-    for line in lines(model, snapshot.digest, found, options.max_age):
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
-    console.print(table_of(said, model))
+    return Answer(model=model, said=said, lines=lines(model, snapshot.digest, found, options.max_age))
 
 
 def lines(model: Served, digest: str, found: dict[str, Age], most: int) -> list[str]:
     """What must be known before the numbers are read."""
     told = [f"model      {model.version.title}", f"question   {model.target.question}"]
     told += [f"data       snapshot {digest}: {symbol} ends {age.told}" for symbol, age in found.items()]
-    skill = "" if model.skill is None else f" (skill {model.skill:+.3f} on its validation days)"
     if any(age.missed > most for age in found.values()):
         told.append("stale      these are answers of then, not of today")
+    standing = standing_of(model)
     if model.alarm != "none":
-        told.append(f"alarm      {model.alarm}: it says nothing that the base rate does not{skill}")
-    elif model.skill is not None:
-        told.append(f"standing   skill {model.skill:+.3f} on the validation days that it was chosen on")
+        told.append(f"alarm      {model.alarm}: it says nothing that the base rate does not{standing and f' ({standing})'}")
+    elif standing:
+        told.append(f"standing   {standing}")
     return told
 
 
-def table_of(said: pd.DataFrame, model: Served) -> Table:
-    """One row per instrument and day, beside the share of yes in training."""
+def standing_of(model: Served) -> str:
+    """Its skill on test days, or else on the validation days it was chosen on, and whether its gates were passed."""
+    if model.test:
+        gates = f"; gates {model.version.gates}" if model.version.gates else ""
+        return f"skill {model.test.skill:+.3f} on {model.test.rows:,} test rows (evaluation {model.test.run_id[:12]}){gates}"
+    return "" if model.skill is None else f"skill {model.skill:+.3f} on the validation days that it was chosen on"
+
+
+def show(answers: Sequence[Answer], console: Console) -> None:
+    """What must be known of each model, then one table of all."""
+    for answer in answers:
+        for line in answer.lines:
+            console.print(line, soft_wrap=True, highlight=False, markup=False)
+        console.print()
+    if answers:
+        console.print(table_of(answers))
+
+
+def table_of(answers: Sequence[Answer]) -> Table:
+    """One row per model, instrument and day, beside the share of yes in training and what the seeds said."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("symbol", "horizon", "after the close of", "probability", "base rate"):
-        table.add_column(heading, justify="left" if heading == "symbol" else "right", no_wrap=True)
-    rate = "-" if model.base_rate is None else f"{model.base_rate:.3f}"
-    for symbol, date, probability in zip(said["symbol"], said["date"], said["probability"], strict=True):
-        table.add_row(symbol, str(model.target.horizon), date, f"{probability:.3f}", rate)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for heading in ("symbol", "horizon", "after close of", "probability", "seeds", "base rate", "model"):
+        table.add_column(heading, justify="left" if heading in ("symbol", "model") else "right", no_wrap=True)
+    for answer in answers:
+        model, said = answer.model, answer.said
+        rate = "-" if model.base_rate is None else f"{model.base_rate:.3f}"
+        for row in said.to_dict("records"):
+            seeds = f"{row['low']:.3f} .. {row['high']:.3f}" if row.keys() >= {"low", "high"} else "-"
+            asked = [str(row["symbol"]), str(model.target.horizon), str(row["date"])]
+            title = f"{model.version.name} v{model.version.version}"
+            table.add_row(*asked, f"{row['probability']:.3f}", seeds, rate, title)
     return table
 
 

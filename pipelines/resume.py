@@ -91,7 +91,7 @@ def close_lost(context: Context, made: list[RunRecord], mine: list[RunRecord], r
     """
     for run in mine:
         if run.status == "RUNNING":
-            _close(context.store, run, reason)
+            close_open(context.store, run, reason)
         elif run.outcome == "interrupted":
             # Its worker was asked to stop, and not by us: for the trial that is as good as being killed.
             RunLog(context.store, run.run_id).tag(schema.REASON, reason)
@@ -105,7 +105,7 @@ def close_strays(context: Context) -> None:
     """Close children that are still open when the sweep ends, such as one created twice by a server that restarted."""
     for run in children(context.store, context.experiment_id, context.parent_id):
         if run.status == "RUNNING":
-            _close(context.store, run, "left open when its sweep ended")
+            close_open(context.store, run, "left open when its sweep ended")
 
 
 def _key(run: RunRecord) -> Key:
@@ -121,10 +121,10 @@ def _close_orphan(store: Store, run: RunRecord) -> None:
             if time.monotonic() > give_up_at:
                 raise InputError(f"run {run.name} is still being trained by {worker}; wait for it or stop it.")
             time.sleep(0.1)
-    _close(store, run, DRIVER_DIED)
+    close_open(store, run, DRIVER_DIED)
 
 
-def _close(store: Store, run: RunRecord, reason: str) -> None:
+def close_open(store: Store, run: RunRecord, reason: str) -> None:
     """End an open run; one that has its outcome tag had finished but for its status."""
     outcome = run.outcome or "interrupted"
     tags = {} if run.outcome else {schema.REASON: reason}

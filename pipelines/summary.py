@@ -130,7 +130,7 @@ def print_summary(sweep: Sweep, registered: Registered | None, console: Console)
             f"{row.chosen.val_loss:.4f}" + (f"; {row.failed} failed" if row.failed else ""),
         )
     if registered:
-        kept = "" if registered.is_challenger else "; an earlier version has the lower val_loss and stays challenger"
+        kept = f"; {registered.kept}" if registered.kept else ""
         _say(console, f"\nregistered {registered.name} version {registered.version}{kept}")
     _say(console, f"see   {'make ui, then ' if sweep.context.store.is_local else ''}{children_link(sweep)}")
     _say(console, "next  make leaderboard   make scaling   make sweep BUDGET=<another size>")

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import curves, data_axis, extrapolation, figures, figures_scaling, figures_search, figures_shape
-from analysis.report import data_part, frontier_part, limits_part, shape_part
+from analysis.report import data_part, frontier_part, limits_part, shape_part, use_part
 from analysis.report.document import Block, Image, Items, Paragraph, Report, Section
 from analysis.report.sources import Question, Sources
 from analysis.report.tables import of_terminal
@@ -37,6 +37,7 @@ def compose(store: Store, sources: Sources, folder: Path) -> Report:
         shape_part.section(sources, {one.frontier.study: _shape_figure(one, folder) for one in sources.questions}),
         *([_windows_section(sources)] if sources.data_axes else []),
         _trust_section(store, sources, folder),
+        *([use_part.section(sources.champions)] if sources.champions else []),
         limits_part.not_established(sources),
         limits_part.next_steps(sources),
         data_part.reproduction_section(sources),

@@ -19,6 +19,7 @@ from analysis.sealed import Sealed, sealed
 from analysis.transfer import Transfer, transfers
 from research.tracking import query, schema
 from research.tracking.store import Store
+from research.tracking.succession import InUse, in_use
 
 RunLink = Callable[[str, str], Link]
 """(words, run id) -> the words with a link to the run's page."""
@@ -47,6 +48,15 @@ class Question:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Champion:
+    """A registered version that is in use."""
+
+    used: InUse
+    test_skill: float | None
+    """None where no evaluation is known."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sources:
     """What the store holds."""
 
@@ -56,6 +66,8 @@ class Sources:
     data_axes: list[DataAxis]
     """Questions that were asked with several numbers of training windows."""
     snapshots: pd.DataFrame
+    champions: list[Champion]
+    """Of the experiments that the questions are of."""
     link: RunLink
 
 
@@ -88,6 +100,7 @@ def read(store: Store, experiment: str | None, ui: str) -> Sources:
         transfers=transfers(store, found),
         data_axes=data_axes(found),
         snapshots=_snapshots(query.runs(store, kinds=("snapshot",)), questions),
+        champions=champions(store, evaluations, {one.experiment for one in found}),
         link=linker(ui, query.experiments(store), questions),
     )
 
@@ -125,6 +138,13 @@ def _sweeps_of(parents: pd.DataFrame, frontier: Frontier) -> pd.DataFrame:
     mine = parents[same & (parents["context_length"] == frontier.context_length)]
     order = {entry.budget: place for place, entry in enumerate(frontier.entries)}
     return mine.assign(place=mine["budget"].map(order).fillna(len(order))).sort_values("place").drop(columns="place")
+
+
+def champions(store: Store, evaluations: pd.DataFrame, experiments: set[str]) -> list[Champion]:
+    """Who is in use of some experiments' models."""
+    skills = dict(zip(evaluations["run_id"], evaluations["test_skill"])) if "test_skill" in evaluations else {}
+    used = [one for one in in_use(store) if one.name.startswith(tuple(f"{name}-" for name in experiments))]
+    return [Champion(used=one, test_skill=skills.get(one.evaluation)) for one in used]
 
 
 def _looks_at(evaluations: pd.DataFrame, frontier: Frontier) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,8 +24,13 @@ class Registered:
 
     name: str
     version: str
-    is_challenger: bool
-    """False when an earlier version of the same study has the lower validation loss and keeps the alias."""
+    kept: str = ""
+    """Why it did not become challenger, in a few words; empty if it did."""
+
+    @property
+    def is_challenger(self) -> bool:
+        """Whether it has the alias."""
+        return not self.kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +43,8 @@ class Chosen:
     """`champion`, or `challenger` where there is no champion."""
     run_id: str
     """The run whose model it is."""
+    gates: str = ""
+    """`passed`, or `not passed: …` with those that were not; empty where they were not asked."""
 
     @property
     def title(self) -> str:
@@ -47,7 +55,7 @@ class Chosen:
 
 def chosen(store: Store, name: str = "") -> list[Chosen]:
     """The version to ask of the registered model of that name, or of every one; `InputError` lists what there is."""
-    models = sorted(_all_models(store))
+    models = sorted(all_models(store))
     if not models:
         raise InputError("MODEL=: no model is registered yet; `make sweep` registers its best trial.")
     if name and name not in models:
@@ -55,7 +63,7 @@ def chosen(store: Store, name: str = "") -> list[Chosen]:
     found = [one for model in ([name] if name else models) if (one := _chosen(store, model))]
     if not found:
         aliases = " or ".join(schema.ALIASES)
-        raise InputError(f"MODEL={name}: no version has the alias {aliases}; `make sweep` gives one to its best trial.")
+        raise InputError(f"MODEL={name}: no version has the alias {aliases}; `make promote` or `make sweep` gives it one.")
     return found
 
 
@@ -73,7 +81,8 @@ def sentence_of(message: str) -> str:
     return told.split("\n", 1)[0].split(" IMPORTANT: ", 1)[0].strip()
 
 
-def _all_models(store: Store) -> list[str]:
+def all_models(store: Store) -> list[str]:
+    """Names of the registered models."""
     names: list[str] = []
     token: str | None = None
     while True:
@@ -86,25 +95,80 @@ def _all_models(store: Store) -> list[str]:
 
 def _chosen(store: Store, name: str) -> Chosen | None:
     for alias in schema.ALIASES:
-        if held := _holder(store, name, alias):
-            return Chosen(name=name, version=str(held.version), alias=alias, run_id=str(held.run_id))
+        if held := holder_of(store, name, alias):
+            gates = gates_of(held)
+            return Chosen(name=name, version=str(held.version), alias=alias, run_id=str(held.run_id), gates=gates)
     return None
 
 
+def gates_of(version: ModelVersion) -> str:
+    """`passed`, or `not passed: …` with those that were not; empty where `make promote` has not judged the version."""
+    if schema.GATES not in version.tags:
+        return ""
+    failed = [gate["name"] for gate in json.loads(version.tags[schema.GATES])["gates"] if not gate["passed"]]
+    return f"not passed: {', '.join(failed)}" if failed else "passed"
+
+
 def register(store: Store, *, name: str, run_id: str, val_loss: float, study: str, description: str) -> Registered:
-    """Register the run's model and move the alias to it, unless a better one of the same study holds it."""
-    tags = {"val_loss": repr(val_loss), schema.STUDY_FINGERPRINT: study}
-    version = _new_version(store, name, run_id, tags, description)
-    wins = val_loss <= _challengers_loss(store, name, study)
-    if wins:
+    """Register a sweep's best trial, once, and make it challenger unless a version stands before it (`schema.CHALLENGER`)."""
+    known = version_of(store, run_id, name)
+    tags = {schema.VAL_LOSS: repr(val_loss), schema.STUDY_FINGERPRINT: study}
+    version = str(known.version) if known else _new_version(store, name, run_id, tags, description)
+    kept = _stands_before(store, name, version, val_loss, study)
+    if not kept:
         store.client.set_registered_model_alias(name, schema.CHALLENGER, version)
-    return Registered(name=name, version=version, is_challenger=wins)
+    return Registered(name=name, version=version, kept=kept)
 
 
-def register_apart(store: Store, *, name: str, run_id: str, study: str, description: str) -> Registered:
-    """Register the run's model as a version that moves no alias: one without a validation loss to compare by."""
-    version = _new_version(store, name, run_id, {schema.STUDY_FINGERPRINT: study}, description)
-    return Registered(name=name, version=version, is_challenger=False)
+def register_apart(store: Store, *, name: str, run_id: str, val_loss: float, study: str, description: str) -> Registered:
+    """Register a final run's model, once; it moves no alias before it is tested. `val_loss` is that of the chosen trial."""
+    known = version_of(store, run_id, name)
+    tags = {schema.VAL_LOSS: repr(val_loss), schema.STUDY_FINGERPRINT: study}
+    version = str(known.version) if known else _new_version(store, name, run_id, tags, description)
+    return Registered(name=name, version=version, kept="it is not tested yet")
+
+
+def note_tested(store: Store, run_id: str, evaluation: str) -> None:
+    """Say on the run's version that it was tested, and make it challenger, the first time: a second look is no test."""
+    version = version_of(store, run_id)
+    if version is None or schema.EVALUATION_RUN in version.tags:
+        return
+    store.client.set_model_version_tag(version.name, version.version, schema.EVALUATION_RUN, evaluation)
+    champion = holder_of(store, version.name, schema.CHAMPION)
+    if champion is None or str(champion.version) != str(version.version):
+        store.client.set_registered_model_alias(version.name, schema.CHALLENGER, version.version)
+
+
+def version_of(store: Store, run_id: str, name: str = "") -> ModelVersion | None:
+    """The newest version that was made from a run, of one model if named."""
+    found = store.client.search_model_versions(f"run_id='{run_id}'")
+    return max((one for one in found if name in ("", one.name)), key=lambda one: int(one.version), default=None)
+
+
+def named_version(store: Store, name: str, version: str = "") -> ModelVersion:
+    """A version of a registered model, its challenger if none is named; `InputError` says what there is."""
+    found = {str(one.version): one for one in store.client.search_model_versions(f"name='{name}'")}
+    if not found:
+        raise InputError(
+            f"MODEL={name}: no such registered model; there are: {', '.join(sorted(all_models(store))) or 'none'}."
+        )
+    if not version:
+        challenger = holder_of(store, name, schema.CHALLENGER)
+        if challenger is None:
+            raise InputError(f"MODEL={name}: it has no {schema.CHALLENGER}; give VERSION, one of {', '.join(sorted(found))}.")
+        return challenger
+    if version not in found:
+        raise InputError(f"VERSION={version}: {name} has no such version; give one of {', '.join(sorted(found))}.")
+    return found[version]
+
+
+def holder_of(store: Store, name: str, alias: str) -> ModelVersion | None:
+    """The version that has an alias."""
+    try:
+        return store.client.get_model_version_by_alias(name, alias)
+    except MlflowException:
+        # No such model or no such alias: MLflow answers both with an error.
+        return None
 
 
 def _new_version(store: Store, name: str, run_id: str, tags: dict[str, str], description: str) -> str:
@@ -118,25 +182,21 @@ def _new_version(store: Store, name: str, run_id: str, tags: dict[str, str], des
     return str(client.create_model_version(name, source=source, run_id=run_id, tags=tags, description=description).version)
 
 
-def already_challenger(store: Store, name: str, run_id: str) -> Registered | None:
-    """The present challenger, if it was made from this run; a resumed sweep then has nothing to register."""
-    held = _holder(store, name, schema.CHALLENGER)
-    if held is None or held.run_id != run_id:
-        return None
-    return Registered(name=name, version=str(held.version), is_challenger=True)
+def _stands_before(store: Store, name: str, version: str, val_loss: float, study: str) -> str:
+    """What keeps an untested version from being challenger, in a few words; empty if nothing does."""
+    challenger, champion = holder_of(store, name, schema.CHALLENGER), holder_of(store, name, schema.CHAMPION)
+    if challenger and str(challenger.version) != version:
+        if schema.EVALUATION_RUN in challenger.tags:
+            return f"version {challenger.version} is tested and stays challenger"
+        if _loss_of(challenger, study) < val_loss:
+            return "an earlier version has the lower val_loss and stays challenger"
+    if champion and _loss_of(champion, study) <= val_loss:
+        return f"the champion, version {champion.version}, was chosen at a val_loss as low; no alias was moved"
+    return ""
 
 
-def _holder(store: Store, name: str, alias: str) -> ModelVersion | None:
-    try:
-        return store.client.get_model_version_by_alias(name, alias)
-    except MlflowException:
-        # No such model or no such alias: MLflow answers both with an error.
-        return None
-
-
-def _challengers_loss(store: Store, name: str, study: str) -> float:
-    """Validation loss of the present challenger; infinite if there is none, it has none or it answers another study."""
-    held = _holder(store, name, schema.CHALLENGER)
-    if held is None or held.tags.get(schema.STUDY_FINGERPRINT) != study:
-        return float("inf")
-    return float(held.tags.get("val_loss", "inf"))
+def _loss_of(version: ModelVersion, study: str) -> float:
+    """Validation loss that a version was chosen at; infinite if it has none or answers another study."""
+    return (
+        float(version.tags.get(schema.VAL_LOSS, "inf")) if version.tags.get(schema.STUDY_FINGERPRINT) == study else float("inf")
+    )

@@ -68,7 +68,8 @@ REASON = "reason"
 """Why a trial did not complete, in one sentence."""
 
 OWNER = "owner"
-"""Who drives the sweep, as JSON: host, pid, started (of the process), token, seen (last heartbeat, seconds since 1970)."""
+"""Who drives a sweep or a last training, as JSON: host, pid, started (of the process), token, seen (its
+last heartbeat, seconds since 1970)."""
 ATTEMPT = "attempt"
 """Which attempt of its trial a run is, counted from 1."""
 FROM_EPOCH = "from_epoch"
@@ -114,6 +115,28 @@ SECOND_LOOK = "second_look"
 LOOKS_BEFORE = "looks_before"
 """How many evaluations of any model had opened these test days before."""
 
+# Tags of a registered version; of the registered model where that is said.
+VAL_LOSS = "val_loss"
+"""Lowest validation loss of the trial that the version is, or whose configuration it was trained with."""
+EVALUATION_RUN = "evaluation_run_id"
+"""The first complete evaluation of the version's run; a version that has it is tested."""
+GATES = "gates"
+"""What `make promote` found, as JSON: at, evaluation, passed, gates (name, passed, found, needed)."""
+GATES_PASSED = "gates_passed"
+"""`true` where every gate was passed, else `false`."""
+FORCED = "forced"
+"""Of a version that was promoted: the gates that it had failed, or `no`."""
+PROMOTED = "promoted"
+"""When the version became champion, instead of which, and by which runs, as JSON: at, replaces, final, evaluation, forced."""
+REPLACED = "replaced"
+"""When another version became champion instead of this one, as JSON: at, by, final, evaluation."""
+ROLLED_BACK = "rolled_back"
+"""When this champion was taken back for an earlier one, as JSON: at, to."""
+RESTORED = "restored"
+"""When this version became champion again by a rollback, as JSON: at, instead_of."""
+SUCCESSION = "succession"
+"""Of the registered model: versions that were champion one after another, the present one last, without those rolled back."""
+
 # Tags of runs that `make adopt` writes from files of the earlier study.
 ADOPTED_FINGERPRINT = "adopted_fingerprint"
 """Identity of an adopted trial; only adopted runs have it, and each value is there once."""
@@ -148,6 +171,10 @@ CREATION = "mlflow.creationToken"
 EPOCH_PREFIX = "epoch/"
 PROGRESS_STEP = "progress/step"
 """Optimizer steps done, sent every few seconds while a trial trains: what `make status` watches."""
+TRAIN_BASE_RATE = "train_base_rate"
+"""Share of positives among the training labels: of a final run under this name, of a sweep with its prefix before it."""
+LEAST_SEED_SPREAD = "test_seed_spread_least"
+"""Standard deviation of the test probabilities of the seed where it is lowest: a collapsed seed hides in a mean."""
 SWEEP_PREFIX = "sweep/"
 """The parent's own metrics: a shared name would put it into the children's charts."""
 
@@ -168,8 +195,12 @@ BASELINE_TITLES = {"prior": "prior", "volatility": "volatility", "logistic": "lo
 """Short names in tables and figures, by the parameter `baseline`."""
 
 CHAMPION = "champion"
-"""Alias of the version that was tested and taken into use."""
+"""Alias of the version that is in use. Only `make promote` and `make rollback` move it."""
 CHALLENGER = "challenger"
-"""Alias of the version with the lowest validation loss, not yet tested."""
+"""Alias of the version that stands next in line for `champion`; never on the champion itself.
+
+A tested version (`make evaluate` gives it the alias) comes before every untested one. Of untested ones, a sweep's best trial
+takes it where no version of the same study was chosen at a lower validation loss, be it the challenger or the champion.
+"""
 ALIASES = (CHAMPION, CHALLENGER)
 """In the order in which a version to ask is looked for."""

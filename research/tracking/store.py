@@ -84,6 +84,12 @@ class Store:
                 raise
             return str(found.experiment_id)
 
+    def one_at_a_time(self, name: str) -> FileLock:
+        """A lock of this machine's processes around what must not be done twice at the same moment; use it by `with`."""
+        folder = self.root / "locks"
+        folder.mkdir(exist_ok=True, parents=True)
+        return FileLock(folder / f"{name}.lock")
+
     def local_artifact(self, run_id: str, path: str) -> Path:
         """A file of a run on this machine.
 

@@ -124,7 +124,12 @@ def calibration_error(probabilities: Array, labels: Labels) -> float:
 
 
 def alarm(result: Scores) -> str:
+    """What is wrong with a forecast; `none` if nothing is."""
+    return alarm_of(result.spread, result.skill)
+
+
+def alarm_of(spread: float, skill: float) -> str:
     """`collapsed`: the same probability every day; `no-skill`: not better than the base rate; else `none`."""
-    if result.spread < COLLAPSED_SPREAD:
+    if spread < COLLAPSED_SPREAD:
         return "collapsed"
-    return "no-skill" if result.skill <= 0 else "none"
+    return "no-skill" if skill <= 0 else "none"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -12,10 +13,14 @@ from small_store import add_run, add_sweep
 
 from analysis.options import ReportOptions
 from analysis.report.__main__ import main
-from analysis.report.sources import titles
+from analysis.report.document import Table
+from analysis.report.sources import champions, titles
+from analysis.report.use_part import section
 from research.tracking import query, schema
+from research.tracking.registry import register_apart, version_of
 from research.tracking.runs import RunLog
 from research.tracking.store import Store, open_store
+from research.tracking.succession import promote
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +104,28 @@ def test_titles_are_as_short_as_they_still_differ() -> None:
     first, third = frontier(entry(1000, 0.4)), frontier(entry(1000, 0.4), horizon=3)
     assert titles([first, third]) == ["Horizon 1", "Horizon 3"]
     assert len(set(titles([first, first, third]))) < 3
+
+
+def test_the_model_in_use_is_told_with_its_gates(store_root: Path) -> None:
+    store = open_store(store_root)
+    experiment = store.experiment("sp500-threshold-1pct")
+    final, evaluation = (
+        RunLog.start(store, experiment_id=experiment, kind=kind, name=kind, params={}, tags={schema.TARGET_DIGEST: "t"})
+        for kind in ("final", "evaluation")
+    )
+    final.finish("complete")
+    evaluation.finish("complete", metrics={"test_skill": 0.123})
+    name = "sp500-threshold-1pct-2K-h1"
+    register_apart(store, name=name, run_id=final.run_id, val_loss=0.5, study="s", description="d")
+    version = version_of(store, final.run_id)
+    assert version is not None
+    gates = {"gates": [{"name": "beats logistic", "passed": False}]}
+    store.client.set_model_version_tag(name, version.version, schema.GATES, json.dumps(gates))
+    promote(store, version, final=final.run_id, evaluation=evaluation.run_id, forced=["beats logistic"])
+    evaluations = query.runs(store, kinds=("evaluation",))
+    assert champions(store, evaluations, {"sp500-direction"}) == []
+    (table,) = section(champions(store, evaluations, {"sp500-threshold-1pct"})).blocks
+    assert isinstance(table, Table)
+    ((*told, skill, judged),) = table.rows
+    assert told[:3] == [name, "1", final.run_id[:12]]
+    assert (skill, judged) == ("+0.123", "not passed: beats logistic")

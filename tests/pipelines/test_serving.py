@@ -21,11 +21,12 @@ import mlflow.pyfunc
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 from small_sweeps import copy_of, run
 
 from pipelines.champion import as_table
 from pipelines.latest import ages, newest_snapshot, probabilities, require_fresh, served
-from pipelines.predict import PredictOptions, main
+from pipelines.predict import Answer, PredictOptions, main, show
 from pipelines.serve import ServeOptions, curl
 from pipelines.serve import main as serve
 from pipelines.state import Sweep
@@ -259,9 +260,18 @@ def test_stale_data_are_refused_with_their_last_day_and_shown_when_asked_for(
     rate = f"{sweep.context.study.training_base_rate:.3f}"
     newest = load(store, chosen(store)[0]).predict(bars).tail(2)
     rows = [line.split() for line in shown.splitlines() if line.strip().startswith("^GSPC")]
-    assert rows == [["^GSPC", "1", day, f"{p:.3f}", rate] for day, p in zip(newest["date"], newest["probability"], strict=True)]
+    said = zip(newest["date"], newest["probability"], strict=True)
+    assert rows == [["^GSPC", "1", day, f"{p:.3f}", "-", rate, NAME, "v1"] for day, p in said]
     assert "version 1 (challenger, there is no champion)" in shown
     assert "answers of then, not of today" in shown
+
+
+def test_the_range_over_seeds_is_shown_where_there_is_one(store: Store) -> None:
+    model, told = served(store, chosen(store)[0]), io.StringIO()
+    said = pd.DataFrame({"symbol": ["^GSPC"], "date": ["2018-12-31"], "probability": [0.3], "low": [0.25], "high": [0.4]})
+    show([Answer(model=model, said=said, lines=["first"])], Console(file=told, width=120))
+    assert told.getvalue().startswith("first\n")
+    assert " 0.300  0.250 .. 0.400 " in told.getvalue()
 
 
 def test_age_counts_sessions_that_are_over(store: Store) -> None:

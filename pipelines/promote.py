@@ -1,0 +1,54 @@
+"""`make promote`: a tested final run into use, if it passes every gate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromoteOptions:
+    """Make a tested version champion, if it passes every gate. Example: python -m pipelines.promote --budget 20K --horizon 1.
+
+    Exit code 2 where a gate is not passed; what was found is then on the version, and no alias has moved.
+    """
+
+    budget: str = ""
+    """Budget of the final run, for example 20K."""
+    horizon: int = 1
+    """Its horizon."""
+    run: str = ""
+    """A final run's id, or how it begins, instead of budget and horizon."""
+    model: str = ""
+    """Name of a registered model, instead of the final run: its challenger, or the version given."""
+    version: str = ""
+    """Version of that model."""
+    force: bool = False
+    """Promote past gates that are not passed; the version says which they were."""
+    store: Path = Path("mlruns")
+    """Folder of the MLflow store; `MLFLOW_TRACKING_URI` names a server instead."""
+
+
+def main(options: PromoteOptions) -> None:
+    """Print the gates, record them on the version, move the alias."""
+    from research.spec import InputError, parse_count, require
+
+    if sum(map(bool, (options.budget, options.run, options.model))) != 1:
+        raise InputError("BUDGET, RUN, MODEL: give one of them: BUDGET with HORIZON, RUN, or MODEL with or without VERSION.")
+    require(not options.version or bool(options.model), "VERSION", options.version, "say of which MODEL.")
+    if options.budget:
+        parse_count(options.budget, "BUDGET", "parameters")
+
+    from rich.console import Console
+
+    from pipelines.promotion import promote
+    from research.tracking.store import open_store
+
+    console = Console()
+    promote(open_store(options.store, must_exist=True), options, console if console.is_terminal else Console(width=110))
+
+
+if __name__ == "__main__":
+    from research.cli import run
+
+    run(main, PromoteOptions)
