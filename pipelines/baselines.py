@@ -28,7 +28,10 @@ MEANINGLESS = (
 class BaselinesOptions(StudyOptions):
     """Fit every baseline year by year on all that was known before, and print what it reaches with intervals.
 
-    Example: python -m pipelines.baselines --horizons 1 3 5 --years 2005-2018
+    examples:
+      make baselines HORIZONS=1,3,5 YEARS=2005-2018
+      make baselines DATA=etf SYMBOL=SPY THRESHOLDS=0.005,0.01,0.02
+      python -m pipelines.baselines --horizons 1 3 5 --years 2005-2018
     """
 
     horizons: tuple[int, ...] = (1, 3, 5)

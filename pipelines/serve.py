@@ -11,7 +11,13 @@ SERVE_PORT = 5001
 
 @dataclass(frozen=True, kw_only=True)
 class ServeOptions:
-    """Answer bars with probabilities over HTTP, on the loopback address. Example: python -m pipelines.serve --port 5002."""
+    """Answer bars with probabilities over HTTP, on the loopback address.
+
+    examples:
+      make serve MODEL=sp500-threshold-1pct-h1
+      make serve PORT=5002
+      python -m pipelines.serve --model sp500-threshold-1pct-h1 --port 5002
+    """
 
     model: str = ""
     """Name of the registered model; may be left out where there is one only."""

@@ -13,7 +13,13 @@ UI_PORT = 5000
 
 @dataclass(frozen=True, kw_only=True)
 class UiOptions:
-    """Serve MLflow's pages on the loopback address. Example: python -m pipelines.ui --port 5001."""
+    """Serve MLflow's pages on the loopback address.
+
+    examples:
+      make ui
+      make ui PORT=5002
+      python -m pipelines.ui --store /data/mlruns
+    """
 
     port: int = UI_PORT
     """Port on 127.0.0.1."""

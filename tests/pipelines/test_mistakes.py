@@ -130,5 +130,5 @@ def test_help_shows_an_example_and_loads_no_heavy_library(module: str) -> None:
         "print('LOADED', [name for name in ('torch', 'mlflow', 'optuna', 'pandas') if name in sys.modules])\n"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "Example" in ran.stdout
+    assert "examples:" in ran.stdout
     assert "LOADED []" in ran.stdout
