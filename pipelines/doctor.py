@@ -50,7 +50,7 @@ def main(options: DoctorOptions) -> None:
     screen.print(table_of(found))
     problems, warnings = (sum(one.verdict == verdict for one in found) for verdict in ("problem", "warning"))
     fixable = " Some of it is fixed by make doctor FIX=1." if any(one.mend for one in found) and not options.fix else ""
-    screen.print(f"{problems} problems, {warnings} warnings.{fixable}", highlight=False)
+    screen.print(f"problems: {problems}, warnings: {warnings}.{fixable}", highlight=False)
     if problems:
         raise SystemExit(PROBLEM)
 
