@@ -57,7 +57,12 @@ def main(options: BaselinesOptions) -> None:
         require(value == usual, name.upper(), value, fix)
     told = ",".join(map(str, options.thresholds))
     require(options.task != "direction" or not options.thresholds, "THRESHOLDS", told, "TASK=direction has none; leave it out.")
-    require(bool(options.horizons) and min(options.horizons) >= 1, "HORIZONS", options.horizons, "give 1 or more sessions.")
+    require(
+        bool(options.horizons) and min(options.horizons) >= 1,
+        "HORIZONS",
+        ",".join(map(str, options.horizons)),
+        "give 1 or more sessions.",
+    )
 
     from rich.console import Console as Screen
 

@@ -14,6 +14,8 @@ Options = TypeVar("Options")
 
 MISTAKE = 2
 INTERRUPTED = 130
+CUT_OFF = 141
+"""What a shell says of a program that a closed pipe has ended."""
 EXAMPLES = "examples:"
 """Line of an options class's docstring below which each line is a command."""
 
@@ -29,6 +31,7 @@ def run(main: Callable[[Options], None], options_type: type[Options]) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         main(parsed(options_type, sys.argv[1:], _verb()))
+        sys.stdout.flush()
     except ValueError as problem:
         # Loaded only now: `--help` and a verb that succeeds need not wait for it here.
         from research.spec import InputError
@@ -37,6 +40,10 @@ def run(main: Callable[[Options], None], options_type: type[Options]) -> None:
             raise
         print(f"error: {problem}", file=sys.stderr)
         raise SystemExit(MISTAKE) from None
+    except BrokenPipeError:
+        # Whoever read our output, such as `head`, has enough of it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(CUT_OFF) from None
     except KeyboardInterrupt:
         print("interrupted; what had finished is in the store: see make leaderboard.", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None

@@ -3,45 +3,24 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import inspect
-import re
 import shlex
 import subprocess
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+from verbs import MODULES, ROOT, options_of
 
 from research import cli
-
-ROOT = Path(__file__).parents[1]
-MAKEFILE = (ROOT / "Makefile").read_text()
-MODULES = sorted(set(re.findall(r"-m ((?:pipelines|analysis|research)\.\w+)", MAKEFILE)))
-
-
-def options_of(module: str) -> type[Any]:
-    """The class that the module's last lines hand to `cli.run`."""
-    loaded = importlib.import_module(module)
-    if hasattr(loaded, "__path__"):
-        loaded = importlib.import_module(f"{module}.__main__")
-    names = [re.search(r"^    run\(main, (\w+)\)$", inspect.getsource(loaded), re.MULTILINE)]
-    assert names[0] is not None, f"{module} does not end with run(main, <options>)"
-    return getattr(loaded, names[0][1])  # type: ignore[no-any-return]
 
 
 def python_form(command: str) -> list[str]:
     """Words of the Python command that a line of an example runs."""
     if command.startswith("make "):
         # Without the environment's own rule, which a fresh clone would have to run first.
-        ran = subprocess.run(
-            f"{command.replace('make ', 'make -n -s -o .venv/.installed ', 1)}",
-            shell=True,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-        )
+        words = ["make", "-n", "-s", "-o", ".venv/.installed", *shlex.split(command)[1:]]
+        ran = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
         assert ran.returncode == 0, ran.stderr
         command = ran.stdout.replace("\\\n", " ").strip().splitlines()[-1]
     return shlex.split(command)
