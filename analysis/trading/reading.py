@@ -1,0 +1,332 @@
+"""The economic reading of one run's predictions: accounts, their distances, and what they establish. Numbers only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from analysis.forecast_tests import minimum_detectable
+from analysis.trading.measures import YEAR, Performance, best_of, performance, probabilistic, sharpe
+from analysis.trading.subject import Subject, same_rows
+from analysis.trading.trades import Account, Mask, Outcomes, account, buy_and_hold, outcomes
+from research.significance import Difference, paired_difference
+from research.spec import InputError, TargetSpec, require
+from research.tracking import query
+from research.tracking.store import Store
+
+Array = NDArray[np.float64]
+
+BREAK_EVEN = "break-even"
+CHOSEN = {"F1": "at_F1/threshold", "base rate": "at_base_rate/threshold", "top tenth": "at_top_tenth/threshold"}
+"""Rules whose thresholds an evaluation takes from validation days, and the metrics that hold them."""
+MODEL, EVERY_DAY, HOLD = "model", "every session", "buy and hold"
+FEWEST_SESSIONS = 250
+"""Earlier sessions that a break-even probability must rest on."""
+MOST_TRIALS = 300
+"""Trials whose predictions are read; the variance of their Sharpe ratios needs no more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Market:
+    """The rows of the predictions laid on the sessions of their instruments."""
+
+    traded: list[Outcomes]
+    """Per instrument, from its first predicted session to its last."""
+    places: Mapping[str, tuple[NDArray[np.int64], NDArray[np.int64]]]
+    """Instrument -> its rows, and the session of each."""
+
+    def enters(self, chosen: Mask) -> dict[str, Mask]:
+        """Instrument -> whether to enter at each of its sessions, from whether to enter at each row."""
+        found = {}
+        for one in self.traded:
+            rows, sessions = self.places[one.symbol]
+            found[one.symbol] = np.zeros(len(one.entry), dtype=bool)
+            found[one.symbol][sessions] = chosen[rows]
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strategy:
+    """One way of choosing entries, and what came of it."""
+
+    name: str
+    account: Account
+    performance: Performance
+    trades: pd.DataFrame
+    """One row per trade; empty for buy and hold, which is one trade per instrument."""
+    turnover: float
+    """Value traded in a year, entries and exits, over the capital."""
+    break_even_cost: float
+    """Cost per side, in basis points, at which the mean trade earns nothing; NaN without trades."""
+
+    @property
+    def entries(self) -> int:
+        """How many trades."""
+        return len(self.trades)
+
+    @property
+    def hit_rate(self) -> float:
+        """Share of trades that earned something after costs; NaN without trades."""
+        return float((self.trades["net"] > 0).mean()) if self.entries else float("nan")
+
+    @property
+    def mean_win(self) -> float:
+        """Mean net return of those; NaN without any."""
+        return self._mean(won=True)
+
+    @property
+    def mean_loss(self) -> float:
+        """Mean net return of the others; NaN without any."""
+        return self._mean(won=False)
+
+    def _mean(self, *, won: bool) -> float:
+        if not self.entries:
+            return float("nan")
+        net = self.trades["net"].to_numpy(np.float64)
+        mine = net[(net > 0) == won]
+        return float(mine.mean()) if len(mine) else float("nan")
+
+    def numbers(self) -> dict[str, float]:
+        """All measures, as they are logged and written."""
+        found = self.performance
+        return {
+            "total_return": found.total,
+            "annual_return": found.annual,
+            "volatility": found.volatility,
+            "sharpe": found.sharpe,
+            "sharpe_low": found.low,
+            "sharpe_high": found.high,
+            "probabilistic_sharpe": found.probabilistic,
+            "max_drawdown": found.drawdown,
+            "exposure": found.exposure,
+            "turnover": self.turnover,
+            "trades": float(self.entries),
+            "hit_rate": self.hit_rate,
+            "mean_win": self.mean_win,
+            "mean_loss": self.mean_loss,
+            "break_even_cost_bp": self.break_even_cost,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """All that is told of one run."""
+
+    subject: Subject
+    cost: float
+    """Per side, as a share of the traded value."""
+    threshold: float
+    rule: str
+    """Where the threshold comes from, in words."""
+    strategies: dict[str, Strategy]
+    """The model first."""
+    against: dict[str, Difference]
+    """Strategy -> the model's mean daily return minus its own, 95%."""
+    detectable: dict[str, float]
+    """Strategy -> true distance that these days would show in four of five studies."""
+    alike: dict[str, float]
+    """Reference -> rank correlation of its probabilities with the model's."""
+    shared: dict[str, float]
+    """Reference -> share of the model's entries that its as many entries have too."""
+    deflated: float
+    """Probability that the true Sharpe ratio is above what the best of all trials without skill would show."""
+    trials: int
+    """Trials that could have been chosen."""
+    spread: float
+    """Standard deviation of their Sharpe ratios per day, on the validation days under the same rule."""
+    trials_read: int
+    """Trials that this is estimated from."""
+
+
+def read(store: Store, subject: Subject, *, cost: float, enter: str) -> Reading:
+    """Everything, by a threshold that knows nothing of the days it is used on. `cost` is a share, per side."""
+    market = market_of(subject.bars, subject.rows, subject.target)
+    _require_same_bars(subject, market)
+    threshold, rule = _threshold(subject, enter, market, cost)
+    model = subject.rows["probability"].to_numpy(np.float64)
+    chosen = model >= threshold
+    strategies = {MODEL: _strategy(MODEL, subject, market, chosen, cost)}
+    for name, said in subject.references.items():
+        if enter not in CHOSEN:
+            strategies[name] = _strategy(name, subject, market, said >= threshold, cost)
+        same = as_many(name)
+        strategies[same] = _strategy(same, subject, market, top(said, int(chosen.sum())), cost)
+    strategies[EVERY_DAY] = _strategy(EVERY_DAY, subject, market, np.ones(len(model), dtype=bool), cost)
+    strategies[HOLD] = _held(market, cost)
+    mine = strategies[MODEL].account.returns
+    others = {name: one.account.returns for name, one in strategies.items() if name != MODEL}
+    trials, spread, count = _trials(store, subject, enter, threshold, cost)
+    return Reading(
+        subject=subject,
+        cost=cost,
+        threshold=threshold,
+        rule=rule,
+        strategies=strategies,
+        against={name: paired_difference(mine, returns) for name, returns in others.items()},
+        detectable={name: minimum_detectable(mine - returns) for name, returns in others.items()},
+        alike={name: _rank_correlation(model, said) for name, said in subject.references.items()},
+        shared={
+            name: float((chosen & top(said, int(chosen.sum()))).sum() / max(chosen.sum(), 1))
+            for name, said in subject.references.items()
+        },
+        deflated=probabilistic(mine, best_of(trials, spread)),
+        trials=trials,
+        spread=spread,
+        trials_read=count,
+    )
+
+
+def as_many(reference: str) -> str:
+    """Name of the reference that enters as often as the model."""
+    return f"{reference}, as many entries"
+
+
+def top(said: Array, count: int) -> Mask:
+    """The rows with the highest probabilities; the earlier one where they are equal."""
+    chosen = np.zeros(len(said), dtype=bool)
+    chosen[np.argsort(-said, kind="stable")[:count]] = True
+    return chosen
+
+
+def market_of(bars: Mapping[str, pd.DataFrame], rows: pd.DataFrame, target: TargetSpec) -> Market:
+    """Rows on sessions; `InputError` where the bars lack a predicted day or the days that its trade needs."""
+    traded, places = [], {}
+    for symbol, part in rows.reset_index(drop=True).groupby("symbol", sort=True):
+        frame = bars[str(symbol)]
+        sessions = frame.index.get_indexer(pd.DatetimeIndex(part["date"]))
+        complete = sessions.min() >= 0 and sessions.max() + target.horizon < len(frame)
+        require(
+            bool(complete), "RUN", str(symbol), "its bars do not hold all days that are predicted; is the snapshot its own?"
+        )
+        first, last = int(sessions.min()), int(sessions.max())
+        traded.append(outcomes(str(symbol), frame.iloc[first : last + target.horizon + 1], target))
+        places[str(symbol)] = (part.index.to_numpy(np.int64), (sessions - first).astype(np.int64))
+    return Market(traded=traded, places=places)
+
+
+def break_even(wins: Array, losses: Array) -> float:
+    """Probability of a 1 at which the trade earns nothing, from the net returns of trades with label 1 and with label 0.
+
+    p win + (1 - p) loss = 0. 1 where even a certain 1 would not pay, 0 where a 0 loses nothing.
+    """
+    win, loss = float(wins.mean()), float(losses.mean())
+    return float(np.clip(-loss / (win - loss), 0, 1)) if win > 0 else 1.0
+
+
+def _threshold(subject: Subject, enter: str, market: Market, cost: float) -> tuple[float, str]:
+    if enter == BREAK_EVEN:
+        found, sessions = _earlier_break_even(subject, market, cost)
+        return found, f"break-even, by the trades of the {sessions:,} sessions before the first predicted one"
+    if enter in CHOSEN:
+        fix = f"it is chosen on the validation days themselves; for a trial give {BREAK_EVEN} or a number."
+        require(subject.split == "test", "ENTER", enter, fix)
+        return subject.run.metrics[CHOSEN[enter]], f"{enter}, chosen on validation days by the trial"
+    try:
+        found = float(enter)
+    except ValueError:
+        raise InputError(f"ENTER={enter}: give {BREAK_EVEN}, a probability such as 0.4, or {', '.join(CHOSEN)}.") from None
+    require(0 <= found <= 1, "ENTER", enter, "give a probability between 0 and 1.")
+    return found, "as given"
+
+
+def _earlier_break_even(subject: Subject, market: Market, cost: float) -> tuple[float, int]:
+    """From sessions whose trades were over before the first predicted one."""
+    wins, losses = [], []
+    for one in market.traded:
+        frame = subject.bars[one.symbol]
+        earlier = frame[frame.index < one.days[0]]
+        fix = f"{one.symbol} has {len(earlier)} earlier sessions, too few to tell what its trades earn; give a probability."
+        require(len(earlier) >= FEWEST_SESSIONS + subject.target.horizon, "ENTER", BREAK_EVEN, fix)
+        before = outcomes(one.symbol, earlier, subject.target)
+        wins.append(before.net(cost)[before.labels])
+        losses.append(before.net(cost)[~before.labels])
+    won, lost = np.concatenate(wins), np.concatenate(losses)
+    require(len(won) > 0 and len(lost) > 0, "ENTER", BREAK_EVEN, "all earlier labels are the same; give a probability.")
+    return break_even(won, lost), len(won) + len(lost)
+
+
+def _require_same_bars(subject: Subject, market: Market) -> None:
+    """The label of every row must be what its trade found: else days, prices or question are not those of the run."""
+    labels = subject.rows["label"].to_numpy()
+    for one in market.traded:
+        rows, sessions = market.places[one.symbol]
+        wrong = int((one.labels[sessions] != (labels[rows] == 1)).sum())
+        fix = f"{wrong} labels of {one.symbol} are not what its bars say: they are of other bars or another question."
+        require(wrong == 0, "RUN", subject.run.run_id[:12], fix)
+
+
+def _strategy(name: str, subject: Subject, market: Market, chosen: Mask, cost: float) -> Strategy:
+    enters = market.enters(chosen)
+    found = account(market.traded, enters, cost)
+    trades = _trades(subject, market, chosen, cost)
+    tranches = subject.target.horizon * len(market.traded)
+    gross, exit_value = trades["gross"].to_numpy(np.float64), (trades["exit"] / trades["entry"]).to_numpy(np.float64)
+    return Strategy(
+        name=name,
+        account=found,
+        performance=performance(found, subject.target.horizon),
+        trades=trades,
+        turnover=_yearly(found, 2 * len(trades) / tranches),
+        break_even_cost=1e4 * float(gross.mean() / (1 + exit_value.mean())) if len(trades) else float("nan"),
+    )
+
+
+def _held(market: Market, cost: float) -> Strategy:
+    found = buy_and_hold(market.traded, cost)
+    return Strategy(
+        name=HOLD,
+        account=found,
+        performance=performance(found, 1),
+        trades=pd.DataFrame(),
+        turnover=_yearly(found, 2.0),
+        break_even_cost=float("nan"),
+    )
+
+
+def _yearly(found: Account, value: float) -> float:
+    return value * YEAR / len(found.returns)
+
+
+def _trades(subject: Subject, market: Market, chosen: Mask, cost: float) -> pd.DataFrame:
+    probabilities = subject.rows["probability"].to_numpy(np.float64)
+    parts = []
+    for one in market.traded:
+        rows, sessions = market.places[one.symbol]
+        at, row = sessions[chosen[rows]], rows[chosen[rows]]
+        columns = {
+            "symbol": one.symbol,
+            "entered": one.days[at],
+            "exited": one.days[at + one.held[at]],
+            "sessions": one.held[at],
+            "model_probability": probabilities[row],
+            "label": one.labels[at].astype(int),
+            "entry": one.entry[at],
+            "exit": one.exit[at],
+            "gross": one.gross[at],
+            "net": one.net(cost)[at],
+        }
+        parts.append(pd.DataFrame(columns))
+    return pd.concat(parts, ignore_index=True).sort_values(["entered", "symbol"], ignore_index=True)
+
+
+def _trials(store: Store, subject: Subject, enter: str, threshold: float, cost: float) -> tuple[int, float, int]:
+    """How many could have been chosen, the spread of their Sharpe ratios per day, and how many tell it."""
+    runs = subject.trials[:: max(1, -(-len(subject.trials) // MOST_TRIALS))]
+    if not runs:
+        return 1, 0.0, 0
+    rows = query.predictions(store, runs[0].run_id)
+    market = market_of(subject.bars, rows, subject.target)
+    at = _earlier_break_even(subject, market, cost)[0] if enter == BREAK_EVEN else threshold
+    said = [same_rows(store, run, rows) for run in runs]
+    found = [sharpe(account(market.traded, market.enters(one >= at), cost).returns) for one in said if one is not None]
+    known = np.array([one for one in found if np.isfinite(one)])
+    return len(subject.trials), float(known.std(ddof=1)) if len(known) > 1 else 0.0, len(known)
+
+
+def _rank_correlation(one: Array, other: Array) -> float:
+    return float(spearmanr(one, other).statistic) if np.ptp(one) > 0 and np.ptp(other) > 0 else float("nan")
