@@ -200,9 +200,8 @@ def market_of(bars: Mapping[str, pd.DataFrame], rows: pd.DataFrame, target: Targ
         frame = bars[str(symbol)]
         sessions = frame.index.get_indexer(pd.DatetimeIndex(part["date"]))
         complete = sessions.min() >= 0 and sessions.max() + target.horizon < len(frame)
-        require(
-            bool(complete), "RUN", str(symbol), "its bars do not hold all days that are predicted; is the snapshot its own?"
-        )
+        fix = "its bars do not hold all predicted days and those of their trades; the snapshot is another one."
+        require(bool(complete), "SYMBOL", symbol, fix)
         first, last = int(sessions.min()), int(sessions.max())
         traded.append(outcomes(str(symbol), frame.iloc[first : last + target.horizon + 1], target))
         places[str(symbol)] = (part.index.to_numpy(np.int64), (sessions - first).astype(np.int64))
@@ -216,6 +215,18 @@ def break_even(wins: Array, losses: Array) -> float:
     """
     win, loss = float(wins.mean()), float(losses.mean())
     return float(np.clip(-loss / (win - loss), 0, 1)) if win > 0 else 1.0
+
+
+def bearable_cost(trades: pd.DataFrame) -> float:
+    """Cost per side at which the mean trade earns nothing; NaN without trades.
+
+    With x the mean exit over entry price and g the mean gross return: (1 - c) (1 + g - c x) = 1.
+    """
+    if trades.empty:
+        return float("nan")
+    x, g = float((trades["exit"] / trades["entry"]).mean()), float(trades["gross"].mean())
+    half = (1 + g + x) / (2 * x)
+    return float(half - np.sqrt(half**2 - g / x))
 
 
 def _threshold(subject: Subject, enter: str, market: Market, cost: float) -> tuple[float, str]:
@@ -265,14 +276,13 @@ def _strategy(name: str, subject: Subject, market: Market, chosen: Mask, cost: f
     found = account(market.traded, enters, cost)
     trades = _trades(subject, market, chosen, cost)
     tranches = subject.target.horizon * len(market.traded)
-    gross, exit_value = trades["gross"].to_numpy(np.float64), (trades["exit"] / trades["entry"]).to_numpy(np.float64)
     return Strategy(
         name=name,
         account=found,
         performance=performance(found, subject.target.horizon),
         trades=trades,
         turnover=_yearly(found, 2 * len(trades) / tranches),
-        break_even_cost=1e4 * float(gross.mean() / (1 + exit_value.mean())) if len(trades) else float("nan"),
+        break_even_cost=1e4 * bearable_cost(trades),
     )
 
 

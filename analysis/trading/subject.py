@@ -85,22 +85,26 @@ def _run(store: Store, options: BacktestOptions) -> RunRecord:
     names = query.experiments(store, options.experiment)
     found = [one for one in query.of_kinds(store, list(names), ("trial", "evaluation")) if _is_asked(one, options)]
     where = f"horizon {options.horizon}" + (f" at {options.budget}" if options.budget else "")
-    require(
-        bool(found), "BUDGET", options.budget or "any", f"no complete trial of {where}; make leaderboard shows those there are."
-    )
-    evaluations = [one for one in found if one.kind == "evaluation"]
-    # Of one final run the first look counts. Among several final runs none is taken for its result.
-    first = list({one.tags[schema.FINAL_RUN]: one for one in reversed(evaluations)}.values())
-    best: dict[str, RunRecord] = {}
-    for one in found:
-        if one.kind == "trial" and (one.experiment_id, _question(one)) not in {(e.experiment_id, _question(e)) for e in first}:
-            key = f"{one.experiment_id} {_question(one)}"
-            if key not in best or one.metrics["val_loss"] < best[key].metrics["val_loss"]:
-                best[key] = one
-    candidates = [*first, *best.values()]
+    field, value = ("BUDGET", options.budget) if options.budget else ("HORIZON", options.horizon)
+    require(bool(found), field, value, f"no complete trial of {where}; make leaderboard shows those there are.")
+    looks = _first_looks(found)
+    opened = {_question(one) for one in looks}
+    candidates = [*looks, *(one for one in _best_trials(found) if _question(one) not in opened)]
     listed = ", ".join(f"{one.run_id[:8]} ({names[one.experiment_id]}: {one.name})" for one in candidates)
     require(len(candidates) == 1, "RUN", "", f"{where} has several: {listed}; give one as RUN=, or a BUDGET.")
     return candidates[0]
+
+
+def _first_looks(runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """One evaluation per final run, the first: a later look is no better, and none is picked for its result."""
+    looks = [one for one in runs if one.kind == "evaluation"]
+    return list({one.tags[schema.FINAL_RUN]: one for one in reversed(looks)}.values())
+
+
+def _best_trials(runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """The trial with the lowest validation loss of each question."""
+    ranked = sorted((one for one in runs if one.kind == "trial"), key=lambda one: one.metrics["val_loss"])
+    return list({_question(one): one for one in reversed(ranked)}.values())
 
 
 def _named(store: Store, prefix: str) -> RunRecord:
@@ -110,15 +114,11 @@ def _named(store: Store, prefix: str) -> RunRecord:
     fix = f"{len(found)} runs begin so; give a trial's or an evaluation's run id, make leaderboard and make ui show them."
     require(len(found) == 1, "RUN", prefix, fix)
     (run,) = found
-    adopted = schema.ADOPTED_FINGERPRINT in run.tags
-    require(
-        not adopted, "RUN", prefix, "it was adopted from an earlier study's files, which hold no predictions; sweep it here."
-    )
+    fix = "it was adopted from files, which hold no predictions; sweep its question here."
+    require(schema.ADOPTED_FINGERPRINT not in run.tags, "RUN", prefix, fix)
     if run.kind == "final":
         looks = [one for one in runs if one.tags.get(schema.FINAL_RUN) == run.run_id and one.outcome == "complete"]
-        require(
-            bool(looks), "RUN", prefix, "a final run says nothing of days before they are opened; make evaluate RUN= does it."
-        )
+        require(bool(looks), "RUN", prefix, "its test days are closed; make evaluate RUN= opens them.")
         return looks[0]
     require(run.outcome == "complete", "RUN", prefix, f"it is {run.outcome or 'still running'} and has no predictions.")
     return run
@@ -131,8 +131,9 @@ def _is_asked(run: RunRecord, options: BacktestOptions) -> bool:
     return size is None or parse_count(str(run.params["budget"]), "BUDGET", "parameters") == size
 
 
-def _question(run: RunRecord) -> tuple[str, str]:
-    return run.tags[schema.STUDY_FINGERPRINT], str(run.params["context_length"])
+def _question(run: RunRecord) -> tuple[str, str, str]:
+    """Runs that agree in it answer the same question on the same rows."""
+    return run.experiment_id, run.tags[schema.STUDY_FINGERPRINT], str(run.params["context_length"])
 
 
 def _alike(store: Store, run: RunRecord, kind: str) -> list[RunRecord]:

@@ -27,9 +27,7 @@ def warning(subject: Subject) -> str:
     run = subject.run
     if subject.split == "validation":
         n = len(subject.trials)
-        chosen = (
-            "not chosen on these days, but they chose among" if run.kind == "baseline" else "chosen on these very days, one of"
-        )
+        chosen = "not chosen on these days, which chose among" if run.kind == "baseline" else "chosen on these very days among"
         return (
             f"IN-SAMPLE, validation days: {run.name} was {chosen} {n} trials. This flatters and promises nothing; "
             "make train and make evaluate open days that chose nothing."
