@@ -101,7 +101,8 @@ def _copy(files: Sequence[Path], into: Path) -> None:
 def metrics(reading: Reading) -> dict[str, float]:
     """The model's numbers under `backtest/`, and its distances to the others; what is not known is left out."""
     told = {**reading.strategies[MODEL].numbers(), "deflated_sharpe": reading.deflated, "study_trials": float(reading.trials)}
-    for name, difference in reading.against.items():
-        place = name.replace(",", "").replace(" ", "_")
-        told |= {f"vs_{place}/mean": difference.mean, f"vs_{place}/low": difference.low, f"vs_{place}/high": difference.high}
+    for name, test in reading.against.items():
+        place, found = name.replace(",", "").replace(" ", "_"), test.difference
+        told |= {f"vs_{place}/mean": found.mean, f"vs_{place}/low": found.low, f"vs_{place}/high": found.high}
+        told[f"vs_{place}/dm_p"] = test.dm.p_value
     return {f"backtest/{name}": value for name, value in told.items() if value == value}

@@ -10,11 +10,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from analysis.forecast_tests import minimum_detectable
+from analysis.forecast_tests import LEVEL, PairTest, pair_test
 from analysis.trading.measures import YEAR, Performance, best_of, performance, probabilistic, sharpe
 from analysis.trading.subject import Subject, same_rows
 from analysis.trading.trades import Account, Mask, Outcomes, account, buy_and_hold, outcomes
-from research.significance import Difference, paired_difference
 from research.spec import InputError, TargetSpec, require
 from research.tracking import query
 from research.tracking.store import Store
@@ -125,10 +124,8 @@ class Reading:
     """Where the threshold comes from, in words."""
     strategies: dict[str, Strategy]
     """The model first."""
-    against: dict[str, Difference]
-    """Strategy -> the model's mean daily return minus its own, 95%."""
-    detectable: dict[str, float]
-    """Strategy -> true distance that these days would show in four of five studies."""
+    against: dict[str, PairTest]
+    """Strategy -> the model's daily returns against its own: positive where the model earns more."""
     alike: dict[str, float]
     """Reference -> rank correlation of its probabilities with the model's."""
     shared: dict[str, float]
@@ -167,8 +164,7 @@ def read(store: Store, subject: Subject, *, cost: float, enter: str) -> Reading:
         threshold=threshold,
         rule=rule,
         strategies=strategies,
-        against={name: paired_difference(mine, returns) for name, returns in others.items()},
-        detectable={name: minimum_detectable(mine - returns) for name, returns in others.items()},
+        against={name: pair_test(mine, returns, subject.target.horizon) for name, returns in others.items()},
         alike={name: _rank_correlation(model, said) for name, said in subject.references.items()},
         shared={
             name: float((chosen & top(said, int(chosen.sum()))).sum() / max(chosen.sum(), 1))
@@ -179,6 +175,11 @@ def read(store: Store, subject: Subject, *, cost: float, enter: str) -> Reading:
         spread=spread,
         trials_read=count,
     )
+
+
+def differs(test: PairTest) -> bool:
+    """Whether interval and test agree that there is a difference: each alone is wrong twice as often as it says."""
+    return not test.difference.inside_noise and test.dm.p_value < LEVEL
 
 
 def as_many(reference: str) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from analysis.forecast_tests import PairTest
 from analysis.terminal import plain_table
-from analysis.trading.reading import HOLD, MODEL, Reading, Strategy, as_many
+from analysis.trading.reading import HOLD, MODEL, Reading, Strategy, as_many, differs
 from analysis.trading.subject import LOGISTIC, VOLATILITY, Subject
-from research.significance import Difference
 from research.tracking import schema
 
 COLUMNS = ("total", "a year", "volatility", "Sharpe", "95%", "PSR", "drawdown", "exposure", "turnover", "trades", "hits")
@@ -18,7 +18,8 @@ LEGEND = (
     "as many entries: the rows on which it says most, as many as the model enters (its cut is known afterwards only). every "
     "session: the same trade without a forecast.",
     "95%: stationary bootstrap, 2,000 draws. PSR: probability that the true Sharpe ratio is above 0. Distances: paired by day, "
-    "60-day blocks. exposure: capital in a position. turnover: value traded a year over capital.",
+    "95%; a verdict needs the block bootstrap and Diebold-Mariano both. exposure: capital in a position. turnover: value "
+    "traded a year over capital.",
 )
 
 
@@ -137,38 +138,38 @@ def _the_sharpe(reading: Reading) -> str:
 def _against_volatility(reading: Reading) -> str:
     if as_many(VOLATILITY) not in reading.against:
         return "no volatility regression on these rows: whether the signal is more than volatility cannot be said."
-    found, least = reading.against[as_many(VOLATILITY)], 1e4 * reading.detectable[as_many(VOLATILITY)]
+    found = reading.against[as_many(VOLATILITY)]
     told = (
         f"{_distance(found)} against the volatility regression with as many entries; rank correlation of the probabilities "
         f"{reading.alike[VOLATILITY]:.2f}, {reading.shared[VOLATILITY]:.0%} of the entries in common."
     )
     few = reading.strategies[MODEL].entries
-    if found.inside_noise and few < FEW_TRADES:
+    if not differs(found) and few < FEW_TRADES:
         return f"{few} trades are too few to tell the signal from one volatility number: {told}"
-    if found.inside_noise:
+    if not differs(found):
         return (
             f"VOLATILITY ONLY: its daily results cannot be told from those of one volatility number. {told} "
-            f"A true distance of {least:.1f} bp a day would be seen in 4 of 5 studies."
+            f"A true distance of {1e4 * found.detectable:.1f} bp a day would be seen in 4 of 5 studies."
         )
-    return f"{'better' if found.mean > 0 else 'worse'} than one volatility number: {told}"
+    return f"{'better' if found.difference.mean > 0 else 'worse'} than one volatility number: {told}"
 
 
 def _against_logistic(reading: Reading) -> list[str]:
     found = reading.against.get(as_many(LOGISTIC))
     if found is None:
         return []
-    verdict = "inside the noise" if found.inside_noise else "better" if found.mean > 0 else "worse"
+    verdict = "inside the noise" if not differs(found) else "better" if found.difference.mean > 0 else "worse"
     return [f"{_distance(found)} against the logistic regression with as many entries: {verdict}."]
 
 
 def _against_holding(reading: Reading) -> str:
     found = reading.against[HOLD]
     told = f"{_distance(found)}, with {reading.strategies[MODEL].performance.exposure:.0%} of its exposure."
-    if found.inside_noise:
+    if not differs(found):
         return f"it does not beat buy-and-hold beyond the noise: {told}"
-    return f"it {'beats' if found.mean > 0 else 'earns less than'} buy-and-hold: {told}"
+    return f"it {'beats' if found.difference.mean > 0 else 'earns less than'} buy-and-hold: {told}"
 
 
-def _distance(found: Difference) -> str:
-    mean, low, high = (1e4 * value for value in (found.mean, found.low, found.high))
+def _distance(found: PairTest) -> str:
+    mean, low, high = (1e4 * value for value in (found.difference.mean, found.difference.low, found.difference.high))
     return f"{mean:+.2f} bp a day [{low:+.2f}, {high:+.2f}]"

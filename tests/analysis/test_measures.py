@@ -61,6 +61,8 @@ def test_the_interval_holds_the_ratio_and_narrows_with_the_days() -> None:
     assert low < sharpe(RETURNS) * np.sqrt(YEAR) < high
     shorter = sharpe_interval(RETURNS[:220], 1)
     assert shorter[1] - shorter[0] > 1.5 * (high - low)
+    # Trades of 60 days overlap: no block is shorter, whatever the returns look like.
+    assert sharpe_interval(RETURNS, 60) != (low, high)
 
 
 def test_an_account_that_never_moves_has_no_ratio() -> None:

@@ -60,8 +60,8 @@ def test_an_edge_that_was_planted_is_found() -> None:
     found = reading(subject(1, edge=0.3))
     mine = found.strategies[MODEL].performance
     assert mine.low > 1
-    assert found.against[as_many(VOLATILITY)].low > 0
-    assert found.against[HOLD].low > 0
+    assert found.against[as_many(VOLATILITY)].difference.low > 0
+    assert found.against[HOLD].difference.low > 0
     assert found.deflated > 0.99
     said = " ".join(told.findings(found))
     assert "better than one volatility number" in said

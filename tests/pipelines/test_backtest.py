@@ -102,7 +102,8 @@ def test_every_trade_is_one_of_the_bars(swept: Swept, sp500: pd.DataFrame) -> No
 
 
 def test_the_spread_of_all_trials_deflates(swept: Swept) -> None:
-    found = read(swept.store, subject(swept.store, swept.asked()), cost=COST, enter="0.2")
+    median = str(swept.predictions()["probability"].median())
+    found = read(swept.store, subject(swept.store, swept.asked()), cost=COST, enter=median)
     assert (found.trials, found.trials_read) == (2, 2)
     assert found.spread > 0
     assert found.deflated < found.strategies[MODEL].performance.probabilistic
