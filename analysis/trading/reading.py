@@ -15,7 +15,7 @@ from analysis.trading.measures import YEAR, Performance, best_of, performance, p
 from analysis.trading.subject import Subject, same_rows
 from analysis.trading.trades import Account, Mask, Outcomes, account, buy_and_hold, outcomes
 from research.spec import InputError, TargetSpec, require
-from research.tracking import query
+from research.tracking import query, schema
 from research.tracking.store import Store
 
 Array = NDArray[np.float64]
@@ -330,7 +330,8 @@ def _trials(store: Store, subject: Subject, enter: str, threshold: float, cost: 
     runs = subject.trials[:: max(1, -(-len(subject.trials) // MOST_TRIALS))]
     if not runs:
         return 1, 0.0, 0
-    rows = query.predictions(store, runs[0].run_id)
+    on_test = subject.split == "test"
+    rows = query.predictions(store, subject.run.tags[schema.TRAINED_FROM]) if on_test else subject.rows
     market = market_of(subject.bars, rows, subject.target)
     at = _earlier_break_even(subject, market, cost)[0] if enter == BREAK_EVEN else threshold
     said = [same_rows(store, run, rows) for run in runs]

@@ -69,8 +69,11 @@ def subject(store: Store, options: BacktestOptions) -> Subject:
 
 
 def same_rows(store: Store, run: RunRecord, rows: pd.DataFrame) -> Array | None:
-    """A run's validation probabilities, or None if they are of other rows."""
-    table = query.predictions(store, run.run_id)
+    """A run's validation probabilities, or None if they are of other rows or no longer there."""
+    try:
+        table = query.predictions(store, run.run_id)
+    except InputError:
+        return None
     same = set(COLUMNS) <= set(table) and len(table) == len(rows) and _keys(table).equals(_keys(rows))
     return table["probability"].to_numpy(np.float64) if same else None
 

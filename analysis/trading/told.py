@@ -128,10 +128,11 @@ def _the_sharpe(reading: Reading) -> str:
     told = f"Sharpe ratio {found.sharpe:+.2f}, {surely}."
     if reading.trials_read < 2:
         return f"{told} Not deflated: the Sharpe ratios of the other trials are not known."
+    some = f" (spread of {reading.trials_read} of them)" if reading.trials_read < reading.trials else ""
     why = "" if reading.subject.split == "validation" else "; strict, as these days chose none of them"
     return (
         f"{told} Deflated: {reading.deflated:.2f}, the probability that the true one exceeds what the best of "
-        f"{reading.trials} trials without skill would show{why}."
+        f"{reading.trials} trials without skill would show{some}{why}."
     )
 
 
