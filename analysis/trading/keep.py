@@ -10,7 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.figures import ACCENT, INK, LINES, MUTED, bare, save
-from analysis.trading.reading import EVERY_DAY, HOLD, MODEL, Reading, as_many
+from analysis.trading.reading import EVERY_DAY, MODEL, Reading, as_many
+from analysis.trading.strategies import HOLD
 from analysis.trading.subject import VOLATILITY
 from research.tracking import schema
 from research.tracking.store import Store

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from analysis.forecast_tests import LEVEL, PairTest, pair_test
-from analysis.trading.measures import YEAR, Performance, best_of, performance, probabilistic, sharpe
+from analysis.trading.measures import best_of, probabilistic, sharpe
+from analysis.trading.strategies import HOLD, Market, Strategy, holding, market_of, strategy_of
 from analysis.trading.subject import Subject, same_rows
-from analysis.trading.trades import Account, Mask, Outcomes, account, buy_and_hold, outcomes
-from research.spec import InputError, TargetSpec, require
+from analysis.trading.trades import Mask, account, outcomes
+from research.spec import InputError, require
 from research.tracking import query, schema
 from research.tracking.store import Store
 
@@ -23,93 +22,11 @@ Array = NDArray[np.float64]
 BREAK_EVEN = "break-even"
 CHOSEN = {"F1": "at_F1/threshold", "base rate": "at_base_rate/threshold", "top tenth": "at_top_tenth/threshold"}
 """Rules whose thresholds an evaluation takes from validation days, and the metrics that hold them."""
-MODEL, EVERY_DAY, HOLD = "model", "every session", "buy and hold"
+MODEL, EVERY_DAY = "model", "every session"
 FEWEST_SESSIONS = 250
 """Earlier sessions that a break-even probability must rest on."""
 MOST_TRIALS = 300
 """Trials whose predictions are read; the variance of their Sharpe ratios needs no more."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Market:
-    """The rows of the predictions laid on the sessions of their instruments."""
-
-    traded: list[Outcomes]
-    """Per instrument, from its first predicted session to its last."""
-    places: Mapping[str, tuple[NDArray[np.int64], NDArray[np.int64]]]
-    """Instrument -> its rows, and the session of each."""
-
-    def enters(self, chosen: Mask) -> dict[str, Mask]:
-        """Instrument -> whether to enter at each of its sessions, from whether to enter at each row."""
-        found = {}
-        for one in self.traded:
-            rows, sessions = self.places[one.symbol]
-            found[one.symbol] = np.zeros(len(one.entry), dtype=bool)
-            found[one.symbol][sessions] = chosen[rows]
-        return found
-
-
-@dataclass(frozen=True, kw_only=True)
-class Strategy:
-    """One way of choosing entries, and what came of it."""
-
-    name: str
-    account: Account
-    performance: Performance
-    trades: pd.DataFrame
-    """One row per trade; empty for buy and hold, which is one trade per instrument."""
-    turnover: float
-    """Value traded in a year, entries and exits, over the capital."""
-    break_even_cost: float
-    """Cost per side, in basis points, at which the mean trade earns nothing; NaN without trades."""
-
-    @property
-    def entries(self) -> int:
-        """How many trades."""
-        return len(self.trades)
-
-    @property
-    def hit_rate(self) -> float:
-        """Share of trades that earned something after costs; NaN without trades."""
-        return float((self.trades["net"] > 0).mean()) if self.entries else float("nan")
-
-    @property
-    def mean_win(self) -> float:
-        """Mean net return of those; NaN without any."""
-        return self._mean(won=True)
-
-    @property
-    def mean_loss(self) -> float:
-        """Mean net return of the others; NaN without any."""
-        return self._mean(won=False)
-
-    def _mean(self, *, won: bool) -> float:
-        if not self.entries:
-            return float("nan")
-        net = self.trades["net"].to_numpy(np.float64)
-        mine = net[(net > 0) == won]
-        return float(mine.mean()) if len(mine) else float("nan")
-
-    def numbers(self) -> dict[str, float]:
-        """All measures, as they are logged and written."""
-        found = self.performance
-        return {
-            "total_return": found.total,
-            "annual_return": found.annual,
-            "volatility": found.volatility,
-            "sharpe": found.sharpe,
-            "sharpe_low": found.low,
-            "sharpe_high": found.high,
-            "probabilistic_sharpe": found.probabilistic,
-            "max_drawdown": found.drawdown,
-            "exposure": found.exposure,
-            "turnover": self.turnover,
-            "trades": float(self.entries),
-            "hit_rate": self.hit_rate,
-            "mean_win": self.mean_win,
-            "mean_loss": self.mean_loss,
-            "break_even_cost_bp": self.break_even_cost,
-        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,14 +64,14 @@ def read(store: Store, subject: Subject, *, cost: float, enter: str) -> Reading:
     threshold, rule = _threshold(subject, enter, market, cost)
     model = subject.rows["probability"].to_numpy(np.float64)
     chosen = model >= threshold
-    strategies = {MODEL: _strategy(MODEL, subject, market, chosen, cost)}
+    strategies = {MODEL: strategy_of(MODEL, subject, market, chosen, cost)}
     for name, said in subject.references.items():
         if enter not in CHOSEN:
-            strategies[name] = _strategy(name, subject, market, said >= threshold, cost)
+            strategies[name] = strategy_of(name, subject, market, said >= threshold, cost)
         same = as_many(name)
-        strategies[same] = _strategy(same, subject, market, top(said, int(chosen.sum())), cost)
-    strategies[EVERY_DAY] = _strategy(EVERY_DAY, subject, market, np.ones(len(model), dtype=bool), cost)
-    strategies[HOLD] = _held(market, cost)
+        strategies[same] = strategy_of(same, subject, market, top(said, int(chosen.sum())), cost)
+    strategies[EVERY_DAY] = strategy_of(EVERY_DAY, subject, market, np.ones(len(model), dtype=bool), cost)
+    strategies[HOLD] = holding(market, cost)
     mine = strategies[MODEL].account.returns
     others = {name: one.account.returns for name, one in strategies.items() if name != MODEL}
     trials, spread, count = _trials(store, subject, enter, threshold, cost)
@@ -194,21 +111,6 @@ def top(said: Array, count: int) -> Mask:
     return chosen
 
 
-def market_of(bars: Mapping[str, pd.DataFrame], rows: pd.DataFrame, target: TargetSpec) -> Market:
-    """Rows on sessions; `InputError` where the bars lack a predicted day or the days that its trade needs."""
-    traded, places = [], {}
-    for symbol, part in rows.reset_index(drop=True).groupby("symbol", sort=True):
-        frame = bars[str(symbol)]
-        sessions = frame.index.get_indexer(pd.DatetimeIndex(part["date"]))
-        complete = sessions.min() >= 0 and sessions.max() + target.horizon < len(frame)
-        fix = "its bars do not hold all predicted days and those of their trades; the snapshot is another one."
-        require(bool(complete), "SYMBOL", symbol, fix)
-        first, last = int(sessions.min()), int(sessions.max())
-        traded.append(outcomes(str(symbol), frame.iloc[first : last + target.horizon + 1], target))
-        places[str(symbol)] = (part.index.to_numpy(np.int64), (sessions - first).astype(np.int64))
-    return Market(traded=traded, places=places)
-
-
 def break_even(wins: Array, losses: Array) -> float:
     """Probability of a 1 at which the trade earns nothing, from the net returns of trades with label 1 and with label 0.
 
@@ -216,18 +118,6 @@ def break_even(wins: Array, losses: Array) -> float:
     """
     win, loss = float(wins.mean()), float(losses.mean())
     return float(np.clip(-loss / (win - loss), 0, 1)) if win > 0 else 1.0
-
-
-def bearable_cost(trades: pd.DataFrame) -> float:
-    """Cost per side at which the mean trade earns nothing; NaN without trades.
-
-    With x the mean exit over entry price and g the mean gross return: (1 - c) (1 + g - c x) = 1.
-    """
-    if trades.empty:
-        return float("nan")
-    x, g = float((trades["exit"] / trades["entry"]).mean()), float(trades["gross"].mean())
-    half = (1 + g + x) / (2 * x)
-    return float(half - np.sqrt(half**2 - g / x))
 
 
 def _threshold(subject: Subject, enter: str, market: Market, cost: float) -> tuple[float, str]:
@@ -270,59 +160,6 @@ def _require_same_bars(subject: Subject, market: Market) -> None:
         wrong = int((one.labels[sessions] != (labels[rows] == 1)).sum())
         fix = f"{wrong} labels of {one.symbol} are not what its bars say: they are of other bars or another question."
         require(wrong == 0, "RUN", subject.run.run_id[:12], fix)
-
-
-def _strategy(name: str, subject: Subject, market: Market, chosen: Mask, cost: float) -> Strategy:
-    enters = market.enters(chosen)
-    found = account(market.traded, enters, cost)
-    trades = _trades(subject, market, chosen, cost)
-    tranches = subject.target.horizon * len(market.traded)
-    return Strategy(
-        name=name,
-        account=found,
-        performance=performance(found, subject.target.horizon),
-        trades=trades,
-        turnover=_yearly(found, 2 * len(trades) / tranches),
-        break_even_cost=1e4 * bearable_cost(trades),
-    )
-
-
-def _held(market: Market, cost: float) -> Strategy:
-    found = buy_and_hold(market.traded, cost)
-    return Strategy(
-        name=HOLD,
-        account=found,
-        performance=performance(found, 1),
-        trades=pd.DataFrame(),
-        turnover=_yearly(found, 2.0),
-        break_even_cost=float("nan"),
-    )
-
-
-def _yearly(found: Account, value: float) -> float:
-    return value * YEAR / len(found.returns)
-
-
-def _trades(subject: Subject, market: Market, chosen: Mask, cost: float) -> pd.DataFrame:
-    probabilities = subject.rows["probability"].to_numpy(np.float64)
-    parts = []
-    for one in market.traded:
-        rows, sessions = market.places[one.symbol]
-        at, row = sessions[chosen[rows]], rows[chosen[rows]]
-        columns = {
-            "symbol": one.symbol,
-            "entered": one.days[at],
-            "exited": one.days[at + one.held[at]],
-            "sessions": one.held[at],
-            "model_probability": probabilities[row],
-            "label": one.labels[at].astype(int),
-            "entry": one.entry[at],
-            "exit": one.exit[at],
-            "gross": one.gross[at],
-            "net": one.net(cost)[at],
-        }
-        parts.append(pd.DataFrame(columns))
-    return pd.concat(parts, ignore_index=True).sort_values(["entered", "symbol"], ignore_index=True)
 
 
 def _trials(store: Store, subject: Subject, enter: str, threshold: float, cost: float) -> tuple[int, float, int]:

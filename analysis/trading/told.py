@@ -6,7 +6,8 @@ from rich.table import Table
 
 from analysis.forecast_tests import PairTest
 from analysis.terminal import plain_table
-from analysis.trading.reading import HOLD, MODEL, Reading, Strategy, as_many, differs
+from analysis.trading.reading import MODEL, Reading, as_many, differs
+from analysis.trading.strategies import HOLD, Strategy
 from analysis.trading.subject import LOGISTIC, VOLATILITY, Subject
 from research.tracking import schema
 

@@ -11,7 +11,8 @@ import pytest
 from conftest import random_bars
 
 from analysis.trading import told
-from analysis.trading.reading import EVERY_DAY, HOLD, MODEL, Reading, as_many, break_even, read, top
+from analysis.trading.reading import EVERY_DAY, MODEL, Reading, as_many, break_even, read, top
+from analysis.trading.strategies import HOLD
 from analysis.trading.subject import VOLATILITY, Subject
 from research.spec import InputError, TargetSpec
 from research.tracking.query import RunRecord
