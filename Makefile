@@ -36,7 +36,7 @@ SWEEP = $(SEARCH) $(call flag,BUDGET,budget) $(ARGS)
 LADDER = $(SEARCH) $(call flag,BUDGET,budget) $(call flag,BUDGETS,budgets) $(call list,HORIZONS,horizons) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-ray setup-bench data plan sweep study status baselines control features adopt leaderboard effects compare scaling forecast report train evaluate predict serve tour ui doctor bench test test-slow lint
+.PHONY: help setup setup-ray setup-bench data plan sweep study status baselines control features adopt leaderboard effects compare scaling forecast report train evaluate backtest predict serve tour ui doctor bench test test-slow lint
 
 help: ## this list
 	@echo "tapescale: does a bigger transformer help on market data, and in which shape?"
@@ -121,6 +121,10 @@ train: $(READY) ## the best trial again on training and validation days, over fr
 evaluate: $(READY) ## open the test days for what `make train` left, once: BUDGET=20K HORIZON=1, or RUN=<final run>
 	@$(PY) -m pipelines.evaluate $(call flag,BUDGET,budget) $(call flag,HORIZON,horizon) $(call flag,RUN,run) \
 	  $(if $(AGAIN),--again) $(ARGS)
+
+backtest: $(READY) ## what acting on the probabilities would have earned, after costs: BUDGET= HORIZON= or RUN=, COST=1 SLIPPAGE=1 ENTER=
+	@$(PY) -m analysis.backtest $(call flag,BUDGET,budget) $(call flag,HORIZON,horizon) $(call flag,RUN,run) $(call flag,COST,cost) \
+	  $(call flag,SLIPPAGE,slippage) $(call flag,ENTER,enter) $(ARGS)
 
 predict: $(READY) ## the newest probabilities of every registered model, or of MODEL=; refuses stale data: DAYS=5 MAX_AGE=1 STALE_OK=1
 	@$(PY) -m pipelines.predict $(call flag,MODEL,model) $(call flag,DATA,data) $(call flag,DAYS,days) $(call flag,MAX_AGE,max-age) \

@@ -141,3 +141,32 @@ class ReportOptions(ReaderOptions):
     """Address of MLflow's pages, where the numbers' links lead."""
     log: bool = True
     """Keep the report as a run in the store; --no-log only writes the files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BacktestOptions(ReaderOptions):
+    """What acting on a model's stored probabilities would have earned, beside buy-and-hold and the volatility regression.
+
+    Reads the evaluation of the final run if there is one, else the best trial's validation predictions, which flatter.
+
+    examples:
+      make backtest BUDGET=20K HORIZON=1
+      make backtest BUDGET=20K HORIZON=3 COST=2 SLIPPAGE=3
+      make backtest RUN=<evaluation> ENTER=0.4 ARGS=--no-log
+    """
+
+    budget: str = ""
+    """Budget of the final run or trial, for example 20K; not needed where there is one only."""
+    horizon: int = 1
+    """Its horizon."""
+    run: str = ""
+    """A trial's or an evaluation's run id, or how it begins, instead of budget and horizon."""
+    cost: float = 1.0
+    """Commission and half the spread, in basis points of the traded value, at entry and at exit each."""
+    slippage: float = 1.0
+    """How much worse than the assumed price is got, in basis points, at entry and at exit each."""
+    enter: str = "break-even"
+    """Which probability enters: `break-even` (what pays on average, by the trades of all earlier sessions), a number such as
+    0.4, or, of an evaluation, `F1`, `base rate` or `top tenth`, which it had chosen on validation days."""
+    log: bool = True
+    """Keep the reading as a run of kind `report`; --no-log only writes the files."""

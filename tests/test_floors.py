@@ -58,6 +58,11 @@ FLOORS = {
     "analysis/": Floor(
         ours=("research.spec", "research.significance", "research.cli", "research.tracking", "analysis"), never=("torch",)
     ),
+    # A trade needs prices: the one part that reads bars, by the reader that verifies them.
+    "analysis/trading/subject.py": Floor(
+        ours=("research.spec", "research.tracking", "research.data.snapshots", "research.data.adjust", "analysis"),
+        never=("torch",),
+    ),
 }
 
 # Packages that only these places may import.

@@ -103,6 +103,9 @@ SECOND_LOOK = "second_look"
 LOOKS_BEFORE = "looks_before"
 """How many evaluations of any model had opened these test days before."""
 
+BACKTEST_OF = "backtest_of"
+"""The trial or evaluation whose predictions a backtest, a run of kind `report`, has read."""
+
 # Tags of runs that `make adopt` writes from files of the earlier study.
 ADOPTED_FINGERPRINT = "adopted_fingerprint"
 """Identity of an adopted trial; only adopted runs have it, and each value is there once."""
