@@ -127,13 +127,23 @@ def description(sweep: Sweep) -> str:
     lines = [
         f"**{sweep.context.budget.label} parameters, horizon {target.horizon}**, {study.spec.data.title}: {target.question}",
         f"{len(sweep.trials)} of {sweep.total} trials; {len(sweep.architectures)} architectures fit the budget.",
-        f"[Table of all runs]({sweep_page(*where)}) · [charts]({sweep_page(*where, charts=True)})",
+        f"[Table of all runs]({sweep_page(*where)}) · [charts]({sweep_page(*where, charts=True)})" + _best_so_far(sweep),
         "",
         "| run | parameters | val_loss | skill | AUC | outcome |",
         "|---|--:|--:|--:|--:|---|",
     ]
     ranked = sorted((one for one in sweep.finished if one.kind != "replicate"), key=lambda one: one.val_loss)
-    return "\n".join([*lines, *(_row(one, run_page(where[0], one.run_id)) for one in ranked[:ROWS_SHOWN]), *_replicate_lines(sweep)])
+    return "\n".join(
+        [*lines, *(_row(one, run_page(where[0], one.run_id)) for one in ranked[:ROWS_SHOWN]), *_replicate_lines(sweep)]
+    )
+
+
+def _best_so_far(sweep: Sweep) -> str:
+    """Of all that is said the part that shows before `Show more` is clicked."""
+    if sweep.best is None:
+        return ""
+    page = run_page(sweep.context.experiment_id, sweep.best.run_id)
+    return f" · best trial [{sweep.best.name}]({page}), val_loss {sweep.best.val_loss:.4f}"
 
 
 def _replicate_lines(sweep: Sweep) -> list[str]:

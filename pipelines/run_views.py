@@ -27,7 +27,6 @@ COLUMNS = (
     "params.`d_model`",
     "params.`n_layers`",
     "params.`n_heads`",
-    "params.`d_ff`",
     "params.`learning_rate`",
     "tags.`outcome`",
 )
@@ -91,8 +90,8 @@ def _description(experiment_id: str, study: Study) -> str:
             f"[All trials, best first]({_view(experiment_id, TRIALS_KEY)}) · "
             f"[their charts]({_view(experiment_id, TRIALS_KEY, charts=True)}) · each sweep's own under *Views*.",
             "",
-            "A run of kind (tag `run_kind`) `sweep` is the parent of its `trial`, `baseline` and `replicate` runs: one size, one",
-            "horizon. `final` is the best trial trained again on all days before the test, `evaluation` its look at the test days.",
+            "By the tag `run_kind`: a `sweep` is the parent of its `trial`, `baseline` and `replicate` runs, one size and one",
+            "horizon. A `final` is the best trial trained again on all days before the test, an `evaluation` looks at those.",
             "`val_loss` (nats, lower is better) is what the search minimises; `val_skill` is 1 - loss / loss of the base rate.",
         ]
     )
@@ -125,14 +124,15 @@ def _charts() -> list[dict[str, object]]:
     loss = {"key": "val_loss", "type": "METRIC"}
     search, against = list(SECTIONS)[:OPEN_SECTIONS]
     coordinates = {"selectedParams": COORDINATES, "selectedMetrics": ["log10_learning_rate", "val_loss"], "showAllRuns": True}
-    scatters = [{"xaxis": {"key": key, "type": kind}, "yaxis": loss} for key, kind in AGAINST_LOSS.items()]
-    charts = [
+    scatters: list[dict[str, object]] = [
+        {"xaxis": {"key": key, "type": kind}, "yaxis": loss} for key, kind in AGAINST_LOSS.items()
+    ]
+    charts: list[tuple[str, str, dict[str, object]]] = [
         ("PARALLEL", search, coordinates),
-        *(("SCATTER", against, axes) for axes in scatters),
+        *[("SCATTER", against, axes) for axes in scatters],
         ("LINE", against, {"metricKey": "epoch/val_loss", "selectedMetricKeys": ["epoch/val_loss"], "xAxisKey": "step"}),
     ]
     return [
         {"uuid": f"chart-{place}", "type": kind, "metricSectionId": section, "runsCountToCompare": 20, **settings}
         for place, (kind, section, settings) in enumerate(charts)
     ]
-

@@ -1,11 +1,18 @@
-"""Headless Chromium driven over its DevTools protocol: open a page, wait until it says something, look, take a picture."""
+"""Headless Chromium driven over its DevTools protocol: open a page, wait until it says something, look, take a picture.
+
+And the server whose pages are looked at.
+"""
 
 from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
+import signal
+import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -32,6 +39,11 @@ FLAGS = (
     "--remote-debugging-port=0",
     f"--window-size={WIDTH},{HEIGHT}",
 )
+CLOSE_ASSISTANT = """try {
+    localStorage.setItem("mlflow.assistant.fab.autoOpenedOnFirstLoad_v1", "true");
+    localStorage.setItem("mlflow.assistant.panelOpen_v1", "false");
+} catch {}"""
+"""MLflow opens a panel of its own over a quarter of the first page that it shows; a person closes it once."""
 STARTS_WITHIN = 60.0
 SHOWS_WITHIN = 60.0
 
@@ -48,6 +60,7 @@ class Browser:
         self._connection = connection
         self._calls = 0
         self._call("Page.enable")
+        self._call("Page.addScriptToEvaluateOnNewDocument", source=CLOSE_ASSISTANT)
         self._call("Emulation.setDeviceMetricsOverride", width=WIDTH, height=HEIGHT, deviceScaleFactor=1, mobile=False)
 
     def open(self, address: str, *texts: str) -> None:
@@ -138,3 +151,36 @@ def _page_of(profile: Path, process: subprocess.Popen[bytes]) -> str:
                 return next(str(one["webSocketDebuggerUrl"]) for one in json.load(answer) if one["type"] == "page")
         time.sleep(0.1)
     raise TimeoutError("Chromium did not start")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def pages_over(root: Path) -> Iterator[str]:
+    """`make ui` over a store, on a free port; its address."""
+    port = free_port()
+    command = [sys.executable, "-m", "pipelines.ui", "--store", str(root), "--port", str(port)]
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": ""}
+    server = subprocess.Popen(
+        command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        end = time.monotonic() + STARTS_WITHIN
+        while not _is_up(port):
+            assert server.poll() is None, f"the server ended with {server.returncode}"
+            assert time.monotonic() < end, "the server did not start"
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+
+
+def _is_up(port: int) -> bool:
+    with suppress(OSError), urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
+        return True
+    return False
