@@ -57,11 +57,13 @@ def register_best(sweep: Sweep, best: Finished) -> Registered:
         description=f"{best.name}: {best.n_parameters:,} parameters, val_loss {best.scores.loss:.4f}, "
         f"skill {best.scores.skill:+.3f}. Candidate: chosen on validation, not yet tested.",
     )
-    describe_model(sweep.context.store, name, study)
+    if registered.version == "1":
+        # Later the description may be somebody's own.
+        _describe_model(sweep.context.store, name, study)
     return registered
 
 
-def describe_model(store: Store, name: str, study: Study) -> None:
+def _describe_model(store: Store, name: str, study: Study) -> None:
     """What all versions of a registered model have in common, for its page."""
     spec = study.spec
     said = [

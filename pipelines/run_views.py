@@ -50,10 +50,11 @@ def save_sweep_view(store: Store, experiment_id: str, title: str, parent_id: str
 
 
 def describe_experiment(store: Store, experiment_id: str, study: Study) -> None:
-    """The experiment's description, and a view of the trials of all its sweeps."""
+    """A view of the trials of all the experiment's sweeps, and its description unless somebody has written one."""
     condition = f"tags.`{schema.KIND}` = 'trial'"
     _save(store, experiment_id, TRIALS_KEY, "all trials, best first", condition, (*TRIALS_COLUMNS, *COLUMNS))
-    store.client.set_experiment_tag(experiment_id, schema.NOTE, _description(experiment_id, study))
+    if schema.NOTE not in store.client.get_experiment(experiment_id).tags:
+        store.client.set_experiment_tag(experiment_id, schema.NOTE, _description(experiment_id, study))
 
 
 def sweep_link(store: Store, experiment_id: str, parent_id: str, *, charts: bool = False) -> str:

@@ -87,8 +87,8 @@ class Browser:
 
     @property
     def text(self) -> str:
-        """What a person can read, also in frames."""
-        return str(self.value("document.body ? document.body.innerText : ''"))
+        """What a person can read; a space that may not be broken is a space."""
+        return str(self.value("document.body ? document.body.innerText : ''")).replace("\xa0", " ")
 
     def value(self, expression: str) -> Any:
         """Value of a JavaScript expression in the page."""
