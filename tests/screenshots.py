@@ -18,7 +18,7 @@ from research.tracking.store import Store, open_store
 from tests.browser import Browser, browser, chromium, pages_over
 
 PICTURES = Path(__file__).parents[1] / "docs" / "ui"
-SWEEP = ("--trials", "12", "--epochs", "12", "--device", "cpu")
+SWEEP = ("--trials", "8", "--epochs", "6", "--replicates", "1", "--device", "cpu")
 BUDGETS = ("2K", "6K")
 DRAWS_FOR = 2.0
 """Seconds that charts take after their titles are there."""

@@ -144,4 +144,4 @@ def test_the_models_page_says_what_it_answers_and_which_version_is_asked(page: B
     page.wait_for(f"@ {schema.CHALLENGER}", f"make serve MODEL={MODEL}", "val_loss", "study_fingerprint")
     page.open(f"{pages}/#/models/{MODEL}/versions/1?{TRAINING}", "Candidate: chosen on validation, not yet tested")
     assert sweep.best is not None
-    page.wait_for(f"{sweep.best.name}: {sweep.best.n_parameters:,} parameters", "probability", "volume")
+    page.wait_for(f"{sweep.best.name}: {sweep.best.n_parameters:,} parameters", "Inputs (8)", "Outputs (2)")
