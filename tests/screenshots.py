@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from PIL import Image
+
 from pipelines.run_views import TRAINING, TRIALS_KEY, run_page, sweep_page
 from research.tracking import query, schema
 from research.tracking.store import Store, open_store
@@ -20,6 +23,7 @@ from tests.browser import Browser, browser, chromium, pages_over
 PICTURES = Path(__file__).parents[1] / "docs" / "ui"
 SWEEP = ("--trials", "8", "--epochs", "6", "--replicates", "1", "--device", "cpu")
 BUDGETS = ("2K", "6K")
+COLOURS = 192
 DRAWS_FOR = 2.0
 """Seconds that charts take after their titles are there."""
 
@@ -36,9 +40,12 @@ class Shot:
 
 
 def shots(store: Store) -> list[Shot]:
-    """The pages of a store's newest sweep, its best trial and its registered model."""
+    """The pages of a store's newest finished sweep, its best trial and its registered model."""
     names = query.experiments(store)
-    parent = query.of_kinds(store, list(names), ["sweep"])[-1]
+    finished = [run for run in query.of_kinds(store, list(names), ["sweep"]) if schema.BEST_RUN in run.tags]
+    if not finished:
+        sys.exit(f"error: STORE={store.root}: there is no finished sweep; run `make sweep`.")
+    parent = finished[-1]
     experiment, best = parent.experiment_id, parent.tags[schema.BEST_RUN]
     expand_notes = "[data-component-id$='metadata_editor.expand_button']"
     runs, trial = f"#/experiments/{experiment}/runs", f"#/experiments/{experiment}/runs/{best}"
@@ -67,7 +74,8 @@ def take(page: Browser, address: str, shot: Shot) -> None:
     if shot.click:
         page.click(shot.click)
     time.sleep(DRAWS_FOR)
-    (PICTURES / f"{shot.name}.png").write_bytes(page.picture())
+    # A page has few colours; a palette of them takes a third of the bytes.
+    Image.open(io.BytesIO(page.picture())).convert("RGB").quantize(COLOURS).save(PICTURES / f"{shot.name}.png", optimize=True)
 
 
 @contextmanager
