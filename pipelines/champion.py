@@ -70,7 +70,7 @@ def _describe_model(store: Store, name: str, study: Study) -> None:
         f"**{spec.data.title}: {spec.target.question}** Daily bars in, the probability of yes out, one per day; "
         f"features {spec.features.feature_set}.",
         "",
-        f"`{schema.CHALLENGER}` has the lowest validation loss so far and is not tested. `{schema.CHAMPION}` was tested and is",
+        f"`{schema.CHALLENGER}` has the lowest validation loss so far and is not tested. `{schema.CHAMPION}` was tested and is "
         f"asked first. `make serve MODEL={name}` answers over HTTP, `make predict MODEL={name}` in the terminal.",
     ]
     store.client.update_registered_model(name, "\n".join(said))

@@ -152,8 +152,13 @@ def _replicate_lines(sweep: Sweep) -> list[str]:
         return []
     heading = ["", "| replicated on fresh seeds | chosen at | mean | sd | seeds |", "|---|--:|--:|--:|--:|"]
     return heading + [
-        f"| {row.chosen.name} | {row.chosen.val_loss:.4f} | {row.mean:.4f} | {row.sd:.4f} | {len(row.losses)} |" for row in rows
+        f"| {row.chosen.name} | {row.chosen.val_loss:.4f} | {row.mean:.4f} | {_sd(row)} | {len(row.losses)} |" for row in rows
     ]
+
+
+def _sd(row: Replicated) -> str:
+    """One seed has none."""
+    return f"{row.sd:.4f}" if len(row.losses) > 1 else ""
 
 
 def replicates_of(sweep: Sweep) -> list[Replicated]:

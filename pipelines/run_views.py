@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 COLUMNS = (
     "metrics.`val_loss`",
     "metrics.`val_skill`",
-    "metrics.`val_auc`",
     "metrics.`n_params`",
     "params.`d_model`",
     "params.`n_layers`",
@@ -40,8 +39,8 @@ OPEN_SECTIONS = 2
 TRAINING = "workflowType=machine_learning"
 """Without it MLflow's pages take an experiment for one of language models, and lead to traces."""
 TRIALS_KEY = "trials"
-TRIALS_COLUMNS = ("params.`budget`", "params.`horizon`")
-"""What trials of several sweeps differ by, besides."""
+TRIALS_COLUMNS = (*COLUMNS[:3], "params.`budget`", "params.`d_model`", "params.`horizon`", "params.`n_layers`")
+"""As many as a window of usual width shows; trials of several sweeps differ by budget and horizon."""
 
 
 def save_sweep_view(store: Store, experiment_id: str, title: str, parent_id: str) -> None:
@@ -52,7 +51,7 @@ def save_sweep_view(store: Store, experiment_id: str, title: str, parent_id: str
 def describe_experiment(store: Store, experiment_id: str, study: Study) -> None:
     """A view of the trials of all the experiment's sweeps, and its description unless somebody has written one."""
     condition = f"tags.`{schema.KIND}` = 'trial'"
-    _save(store, experiment_id, TRIALS_KEY, "all trials, best first", condition, (*TRIALS_COLUMNS, *COLUMNS))
+    _save(store, experiment_id, TRIALS_KEY, "all trials, best first", condition, TRIALS_COLUMNS)
     if schema.NOTE not in store.client.get_experiment(experiment_id).tags:
         store.client.set_experiment_tag(experiment_id, schema.NOTE, _description(experiment_id, study))
 
@@ -91,8 +90,8 @@ def _description(experiment_id: str, study: Study) -> str:
             f"[All trials, best first]({_view(experiment_id, TRIALS_KEY)}) · "
             f"[their charts]({_view(experiment_id, TRIALS_KEY, charts=True)}) · each sweep's own under *Views*.",
             "",
-            "By the tag `run_kind`: a `sweep` is the parent of its `trial`, `baseline` and `replicate` runs, one size and one",
-            "horizon. A `final` is the best trial trained again on all days before the test, an `evaluation` looks at those.",
+            "By the tag `run_kind`: a `sweep` is the parent of its `trial`, `baseline` and `replicate` runs, one size and one "
+            "horizon. A `final` is the best trial trained again on all days before the test; an `evaluation` opens the test. "
             "`val_loss` (nats, lower is better) is what the search minimises; `val_skill` is 1 - loss / loss of the base rate.",
         ]
     )

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from pipelines.job import Finished
 from pipelines.parent import replicates_of
+from pipelines.replicates import Replicated
 from pipelines.run_views import sweep_link
 from pipelines.study import Study
 from pipelines.terminal import results_table
@@ -125,7 +126,7 @@ def print_summary(sweep: Sweep, registered: Registered | None, console: Console)
     for row in replicates_of(sweep):
         _say(
             console,
-            f"  {row.chosen.name} on {len(row.losses)} fresh seeds: {row.mean:.4f} ± {row.sd:.4f} (sd), chosen at "
+            f"  {row.chosen.name} on {len(row.losses)} fresh seeds: {row.mean:.4f}{_spread(row)}, chosen at "
             f"{row.chosen.val_loss:.4f}" + (f"; {row.failed} failed" if row.failed else ""),
         )
     if registered:
@@ -135,6 +136,11 @@ def print_summary(sweep: Sweep, registered: Registered | None, console: Console)
     _say(console, f"see   {'make ui, then ' if sweep.context.store.is_local else ''}{sweep_link(*where)}")
     _say(console, f"      charts: {sweep_link(*where, charts=True)}")
     _say(console, "next  make leaderboard   make scaling   make sweep BUDGET=<another size>")
+
+
+def _spread(row: Replicated) -> str:
+    """One seed has no standard deviation."""
+    return f" ± {row.sd:.4f} (sd)" if len(row.losses) > 1 else ""
 
 
 def standings(sweep: Sweep, best: Finished) -> list[str]:
