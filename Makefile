@@ -36,7 +36,7 @@ SWEEP = $(SEARCH) $(call flag,BUDGET,budget) $(ARGS)
 LADDER = $(SEARCH) $(call flag,BUDGET,budget) $(call flag,BUDGETS,budgets) $(call list,HORIZONS,horizons) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-ray setup-bench data plan sweep study status baselines control features adopt leaderboard effects compare scaling forecast report train evaluate backtest predict serve tour ui doctor bench test test-slow lint
+.PHONY: help setup setup-ray setup-bench data plan sweep study status baselines control features adopt leaderboard effects compare scaling forecast report train evaluate backtest predict serve tour ui screenshots doctor bench test test-slow lint
 
 help: ## this list
 	@echo "tapescale: does a bigger transformer help on market data, and in which shape?"
@@ -141,6 +141,9 @@ ui: $(READY) ## MLflow's pages over mlruns/, on this machine only
 
 doctor: $(READY) ## are machine, packages, store and data in order, and what to do; FIX=1 does what is safe
 	@$(PY) -m pipelines.doctor $(if $(FIX),--fix) $(ARGS)
+
+screenshots: $(READY) ## the pictures of docs/ui.md, in headless Chromium over a small study; STORE=mlruns takes that one's newest sweep
+	@$(PY) -m tests.screenshots $(STORE)
 
 setup-bench: $(READY) ## add the published model that `make bench` compares with
 	@$(PY) -c 'import transformers' 2>/dev/null || $(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[bench]'

@@ -131,6 +131,8 @@ ASSUMED = "assumed"
 # Tags that MLflow's own pages read.
 PARENT = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"
+SHARED_VIEW = "mlflow.sharedViewState."
+"""Of an experiment, followed by a key: which runs, columns and charts its pages show when a link names the key."""
 USER = "mlflow.user"
 SOURCE_NAME = "mlflow.source.name"
 SOURCE_COMMIT = "mlflow.source.git.commit"
