@@ -13,6 +13,15 @@ list = $(if $($(1)),--$(2) $(subst $(comma), ,$($(1))))
 override ARGS += $(call flag,STORE,store)
 # TRIALS=50 is 50 in all, TRIALS=+10 is 10 more.
 more = $(if $(filter +%,$(TRIALS)),--add-trials '$(patsubst +%,%,$(TRIALS))',$(call flag,TRIALS,trials))
+# HELP=1 shows what a verb does, its flags and examples, and does nothing.
+ifdef HELP
+override ARGS += --help
+endif
+# A variable that nothing reads would leave its verb at another question than was asked.
+GIVEN := $(foreach one,$(subst \ ,,$(MAKEOVERRIDES)),$(if $(findstring =,$(one)),$(firstword $(subst =, ,$(subst :, ,$(one))))))
+READ := $(shell grep -oE '[A-Z][A-Z_]*' $(firstword $(MAKEFILE_LIST)) | sort -u)
+$(if $(filter-out $(READ),$(GIVEN)),$(error error: $(filter-out $(READ),$(GIVEN)): no verb reads this; `make` lists what there is))
+
 STUDY = $(call flag,DATA,data) $(call flag,SYMBOL,symbol) $(call list,SYMBOLS,symbols) $(call list,VALIDATE_ON,validate-on) \
         $(call flag,FEATURES,features) $(call flag,INDEX,index) $(call flag,VOLATILITY_INDEX,volatility-index) \
         $(call flag,HORIZON,horizon) $(call flag,TASK,task) $(call flag,THRESHOLD,threshold) $(call flag,TOUCH,touch) \
@@ -27,7 +36,7 @@ SWEEP = $(SEARCH) $(call flag,BUDGET,budget) $(ARGS)
 LADDER = $(SEARCH) $(call flag,BUDGET,budget) $(call flag,BUDGETS,budgets) $(call list,HORIZONS,horizons) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-ray setup-bench data plan sweep study status baselines control features adopt leaderboard effects compare scaling forecast report train evaluate promote rollback predict serve tour ui bench test test-slow lint
+.PHONY: help setup setup-ray setup-bench data plan sweep study status baselines control features adopt leaderboard effects compare scaling forecast report train evaluate backtest promote rollback predict serve tour ui screenshots doctor bench test test-slow lint
 
 help: ## this list
 	@echo "tapescale: does a bigger transformer help on market data, and in which shape?"
@@ -40,7 +49,7 @@ help: ## this list
 	@echo "  machine:   DEVICE WORKERS THREADS RAY STACK PRECISION OPTIMIZER; STORE=folder instead of mlruns"
 	@echo "  example:   make sweep BUDGET=20K HORIZON=3 TRIALS=12"
 	@echo "             make study BUDGETS=20K,200K,2M HORIZONS=1,3,5 TRIALS=12"
-	@echo "  all flags: python -m pipelines.sweep --help; pass others as ARGS='--patience 3'"
+	@echo "  all flags: make sweep HELP=1 (any verb, with examples); pass others as ARGS='--patience 3'"
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -120,6 +129,10 @@ promote: $(READY) ## take what was tested into use, if it passes every gate: BUD
 rollback: $(READY) ## the champion before the present one again: MODEL=
 	@$(PY) -m pipelines.rollback $(call flag,MODEL,model) $(ARGS)
 
+backtest: $(READY) ## what acting on the probabilities would have earned, after costs: BUDGET= HORIZON= or RUN=, COST=1 SLIPPAGE=1 ENTER=
+	@$(PY) -m analysis.backtest $(call flag,BUDGET,budget) $(call flag,HORIZON,horizon) $(call flag,RUN,run) $(call flag,COST,cost) \
+	  $(call flag,SLIPPAGE,slippage) $(call flag,ENTER,enter) $(ARGS)
+
 predict: $(READY) ## the newest probabilities of every registered model, or of MODEL=; refuses stale data: DAYS=5 MAX_AGE=1 STALE_OK=1
 	@$(PY) -m pipelines.predict $(call flag,MODEL,model) $(call flag,DATA,data) $(call flag,DAYS,days) $(call flag,MAX_AGE,max-age) \
 	  $(if $(STALE_OK),--stale-ok) $(ARGS)
@@ -132,6 +145,12 @@ tour: $(READY) ## every verb once at a tiny size, in a store of its own: an empt
 
 ui: $(READY) ## MLflow's pages over mlruns/, on this machine only
 	@$(PY) -m pipelines.ui $(call flag,PORT,port) $(ARGS)
+
+doctor: $(READY) ## are machine, packages, store and data in order, and what to do; FIX=1 does what is safe
+	@$(PY) -m pipelines.doctor $(if $(FIX),--fix) $(ARGS)
+
+screenshots: $(READY) ## the pictures of docs/ui.md, in headless Chromium over a small study; STORE=mlruns takes that one's newest sweep
+	@$(PY) -m tests.screenshots $(STORE)
 
 setup-bench: $(READY) ## add the published model that `make bench` compares with
 	@$(PY) -c 'import transformers' 2>/dev/null || $(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[bench]'

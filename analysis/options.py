@@ -22,7 +22,10 @@ class ReaderOptions:
 class LeaderboardOptions(ReaderOptions):
     """Best architecture per budget and horizon, beside the baselines of the same rows.
 
-    Example: python -m analysis.leaderboard --experiment sp500-threshold-1pct
+    examples:
+      make leaderboard
+      make leaderboard FIGURES=1 ADOPTED=1
+      python -m analysis.leaderboard --experiment sp500-threshold-1pct
     """
 
     adopted: bool = False
@@ -38,8 +41,10 @@ class ScalingOptions(ReaderOptions):
     With --csv the losses are read from a table instead, one row per training run, and scaling laws are fitted to them
     (docs/laws.md).
 
-    Example: python -m analysis.scaling --experiment sp500-threshold-1pct
-    Example: python -m analysis.scaling --csv runs.csv --n parameters --d tokens --loss val_loss --law chinchilla --json
+    examples:
+      make scaling
+      python -m analysis.scaling --experiment sp500-threshold-1pct
+      python -m analysis.scaling --csv runs.csv --n parameters --d tokens --loss val_loss --law chinchilla --json
     """
 
     csv: Path | None = None
@@ -70,7 +75,10 @@ class ScalingOptions(ReaderOptions):
 class CompareOptions(ReaderOptions):
     """Is A better than B on the days they share? Without two names: which of all finalists and baselines may be the best.
 
-    Example: python -m analysis.compare 20K logistic
+    examples:
+      make compare A=20K B=logistic
+      make compare
+      python -m analysis.compare 20K logistic --experiment sp500-threshold-1pct
     """
 
     models: Positional[tuple[str, ...]] = ()
@@ -81,7 +89,9 @@ class CompareOptions(ReaderOptions):
 class EffectsOptions(ReaderOptions):
     """What depth, width, heads and the other settings contribute at each budget; whether a shape serves other horizons too.
 
-    Example: python -m analysis.architecture_effects --experiment sp500-threshold-1pct
+    examples:
+      make effects
+      python -m analysis.architecture_effects --experiment sp500-threshold-1pct
     """
 
 
@@ -89,7 +99,10 @@ class EffectsOptions(ReaderOptions):
 class StatusOptions(ReaderOptions):
     """Where running sweeps stand, what they train, what has stalled, and how much disk is left. Writes nothing.
 
-    Example: python -m analysis.status --watch 5
+    examples:
+      make status
+      make status WATCH=5
+      python -m analysis.status --watch 5
     """
 
     watch: float | None = None
@@ -102,7 +115,10 @@ class ForecastOptions(ReaderOptions):
 
     Without a budget, the forecasts that were made and how they did.
 
-    Example: python -m analysis.forecast --budget 20M --horizon 1
+    examples:
+      make forecast BUDGET=20M HORIZON=1
+      make forecast
+      python -m analysis.forecast --budget 20M --horizon 1
     """
 
     budget: str | None = None
@@ -115,10 +131,42 @@ class ForecastOptions(ReaderOptions):
 class ReportOptions(ReaderOptions):
     """One self-contained page of all that the store says, as HTML and Markdown, logged as a run of kind `report`.
 
-    Example: python -m analysis.report --experiment sp500-threshold-1pct
+    examples:
+      make report
+      make report ARGS='--experiment sp500-threshold-1pct --no-log'
+      python -m analysis.report --ui http://127.0.0.1:5002
     """
 
     ui: str = "http://127.0.0.1:5000"
     """Address of MLflow's pages, where the numbers' links lead."""
     log: bool = True
     """Keep the report as a run in the store; --no-log only writes the files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BacktestOptions(ReaderOptions):
+    """What acting on a model's stored probabilities would have earned, beside buy-and-hold and the volatility regression.
+
+    Reads the evaluation of the final run if there is one, else the best trial's validation predictions, which flatter.
+
+    examples:
+      make backtest BUDGET=20K HORIZON=1
+      make backtest BUDGET=20K HORIZON=3 COST=2 SLIPPAGE=3
+      make backtest RUN=<evaluation> ENTER=0.4 ARGS=--no-log
+    """
+
+    budget: str = ""
+    """Budget of the final run or trial, for example 20K; not needed where there is one only."""
+    horizon: int = 1
+    """Its horizon."""
+    run: str = ""
+    """A trial's or an evaluation's run id, or how it begins, instead of budget and horizon."""
+    cost: float = 1.0
+    """Commission and half the spread, in basis points of the traded value, at entry and at exit each."""
+    slippage: float = 1.0
+    """How much worse than the assumed price is got, in basis points, at entry and at exit each."""
+    enter: str = "break-even"
+    """Which probability enters: `break-even` (what pays on average, by the trades of all earlier sessions), a number such as
+    0.4, or, of an evaluation, `F1`, `base rate` or `top tenth`, which it had chosen on validation days."""
+    log: bool = True
+    """Keep the reading as a run of kind `report`; --no-log only writes the files."""

@@ -21,8 +21,11 @@ PIPE_WIDTH = 150
 class AdoptOptions:
     """Read console logs, trial lists and CSV experiment logs of an earlier study into the store.
 
-    Sizes are recounted by formula; adopting again adds nothing twice. Example:
-    python -m pipelines.adopt old/hpo_runner.log old/results
+    Sizes are recounted by formula; adopting again adds nothing twice.
+
+    examples:
+      make adopt PATHS='old/hpo_runner.log old/results'
+      python -m pipelines.adopt old/hpo_runner.log old/results
     """
 
     paths: Positional[tuple[Path, ...]] = ()

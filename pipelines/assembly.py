@@ -16,7 +16,7 @@ from research.features.feature import FeatureSet
 from research.features.feature_sets import A25, A25S, build, feature_set_named
 from research.features.indicators import ewma_volatility
 from research.models.architectures import Budget, architectures_for, focused, require_used
-from research.spec import ArchitectureSpec, DataSpec, InputError, SplitSpec, StudySpec, TargetSpec, parse_count
+from research.spec import ArchitectureSpec, DataSpec, InputError, SplitSpec, StudySpec, TargetSpec, parse_count, require
 from research.windows.dataset import Part, Prepared, prepare
 from research.windows.splits import holdout, holdout_ends
 from research.windows.targets import label
@@ -43,6 +43,7 @@ def assemble(options: StudyOptions, bars: Mapping[str, pd.DataFrame], *, digest:
 
     Prices are adjusted for dividends first. `InputError` names what the options ask for and the data do not have.
     """
+    require(options.context >= 1, "CONTEXT", options.context, "give 1 day or more.")
     symbols = symbols_of(options, bars)
     features = feature_set_named(options.features, index=options.index, volatility_index=options.volatility_index)
     traded = {symbol: adjusted(bars[symbol]) for symbol in symbols}

@@ -28,7 +28,10 @@ MEANINGLESS = (
 class BaselinesOptions(StudyOptions):
     """Fit every baseline year by year on all that was known before, and print what it reaches with intervals.
 
-    Example: python -m pipelines.baselines --horizons 1 3 5 --years 2005-2018
+    examples:
+      make baselines HORIZONS=1,3,5 YEARS=2005-2018
+      make baselines DATA=etf SYMBOL=SPY THRESHOLDS=0.005,0.01,0.02
+      python -m pipelines.baselines --horizons 1 3 5 --years 2005-2018
     """
 
     horizons: tuple[int, ...] = (1, 3, 5)
@@ -54,7 +57,12 @@ def main(options: BaselinesOptions) -> None:
         require(value == usual, name.upper(), value, fix)
     told = ",".join(map(str, options.thresholds))
     require(options.task != "direction" or not options.thresholds, "THRESHOLDS", told, "TASK=direction has none; leave it out.")
-    require(bool(options.horizons) and min(options.horizons) >= 1, "HORIZONS", options.horizons, "give 1 or more sessions.")
+    require(
+        bool(options.horizons) and min(options.horizons) >= 1,
+        "HORIZONS",
+        ",".join(map(str, options.horizons)),
+        "give 1 or more sessions.",
+    )
 
     from rich.console import Console as Screen
 

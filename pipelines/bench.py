@@ -51,7 +51,13 @@ ON_A_DEVICE: tuple[Name, ...] = ("training", "stacks")
 
 @dataclass(frozen=True, kw_only=True)
 class BenchOptions:
-    """Measure what the platform promises: ratios and seconds, all on this machine and in this run."""
+    """Measure what the platform promises: ratios and seconds, all on this machine and in this run.
+
+    examples:
+      make bench
+      make bench BIG=1 DEVICE=cuda
+      python -m pipelines.bench tracking reading
+    """
 
     names: tyro.conf.Positional[tuple[Name, ...]] = ()
     """Which benches; all but the slow ones if none is named."""

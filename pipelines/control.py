@@ -22,8 +22,12 @@ FAILED = 1
 class ControlOptions:
     """Run a small sweep on a synthetic market with a planted signal, and one on a market without any.
 
-    The first must end near the Bayes loss, which is known, the second at the training prior. Example:
-    python -m pipelines.control --signal 0.5 --lag 20
+    The first must end near the Bayes loss, which is known, the second at the training prior.
+
+    examples:
+      make control
+      make control SIGNAL=0.3 LAG=30 DEVICE=cuda
+      python -m pipelines.control --signal 0.5 --lag 20
     """
 
     signal: float = 0.5

@@ -10,7 +10,10 @@ from pathlib import Path
 class TrainOptions:
     """Train the best configuration of a sweep on training and validation days together, over fresh seeds.
 
-    Example: python -m pipelines.train --budget 20K --horizon 1
+    examples:
+      make train BUDGET=20K HORIZON=1
+      make train RUN=3f2a9c SEEDS=5
+      python -m pipelines.train --budget 20K --horizon 1
     """
 
     budget: str = ""
@@ -33,7 +36,11 @@ class TrainOptions:
 class EvaluateOptions:
     """Open the test days for a final run, once: loss, skill, baselines, calibration, by year and by volatility.
 
-    Example: python -m pipelines.evaluate --budget 20K --horizon 1
+    examples:
+      make evaluate BUDGET=20K HORIZON=1
+      make evaluate BUDGET=20K HORIZON=1 WALK_FORWARD=1
+      make evaluate RUN=3f2a9c AGAIN=1
+      python -m pipelines.evaluate --budget 20K --horizon 1
     """
 
     budget: str = ""

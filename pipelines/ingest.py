@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 class IngestOptions:
     """Take bars in as a named data set, bring one up to date, or verify a snapshot that is there.
 
-    Example: python -m pipelines.ingest --symbols SPY,QQQ,^VIX --start 1993-01-29
+    examples:
+      make data SYMBOLS=SPY,QQQ,^VIX START=1993-01-29 NAME=etf
+      make data DATA=etf
+      make data DATA=prices.csv CALENDAR=XNYS COLUMNS=close=px_last,date=day
+      python -m pipelines.ingest --data etf --full
     """
 
     data: str = ""

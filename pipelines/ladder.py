@@ -14,8 +14,12 @@ FAILED = 1
 class LadderOptions(SweepOptions):
     """Run a sweep at every budget and every horizon, cheapest first; the same command goes on where it was stopped.
 
-    Takes the same flags as a sweep. Example:
-    python -m pipelines.ladder --budgets 2K..20K/half --horizons 1 3 5 --trials 12
+    Takes the same flags as a sweep.
+
+    examples:
+      make study BUDGETS=2K..2M/half HORIZONS=1,3,5 TRIALS=12
+      make study BUDGETS=20K,200K HORIZONS=1 TRIALS=+6
+      python -m pipelines.ladder --budgets 2K..20K/half --horizons 1 3 5 --trials 12
     """
 
     budgets: str = "2K..20K/half"

@@ -60,8 +60,12 @@ class StudyOptions:
 class SweepOptions(StudyOptions):
     """Search architectures and training settings at one parameter budget.
 
-    Every trial is a nested MLflow run; the baselines run on the same rows. Example:
-    python -m pipelines.sweep --budget 20K --horizon 3 --trials 12
+    Every trial is a nested MLflow run; the baselines run on the same rows.
+
+    examples:
+      make sweep BUDGET=20K HORIZON=3 TRIALS=12
+      make sweep BUDGET=20K TRIALS=+10 REPLICATES=3 DEVICE=cuda
+      python -m pipelines.sweep --budget 20K --horizon 3 --trials 12 --learning-rate 1e-4 3e-3
     """
 
     budget: str = "3K"

@@ -17,6 +17,7 @@ from pipelines.champion import register_best
 from pipelines.job import Finished
 from pipelines.options import SweepOptions
 from pipelines.replicates import Replicated, best_configurations, replicated
+from pipelines.run_views import describe_experiment, run_page, save_sweep_view, sweep_page
 from pipelines.search import SearchSpace
 from pipelines.terminal import ROWS_SHOWN
 from pipelines.trial_record import Context
@@ -81,6 +82,9 @@ def note_start(sweep: Sweep) -> None:
     starts.append({"at": at, "by": str(ProcessId.mine()), **asked})
     sweep.log.tag(schema.STARTS, json.dumps(starts[-STARTS_KEPT:]))
     sweep.log.tag(schema.TRIALS_PLANNED, str(sweep.total))
+    context = sweep.context
+    describe_experiment(context.store, context.experiment_id, context.study)
+    save_sweep_view(context.store, context.experiment_id, sweep.title, sweep.log.run_id)
 
 
 def _asked(options: SweepOptions, architectures: list[ArchitectureSpec], space: SearchSpace) -> dict[str, Value]:
@@ -119,15 +123,27 @@ def update(sweep: Sweep) -> None:
 def description(sweep: Sweep) -> str:
     """Markdown for the parent's page."""
     study, target = sweep.context.study, sweep.context.study.spec.target
+    where = (sweep.context.experiment_id, sweep.log.run_id)
     lines = [
         f"**{sweep.context.budget.label} parameters, horizon {target.horizon}**, {study.spec.data.title}: {target.question}",
         f"{len(sweep.trials)} of {sweep.total} trials; {len(sweep.architectures)} architectures fit the budget.",
+        f"[Table of all runs]({sweep_page(*where)}) · [charts]({sweep_page(*where, charts=True)})" + _best_so_far(sweep),
         "",
         "| run | parameters | val_loss | skill | AUC | outcome |",
         "|---|--:|--:|--:|--:|---|",
     ]
     ranked = sorted((one for one in sweep.finished if one.kind != "replicate"), key=lambda one: one.val_loss)
-    return "\n".join([*lines, *(_row(one) for one in ranked[:ROWS_SHOWN]), *_replicate_lines(sweep)])
+    return "\n".join(
+        [*lines, *(_row(one, run_page(where[0], one.run_id)) for one in ranked[:ROWS_SHOWN]), *_replicate_lines(sweep)]
+    )
+
+
+def _best_so_far(sweep: Sweep) -> str:
+    """Of all that is said the part that shows before `Show more` is clicked."""
+    if sweep.best is None:
+        return ""
+    page = run_page(sweep.context.experiment_id, sweep.best.run_id)
+    return f" · best trial [{sweep.best.name}]({page}), val_loss {sweep.best.val_loss:.4f}"
 
 
 def _replicate_lines(sweep: Sweep) -> list[str]:
@@ -136,8 +152,13 @@ def _replicate_lines(sweep: Sweep) -> list[str]:
         return []
     heading = ["", "| replicated on fresh seeds | chosen at | mean | sd | seeds |", "|---|--:|--:|--:|--:|"]
     return heading + [
-        f"| {row.chosen.name} | {row.chosen.val_loss:.4f} | {row.mean:.4f} | {row.sd:.4f} | {len(row.losses)} |" for row in rows
+        f"| {row.chosen.name} | {row.chosen.val_loss:.4f} | {row.mean:.4f} | {_sd(row)} | {len(row.losses)} |" for row in rows
     ]
+
+
+def _sd(row: Replicated) -> str:
+    """One seed has none."""
+    return f"{row.sd:.4f}" if len(row.losses) > 1 else ""
 
 
 def replicates_of(sweep: Sweep) -> list[Replicated]:
@@ -145,8 +166,8 @@ def replicates_of(sweep: Sweep) -> list[Replicated]:
     return replicated(best_configurations(sweep.trials, sweep.options.replicate_best), sweep.replicates)
 
 
-def _row(one: Finished) -> str:
-    name = f"*{one.name}*" if one.kind == "baseline" else one.name
+def _row(one: Finished, page: str) -> str:
+    name = f"[*{one.name}*]({page})" if one.kind == "baseline" else f"[{one.name}]({page})"
     if one.scores is None:
         return f"| {name} | | | | | {one.outcome}: {one.reason} |"
     s = one.scores

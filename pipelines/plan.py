@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 class PlanOptions(SweepOptions):
     """Print what a sweep would take: sizes, FLOPs, memory, hours and disk. Takes the same flags as a sweep.
 
-    Example: python -m pipelines.plan --budget 2B
+    examples:
+      make plan BUDGET=2M TRIALS=50
+      make plan BUDGET=2B DEVICE=cpu
+      python -m pipelines.plan --budget 2M --all
     """
 
     all: bool = False

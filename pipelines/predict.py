@@ -24,7 +24,13 @@ WIDTH = 120
 
 @dataclass(frozen=True, kw_only=True)
 class PredictOptions:
-    """Ask registered models about the newest days of their data. Example: python -m pipelines.predict --days 5."""
+    """Ask registered models about the newest days of their data.
+
+    examples:
+      make predict
+      make predict MODEL=sp500-threshold-1pct-h1 DATA=etf DAYS=5
+      python -m pipelines.predict --days 5 --stale-ok
+    """
 
     model: str = ""
     """Name of one registered model; all of them if not given."""

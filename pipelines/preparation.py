@@ -24,6 +24,9 @@ from research.tracking.provenance import provenance
 from research.tracking.store import open_store
 from research.training.memory import checkpoint_bytes, peak_memory
 
+LARGEST_SEED = 2**32
+"""NumPy's generators, which samplers use, take none that is larger."""
+
 
 def prepare(options: SweepOptions, console: Console) -> tuple[Context, list[ArchitectureSpec]]:
     """The context of a sweep's runs and the architectures it may try."""
@@ -63,7 +66,10 @@ def prepare(options: SweepOptions, console: Console) -> tuple[Context, list[Arch
 
 def _look_at_the_disk(context: Context, architectures: list[ArchitectureSpec], console: Console) -> None:
     """A checkpoint is written beside the one it replaces; without room for both, a stopped trial starts again."""
-    context.checkpoints.mkdir(parents=True, exist_ok=True)
+    try:
+        context.checkpoints.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise InputError(f"CHECKPOINTS={context.checkpoints}: {problem.strerror}; give a folder.") from problem
     free = shutil.disk_usage(context.checkpoints).free
     needed = 2 * max(checkpoint_bytes(a, context.optimizer) for a in architectures)
     if free < needed:
@@ -78,6 +84,7 @@ def require_numbers(options: SweepOptions) -> None:
     require(options.replicates >= 0, "REPLICATES", options.replicates, "give 0 or more seeds.")
     require(0 <= options.random_share <= 1, "random_share", options.random_share, "give a share between 0 and 1.")
     SearchSpace.asked_for(options)
+    require(0 <= options.seed < LARGEST_SEED, "SEED", options.seed, f"give a whole number from 0 to {LARGEST_SEED - 1}.")
     require(options.base_width >= 0, "WIDTH_TRANSFER", options.base_width, "give a width such as 64, or 0 for none.")
     require(options.workers is None or options.workers >= 1, "WORKERS", options.workers, "give 1 or more.")
 

@@ -8,9 +8,13 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class PromoteOptions:
-    """Make a tested version champion, if it passes every gate. Example: python -m pipelines.promote --budget 20K --horizon 1.
+    """Make a tested version champion, if it passes every gate.
 
     Exit code 2 where a gate is not passed; what was found is then on the version, and no alias has moved.
+
+    examples:
+      make promote BUDGET=20K HORIZON=1
+      make promote MODEL=sp500-threshold-1pct-20K-h1 VERSION=2 FORCE=1
     """
 
     budget: str = ""

@@ -10,7 +10,9 @@ from pathlib import Path
 class RollbackOptions:
     """Restore the previous champion; each further call goes one further back.
 
-    Example: python -m pipelines.rollback --model sp500-threshold-1pct-20K-h1
+    examples:
+      make rollback
+      make rollback MODEL=sp500-threshold-1pct-20K-h1
     """
 
     model: str = ""

@@ -19,10 +19,10 @@ from mlflow.pyfunc import PyFuncModel, scoring_server
 from mlflow.types import DataType
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from pipelines.ports import HOST
 from research.spec import InputError
 from research.tracking.registry import sentence_of
 
-HOST = "127.0.0.1"
 OUR_MISTAKE = "Encountered an unexpected error"
 """How MLflow begins its answer where the model raised anything but a refusal: a client need not see why, its owner must."""
 _log = logging.getLogger(__name__)

@@ -40,7 +40,8 @@ class SearchSpace:
         for name in ("learning_rate", "weight_decay", "dropout", "warmup_steps"):
             low, high = getattr(self, name)
             lowest = 0 if name in ("dropout", "warmup_steps") else 1e-12
-            fix = "give the lower end and the upper end, positive on a log scale, as in 0.0001 0.01."
+            log = "" if lowest == 0 else ", positive on a log scale, as in 0.0001 0.01"
+            fix = f"give the lower end and the upper end{log}."
             require(lowest <= low <= high < math.inf, name, f"{low:g} {high:g}", fix)
         require(self.dropout[1] < 1, "dropout", self.dropout[1], "give a probability below 1.")
         fitting = bool(self.batch_size) and all(size >= 1 for size in self.batch_size)

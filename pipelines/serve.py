@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,13 @@ SERVE_PORT = 5001
 
 @dataclass(frozen=True, kw_only=True)
 class ServeOptions:
-    """Answer bars with probabilities over HTTP, on the loopback address. Example: python -m pipelines.serve --port 5002."""
+    """Answer bars with probabilities over HTTP, on the loopback address.
+
+    examples:
+      make serve MODEL=sp500-threshold-1pct-h1
+      make serve PORT=5002
+      python -m pipelines.serve --model sp500-threshold-1pct-h1 --port 5002
+    """
 
     model: str = ""
     """Name of the registered model; may be left out where there is one only."""
@@ -25,11 +30,12 @@ def main(options: ServeOptions) -> None:
     """Serve until Ctrl-C."""
     from contextlib import suppress
 
+    from pipelines.ports import HOST, require_free
     from research.spec import InputError
     from research.tracking.registry import chosen, load
     from research.tracking.store import open_store
 
-    require_free(options.port)
+    require_free(options.port, "serve", SERVE_PORT + 1)
     store = open_store(options.store, must_exist=True)
     models = chosen(store, options.model)
     if len(models) > 1:
@@ -38,7 +44,7 @@ def main(options: ServeOptions) -> None:
     model = load(store, version)
     import uvicorn
 
-    from pipelines.scoring import HOST, scoring_app
+    from pipelines.scoring import scoring_app
 
     app = scoring_app(model)
     print(f"{version.title} on http://{HOST}:{options.port}  (Ctrl-C ends it)", flush=True)
@@ -50,20 +56,6 @@ def main(options: ServeOptions) -> None:
 def curl(port: int) -> str:
     """What to type to send a file of bars."""
     return f"curl -H 'Content-Type: text/csv' --data-binary @bars.csv http://127.0.0.1:{port}/invocations"
-
-
-def require_free(port: int, verb: str = "make serve") -> None:
-    """Refuse a port that is taken."""
-    from research.spec import InputError, require
-
-    require(0 < port < 65536, "PORT", port, "give a number between 1 and 65535.")
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As the server does: a port that was just closed may be taken again.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            raise InputError(f"PORT={port}: already in use; give another one, {verb} PORT={port + 1}.") from None
 
 
 if __name__ == "__main__":

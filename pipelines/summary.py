@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import numpy as np
 import torch
@@ -12,9 +11,10 @@ from rich.console import Console
 
 from pipelines.job import Finished
 from pipelines.parent import replicates_of
+from pipelines.replicates import Replicated
+from pipelines.run_views import sweep_link
 from pipelines.study import Study
 from pipelines.terminal import results_table
-from pipelines.ui import UI_PORT
 from research.models.accounting import parameter_count
 from research.models.architectures import Budget
 from research.significance import by_day, paired_difference
@@ -126,14 +126,21 @@ def print_summary(sweep: Sweep, registered: Registered | None, console: Console)
     for row in replicates_of(sweep):
         _say(
             console,
-            f"  {row.chosen.name} on {len(row.losses)} fresh seeds: {row.mean:.4f} ± {row.sd:.4f} (sd), chosen at "
+            f"  {row.chosen.name} on {len(row.losses)} fresh seeds: {row.mean:.4f}{_spread(row)}, chosen at "
             f"{row.chosen.val_loss:.4f}" + (f"; {row.failed} failed" if row.failed else ""),
         )
     if registered:
         kept = f"; {registered.kept}" if registered.kept else ""
         _say(console, f"\nregistered {registered.name} version {registered.version}{kept}")
-    _say(console, f"see   {'make ui, then ' if sweep.context.store.is_local else ''}{children_link(sweep)}")
+    where = (sweep.context.store, sweep.context.experiment_id, sweep.log.run_id)
+    _say(console, f"see   {'make ui, then ' if sweep.context.store.is_local else ''}{sweep_link(*where)}")
+    _say(console, f"      charts: {sweep_link(*where, charts=True)}")
     _say(console, "next  make leaderboard   make scaling   make sweep BUDGET=<another size>")
+
+
+def _spread(row: Replicated) -> str:
+    """One seed has no standard deviation."""
+    return f" ± {row.sd:.4f} (sd)" if len(row.losses) > 1 else ""
 
 
 def standings(sweep: Sweep, best: Finished) -> list[str]:
@@ -162,17 +169,6 @@ def _above_the_floor(sweep: Sweep, best: Finished) -> list[str]:
 def _day_losses(sweep: Sweep, one: Finished) -> NDArray[np.float64]:
     table = predictions(sweep.context.store, one.run_id)
     return by_day(table["loss"].to_numpy(np.float64), table["date"].to_numpy())
-
-
-def children_link(sweep: Sweep) -> str:
-    """Deep link to the sweep's children, best first."""
-    condition = quote(f"tags.`mlflow.parentRunId` = '{sweep.log.run_id}'")
-    order = quote("metrics.`val_loss`")
-    store = sweep.context.store
-    pages = f"http://127.0.0.1:{UI_PORT}" if store.is_local else store.patience.where
-    return (
-        f"{pages}/#/experiments/{sweep.context.experiment_id}/runs?searchFilter={condition}&orderByKey={order}&orderByAsc=true"
-    )
 
 
 def _say(console: Console, text: str) -> None:

@@ -10,7 +10,12 @@ TOUR_PORT = 5077
 
 @dataclass(frozen=True, kw_only=True)
 class TourOptions:
-    """Walk through the product at a tiny size, in a store of its own. Example: python -m pipelines.tour --folder /tmp/tour."""
+    """Walk through the product at a tiny size: every verb once, from an empty store to a served prediction and a report.
+
+    examples:
+      make tour
+      make tour FOLDER=/tmp/tour PORT=5088
+    """
 
     folder: Path | None = None
     """An empty or new folder for the tour's store, which is kept; a new temporary one if not given."""
@@ -26,11 +31,11 @@ def main(options: TourOptions) -> None:
 
     from rich.console import Console
 
-    from pipelines.serve import require_free
+    from pipelines.ports import require_free
     from pipelines.tour_stops import run_stop, stops
     from research.spec import InputError
 
-    require_free(options.port, "make tour")
+    require_free(options.port, "tour", TOUR_PORT + 1)
     folder = options.folder or Path(tempfile.mkdtemp(prefix="tapescale-tour-"))
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"FOLDER={folder}: not an empty folder; name one that is empty or not there yet.")

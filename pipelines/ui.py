@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,13 @@ UI_PORT = 5000
 
 @dataclass(frozen=True, kw_only=True)
 class UiOptions:
-    """Serve MLflow's pages on the loopback address. Example: python -m pipelines.ui --port 5001."""
+    """Serve MLflow's pages on the loopback address.
+
+    examples:
+      make ui
+      make ui PORT=5002
+      python -m pipelines.ui --store /data/mlruns
+    """
 
     port: int = UI_PORT
     """Port on 127.0.0.1."""
@@ -23,6 +28,7 @@ class UiOptions:
 
 def main(options: UiOptions) -> None:
     """Become the MLflow server; Ctrl-C ends it."""
+    from pipelines.ports import HOST, require_free
     from research.spec import InputError
     from research.tracking.store import open_store
 
@@ -30,19 +36,13 @@ def main(options: UiOptions) -> None:
     if not store.is_local:
         where = store.patience.where
         raise InputError(f"MLFLOW_TRACKING_URI={where}: that server has pages of its own; open them in a browser.")
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As the server does: a port that was just closed may be taken again.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", options.port))
-        except OSError:
-            raise InputError(f"PORT={options.port}: already in use; give another one, make ui PORT=5001.") from None
-    print(f"MLflow on http://127.0.0.1:{options.port}  (Ctrl-C ends it)", flush=True)
+    require_free(options.port, "ui", UI_PORT + 2)
+    print(f"MLflow on http://{HOST}:{options.port}  (Ctrl-C ends it)", flush=True)
     # One worker and no job runner: the server then takes half a gigabyte instead of two.
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     serve = ["server", "--backend-store-uri", store.uri, "--default-artifact-root", (store.root / "artifacts").as_uri()]
-    address = ["--host", "127.0.0.1", "--port", str(options.port), "--workers", "1"]
+    address = ["--host", HOST, "--port", str(options.port), "--workers", "1"]
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", *serve, *address])
 
 

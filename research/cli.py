@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 Options = TypeVar("Options")
 
 MISTAKE = 2
 INTERRUPTED = 130
+CUT_OFF = 141
+"""What a shell says of a program that a closed pipe has ended."""
+EXAMPLES = "examples:"
+"""Line of an options class's docstring below which each line is a command."""
 
 
 def run(main: Callable[[Options], None], options_type: type[Options]) -> None:
@@ -24,7 +30,8 @@ def run(main: Callable[[Options], None], options_type: type[Options]) -> None:
     # Idle OpenMP threads that spin take half the speed of whatever else runs; torch reads this when it loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        main(_parsed(options_type))
+        main(parsed(options_type, sys.argv[1:], _verb()))
+        sys.stdout.flush()
     except ValueError as problem:
         # Loaded only now: `--help` and a verb that succeeds need not wait for it here.
         from research.spec import InputError
@@ -33,17 +40,44 @@ def run(main: Callable[[Options], None], options_type: type[Options]) -> None:
             raise
         print(f"error: {problem}", file=sys.stderr)
         raise SystemExit(MISTAKE) from None
+    except BrokenPipeError:
+        # Whoever read our output, such as `head`, has enough of it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(CUT_OFF) from None
     except KeyboardInterrupt:
         print("interrupted; what had finished is in the store: see make leaderboard.", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
 
 
-def _parsed(options_type: type[Options]) -> Options:
+def parsed(options_type: type[Options], arguments: Sequence[str], verb: str) -> Options:
+    """Options from a command line; what the parser refuses is an `InputError`."""
     # tyro's type checker would look through every installed package for plug-ins of its own.
     os.environ.setdefault("TYPEGUARD_DISABLE_PLUGIN_AUTOLOAD", "1")
     import tyro
+    from tyro._errors import on_parse_error
 
-    return tyro.cli(options_type)
+    from research.refusals import refusing
+
+    with on_parse_error(refusing(options_type, arguments)):
+        return tyro.cli(options_type, args=arguments, prog=f"python -m {verb}", description=description(options_type))
+
+
+def description(options_type: type[object]) -> str:
+    """The paragraphs of a verb's help and its examples, each on a line: the docstring of its options."""
+    paragraphs, _, lines = inspect.cleandoc(options_type.__doc__ or "").partition(f"{EXAMPLES}\n")
+    told = "\n\n".join(" ".join(one.split()) for one in paragraphs.strip().split("\n\n"))
+    return f"{told}\n\n{EXAMPLES}\n{lines.rstrip()}" if lines else told
+
+
+def examples(options_type: type[object]) -> list[str]:
+    """The commands that a verb's help shows."""
+    return [line.strip() for line in description(options_type).partition(f"{EXAMPLES}\n")[2].splitlines()]
+
+
+def _verb() -> str:
+    """Module that was started with `python -m`."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec.name.removesuffix(".__main__") if spec else Path(sys.argv[0]).stem
 
 
 def _interrupt(*_: object) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 from dataclasses import dataclass
+from datetime import date
+from typing import Literal
 
 import pytest
 
@@ -18,6 +21,24 @@ class Options:
 
     n: int = 1
     """A number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Typed(Options):
+    """One of each kind."""
+
+    ratio: float = 0.5
+    """A number."""
+    until: date | None = None
+    """A day."""
+    touch: Literal["high", "low"] = "high"
+    """A choice."""
+    layers: tuple[int, ...] = ()
+    """A list."""
+    span: tuple[float, float] = (0.0, 1.0)
+    """Two numbers."""
+    add_trials: int | None = None
+    """What make calls otherwise."""
 
 
 @pytest.fixture(autouse=True)
@@ -58,3 +79,38 @@ def test_ctrl_c_says_where_the_results_are(capsys: pytest.CaptureFixture[str]) -
         raising(KeyboardInterrupt())
     assert ended.value.code == cli.INTERRUPTED
     assert "make leaderboard" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--n", "x"], "N=x: give a whole number."),
+        (["--n=x"], "N=x: give a whole number."),
+        (["--n"], "N=: give a whole number."),
+        (["--ratio", "low"], "RATIO=low: give a number."),
+        (["--until", "2011"], "UNTIL=2011: give a date such as 2011-12-31."),
+        (["--touch", "lo"], "TOUCH=lo: give high or low."),
+        (["--layers", "3", "x"], "LAYERS=3,x: give whole numbers (commas between them for make, spaces behind the flag)."),
+        (["--span", "1"], "SPAN=1: give 2 numbers."),
+        (["--add-trials", "x"], "TRIALS=x: give a whole number."),
+        (["--layer", "3"], "--layer: no such flag; did you mean --layers?"),
+        (["--zzz"], "--zzz: no such flag; --help (make: HELP=1) lists them."),
+        (["3"], "3: stands behind no flag that takes it; --help (make: HELP=1) lists them."),
+        (["--n", "1", "2"], "2: stands behind no flag that takes it; --help (make: HELP=1) lists them."),
+    ],
+)
+def test_what_is_typed_wrongly_is_one_sentence(arguments: list[str], sentence: str) -> None:
+    with pytest.raises(InputError) as mistake:
+        cli.parsed(Typed, arguments, "verb")
+    assert str(mistake.value) == sentence
+
+
+def test_a_closed_pipe_is_the_end_of_a_verb_and_no_traceback() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "research.features"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as verb:
+        assert verb.stdout is not None
+        assert verb.stderr is not None
+        verb.stdout.close()
+        told = verb.stderr.read()
+    assert told == ""

@@ -35,7 +35,8 @@ FLOORS = {
     "research/runtime.py": Floor(ours=("research.spec",), others=("torch", "numpy", "psutil")),
     "research/child_processes.py": Floor(others=()),
     "research/significance.py": Floor(ours=("research.spec",), others=("numpy",)),
-    "research/cli.py": Floor(ours=("research.spec",), others=("tyro",)),
+    "research/cli.py": Floor(ours=("research.spec", "research.refusals"), others=("tyro",)),
+    "research/refusals.py": Floor(ours=("research.spec",), others=("tyro",)),
     "research/data/": Floor(ours=("research.spec", "research.data")),
     "research/features/": Floor(ours=("research.spec", "research.data", "research.features")),
     "research/features/__main__.py": Floor(ours=("research.cli", "research.spec", "research.features")),
@@ -56,6 +57,11 @@ FLOORS = {
     "pipelines/": Floor(ours=("research", "pipelines")),
     "analysis/": Floor(
         ours=("research.spec", "research.significance", "research.cli", "research.tracking", "analysis"), never=("torch",)
+    ),
+    # A trade needs prices: the one part that reads bars, by the reader that verifies them.
+    "analysis/trading/subject.py": Floor(
+        ours=("research.spec", "research.tracking", "research.data.snapshots", "research.data.adjust", "analysis"),
+        never=("torch",),
     ),
 }
 

@@ -102,7 +102,8 @@ def test_every_verb_is_found() -> None:
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_loads_nothing_heavy(verb: str) -> None:
     told, loaded = run(verb, "--help")
-    assert told.startswith("usage: ")
+    assert told.startswith(f"usage: python -m {verb} ")
+    assert "\nexamples:\n  " in told
     # The catalogue imports the features that it lists, whatever it is asked.
     heavy = HEAVY if verb == "research.features" else HEAVY | NUMBERS
     assert loaded & heavy == set()

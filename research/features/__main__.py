@@ -18,7 +18,13 @@ PIPE_WIDTH = 190
 
 @dataclass(frozen=True, kw_only=True)
 class CatalogueOptions:
-    """What to list."""
+    """List every feature: group, formula, warm-up, source, and the sets that hold it.
+
+    examples:
+      make features
+      make features ARGS='--features s100'
+      python -m research.features --features s100
+    """
 
     features: str = ""
     """One set only, for example `s100`."""

@@ -115,6 +115,9 @@ SECOND_LOOK = "second_look"
 LOOKS_BEFORE = "looks_before"
 """How many evaluations of any model had opened these test days before."""
 
+BACKTEST_OF = "backtest_of"
+"""The trial or evaluation whose predictions a backtest, a run of kind `report`, has read."""
+
 # Tags of a registered version; of the registered model where that is said.
 VAL_LOSS = "val_loss"
 """Lowest validation loss of the trial that the version is, or whose configuration it was trained with."""
@@ -162,6 +165,8 @@ ASSUMED = "assumed"
 # Tags that MLflow's own pages read.
 PARENT = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"
+SHARED_VIEW = "mlflow.sharedViewState."
+"""Of an experiment, followed by a key: which runs, columns and charts its pages show when a link names the key."""
 USER = "mlflow.user"
 SOURCE_NAME = "mlflow.source.name"
 SOURCE_COMMIT = "mlflow.source.git.commit"

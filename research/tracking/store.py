@@ -12,10 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from filelock import FileLock
+from filelock import AcquireReturnProxy, FileLock
 
-from research.spec import InputError
+from research.spec import InputError, require
 from research.tracking import sql
 from research.tracking.patience import PATIENCE_SECONDS, Patience, patient_client
 
@@ -129,18 +130,40 @@ def open_store(root: Path, *, must_exist: bool = False) -> Store:
     _quiet_mlflow()
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if uri:
-        return Store(root=root, uri=uri)
+        return Store(root=root, uri=_server_address(uri))
+    if root.exists() and not root.is_dir():
+        raise InputError(f"STORE={root}: this is a file; give a folder.")
     database = root / DATABASE
     if must_exist and not database.exists():
         raise InputError(f"STORE={root.name}: there are no runs yet; start with `make sweep`.")
-    root.mkdir(parents=True, exist_ok=True)
     store = Store(root=root, uri=f"sqlite:///{database}")
-    with FileLock(root / ".store.lock"):
+    with _only_opener(root):
         if not _is_ready(database):
             store.client.search_experiments(max_results=1)
             with closing(sqlite3.connect(database)) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")
     return store
+
+
+def _only_opener(root: Path) -> AcquireReturnProxy[FileLock]:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        return FileLock(root / ".store.lock").acquire()
+    except OSError as problem:
+        raise InputError(f"STORE={root}: {problem.strerror}; give a folder that can be written to.") from problem
+
+
+def _server_address(uri: str) -> str:
+    """The address if a server can have it. Another database or folder would go around all that a store promises."""
+    try:
+        parts = urlsplit(uri)
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fits = False
+    # What is printed must not hold the password that an address may carry.
+    shown = re.sub("(?<=//)[^/@]*@", "", uri)
+    require(fits, "MLFLOW_TRACKING_URI", shown, "give http://<host>:<port> of an MLflow server, or unset it for a local store.")
+    return uri
 
 
 def _is_ready(database: Path) -> bool:

@@ -18,6 +18,9 @@ from rich.console import Console
 from sklearn.linear_model import LogisticRegression
 from small_sweeps import options
 
+from analysis.options import BacktestOptions
+from analysis.trading.reading import read
+from analysis.trading.subject import subject
 from pipelines.champion import example_of
 from pipelines.driver import run_sweep
 from pipelines.evaluation import REGIMES
@@ -220,3 +223,15 @@ def test_a_second_look_is_refused_and_marked_where_it_is_insisted_on(trained: Tr
     told = io.StringIO()
     look(trained.store, asked(trained, again=True), Console(file=told, width=110))
     assert "SECOND LOOK: this model has seen these days 2 times" in told.getvalue()
+
+
+def test_a_backtest_takes_the_evaluation_and_its_thresholds(trained: Trained, evaluated: RunRecord) -> None:
+    found = subject(trained.store, BacktestOptions(budget="2K", store=trained.store.root))
+    assert (found.run.run_id, found.split) == (evaluated.run_id, "test")
+    assert subject(trained.store, BacktestOptions(run=trained.final.run_id)).run.run_id == evaluated.run_id
+    told = read(trained.store, found, cost=0.0, enter="top tenth")
+    assert told.threshold == evaluated.metrics["at_top_tenth/threshold"]
+    assert told.strategies["model"].entries == evaluated.metrics["at_top_tenth/said_yes"]
+    assert told.strategies["volatility, as many entries"].entries == told.strategies["model"].entries
+    # Test days chose nothing, but all trials of the study deflate.
+    assert (told.trials, told.trials_read) == (2, 2)

@@ -332,3 +332,50 @@ def test_of_several_models_each_is_asked_and_the_server_wants_a_name(
         assert [line.split(": MAX_AGE=1: ")[0] for line in told] == ["error: other", f"error: {NAME}"]
     finally:
         store.client.delete_registered_model("other")
+
+
+@pytest.fixture(scope="module")
+def mlflows_own_server(sweep: Sweep, store: Store) -> Iterator[str]:
+    """`mlflow models serve` for the registered version by its alias, as docs/serving.md says to start it."""
+    port = free_port()
+    programs = Path(sys.executable).parent
+    command = [str(programs / "mlflow"), "models", "serve", "--model-uri", f"models:/{NAME}@{schema.CHALLENGER}"]
+    settings = {"MLFLOW_TRACKING_URI": store.uri, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    process = subprocess.Popen(
+        [*command, "--env-manager", "local", "--port", str(port)],
+        env={**os.environ, **settings},
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        wait_until_it_answers(f"http://127.0.0.1:{port}", process)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        # It starts its server as a process of its own.
+        os.killpg(process.pid, signal.SIGTERM)
+        process.communicate(timeout=30)
+
+
+@pytest.mark.slow
+def test_mlflows_own_server_gives_the_probabilities_of_training(
+    mlflows_own_server: str, bars: pd.DataFrame, trained: pd.Series
+) -> None:
+    status, told = ask(mlflows_own_server, as_json(bars))
+    assert status == 200
+    remote = pd.DataFrame(told["predictions"]).set_index("date")["probability"]
+    assert remote[trained.index].to_numpy() == pytest.approx(trained.to_numpy(), abs=1e-6)
+
+
+KEPT_BY_MLFLOW = [case for case in MALFORMED if case not in ("a number written as text", "a boolean for a volume")]
+"""MLflow's server turns text and booleans into numbers before the model sees them."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", KEPT_BY_MLFLOW)
+def test_mlflows_own_server_refuses_malformed_bars_too(mlflows_own_server: str, bars: pd.DataFrame, case: str) -> None:
+    spoil, _ = MALFORMED[case]
+    status, told = ask(mlflows_own_server, as_json(spoil(bars.tail(300).reset_index(drop=True))))
+    assert 400 <= status < 500, (status, told)
+    assert "predictions" not in told
