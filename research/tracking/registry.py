@@ -155,10 +155,12 @@ def named_version(store: Store, name: str, version: str = "") -> ModelVersion:
     if not version:
         challenger = holder_of(store, name, schema.CHALLENGER)
         if challenger is None:
-            raise InputError(f"MODEL={name}: it has no {schema.CHALLENGER}; give VERSION, one of {', '.join(sorted(found))}.")
+            raise InputError(
+                f"MODEL={name}: it has no {schema.CHALLENGER}; give VERSION, one of {', '.join(sorted(found, key=int))}."
+            )
         return challenger
     if version not in found:
-        raise InputError(f"VERSION={version}: {name} has no such version; give one of {', '.join(sorted(found))}.")
+        raise InputError(f"VERSION={version}: {name} has no such version; give one of {', '.join(sorted(found, key=int))}.")
     return found[version]
 
 
