@@ -75,6 +75,7 @@ def stops(store: Path, port: int) -> list[Stop]:
             *final,
             "FORCE=1",
         ),
+        stop("backtest", "What acting on these probabilities would have earned, after costs.", "backtest", *final),
         stop("predict", "The newest probabilities; the bundled bars end in 2018, hence STALE_OK.", "predict", "STALE_OK=1"),
         stop(
             "serve",
