@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from pipelines.calibration_effect import Interval, bias, slope
 from research.significance import Difference, by_day, paired_difference
 from research.training.metrics import Scores, auc_with_error, row_losses, scores
 from research.training.verification import Acting, BrierParts, acting, average_precision, brier_parts
@@ -82,6 +83,10 @@ class Evaluation:
     against: dict[str, Against]
     brier: BrierParts
     average_precision: float
+    slope: Interval
+    """Calibration slope."""
+    bias: Interval
+    """Mean probability minus the share of positives."""
     years: tuple[Group, ...]
     regimes: tuple[Group, ...]
     acting: dict[str, Acting]
@@ -91,6 +96,7 @@ class Evaluation:
         """As they are logged."""
         told = {f"test_{name}": float(value) for name, value in asdict(self.scores).items()}
         told |= {"test_loss_low": self.loss.low, "test_loss_high": self.loss.high, "test_pr_auc": self.average_precision}
+        told |= {**self.slope.metrics("test_calibration_slope"), **self.bias.metrics("test_calibration_bias")}
         for name in ("reliability", "resolution", "uncertainty", "within"):
             told[f"test_brier_{name}"] = float(getattr(self.brier, name))
         for name, one in self.against.items():
@@ -118,6 +124,8 @@ def evaluate(said: Said, chosen: Mapping[str, float]) -> Evaluation:
         against={name: _against(said, daily, name) for name in said.logits if name != MODEL},
         brier=brier_parts(probabilities, labels),
         average_precision=average_precision(probabilities, labels),
+        slope=slope(mine, labels, days),
+        bias=bias(mine, labels, days),
         years=tuple(_group(said, str(year), said.days.year == year) for year in np.unique(said.days.year)),
         regimes=_regimes(said),
         acting={rule: acting(probabilities, labels, threshold) for rule, threshold in chosen.items()},

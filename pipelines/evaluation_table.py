@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.calibration_effect import Interval
 from pipelines.evaluation import Against, Evaluation, Group, Said
 from research.significance import Difference
 from research.tracking.query import RunRecord
@@ -100,7 +101,12 @@ def _calibration(found: Evaluation) -> list[str]:
         f"Brier {b.brier:.4f} = reliability {b.reliability:.4f} - resolution {b.resolution:.4f} "
         f"+ uncertainty {b.uncertainty:.4f} {b.within:+.4f} within bins",
         f"calibration error {found.scores.ece:.4f} (ten bins of equal mass)   PR-AUC {found.average_precision:.3f}",
+        f"calibration slope {_told(found.slope, '.2f')} (1 is calibrated)   bias {_told(found.bias, '+.4f')} (said - seen)",
     ]
+
+
+def _told(one: Interval, form: str) -> str:
+    return f"{one.value:{form}} [{one.low:{form}}, {one.high:{form}}]"
 
 
 def _ending(run_id: str) -> list[str]:

@@ -182,6 +182,11 @@ def test_metrics_are_those_of_the_stored_predictions(trained: Trained, evaluated
     assert metrics["test_brier"] == pytest.approx(np.mean((p - y) ** 2), abs=1e-12)
     assert metrics["vs_prior/loss"] == pytest.approx(-(y * np.log(known) + (1 - y) * np.log(1 - known)).mean(), abs=1e-9)
     assert metrics["test_skill"] == pytest.approx(1 - losses.mean() / metrics["vs_prior/loss"], abs=1e-9)
+    assert metrics["test_calibration_bias"] == pytest.approx(p.mean() - y.mean(), abs=1e-12)
+    regression = LogisticRegression(C=np.inf, tol=1e-10).fit(table[["logit"]], y)
+    assert metrics["test_calibration_slope"] == pytest.approx(regression.coef_[0, 0], rel=1e-4)
+    for name in ("test_calibration_slope", "test_calibration_bias"):
+        assert metrics[f"{name}_low"] < metrics[name] < metrics[f"{name}_high"]
     years = table["date"].dt.year.to_numpy()
     for year in range(2015, 2019):
         assert metrics[f"year_{year}/loss"] == pytest.approx(losses[years == year].mean(), abs=1e-9)
