@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from research.significance import LEVEL, by_day, paired_difference, resampled_counts
+from research.significance import LEVEL, Difference, by_day, paired_difference, resampled_counts
 from research.training.calibration import calibration_slopes
-from research.training.metrics import Array, Labels
+from research.training.metrics import Array, Labels, calibration_error, row_losses
 
 Days = NDArray[np.generic]
 
@@ -26,6 +26,39 @@ class Interval:
     def metrics(self, name: str) -> dict[str, float]:
         """As it is logged."""
         return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """The model's probabilities as one map leaves them."""
+
+    loss: float
+    brier: float
+    ece: float
+    slope: Interval
+    bias: Interval
+    difference: Difference
+    """Its loss minus that of the probabilities as they were, paired by day: negative where the map helps."""
+
+    def metrics(self) -> dict[str, float]:
+        """As they are logged, without the map's name."""
+        difference = {"difference": self.difference.mean, "low": self.difference.low, "high": self.difference.high}
+        plain = {"loss": self.loss, "brier": self.brier, "ece": self.ece}
+        return {**plain, **difference, **self.slope.metrics("slope"), **self.bias.metrics("bias")}
+
+
+def effect(logits: Array, before: Array, labels: Labels, days: Days) -> Effect:
+    """What a map does that made `logits` of `before`."""
+    losses, as_they_were = row_losses(logits, labels), row_losses(before, labels)
+    probabilities = expit(logits)
+    return Effect(
+        loss=float(losses.mean()),
+        brier=float(np.mean((probabilities - labels) ** 2)),
+        ece=calibration_error(probabilities, labels),
+        slope=slope(logits, labels, days),
+        bias=bias(logits, labels, days),
+        difference=paired_difference(by_day(losses, days), by_day(as_they_were, days)),
+    )
 
 
 def slope(logits: Array, labels: Labels, days: Days) -> Interval:

@@ -6,10 +6,13 @@ import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import torch
 from rich.console import Console
 
 from pipelines.attempt import RunListener
+from pipelines.calibrating import unseen_validation
 from pipelines.champion import log_model
 from pipelines.final_options import TrainOptions
 from pipelines.job import Job
@@ -26,12 +29,14 @@ from research.tracking.query import RunRecord
 from research.tracking.registry import Registered, register_apart
 from research.tracking.runs import RunLog, Value
 from research.tracking.store import Store
-from research.training.checkpoint import save_weights
+from research.training.calibration import Calibration, Method, as_json, fitted
+from research.training.checkpoint import load_weights, save_weights
+from research.training.ensemble import Answering, SeedInterval, seed_interval
 from research.training.final import FinalTrainer
 from research.training.member import EpochRecord
 from research.training.readback import in_use, parameters_of
 from research.training.trainer import TrainingResult, build_model
-from research.windows.dataset import joined
+from research.windows.dataset import joined, predict
 from research.windows.evidence import evidence_of
 
 FIRST_FRESH = 1000
@@ -51,6 +56,9 @@ class Plan:
     seeds: tuple[int, ...]
     stop_after: int
     """Epochs: those after which the trial was best."""
+    method: Method
+    calibration: Calibration
+    """Fitted on the validation days as models saw them that had not been trained on them."""
 
     @property
     def title(self) -> str:
@@ -63,7 +71,7 @@ class Plan:
 
     def params(self, seed: int) -> dict[str, Value]:
         """What a run of this plan says about itself."""
-        said: dict[str, Value] = {"trained_on": TRAINED_ON, "epochs_trained": self.stop_after}
+        said: dict[str, Value] = {"trained_on": TRAINED_ON, "epochs_trained": self.stop_after, "calibration": self.method}
         return {**declared(self.spec(seed), self.context), **said}
 
     @property
@@ -71,7 +79,8 @@ class Plan:
         """Equal for two plans that would give the same ensemble."""
         chosen = self.known.spec.config_fingerprint
         identity = {"configuration": chosen, "trained_on": TRAINED_ON, "epochs": self.stop_after, "seeds": self.seeds}
-        return fingerprint(identity)
+        # Those of runs without a calibration stay what they were before there was one.
+        return fingerprint(identity if self.method == "none" else {**identity, "calibration": as_json(self.calibration)})
 
 
 def joined_study(study: Study) -> Study:
@@ -126,6 +135,8 @@ def _planned(store: Store, options: TrainOptions) -> Plan:
         context=replace(context, dataset=study.prepared.dataset(device)),
         seeds=tuple(range(first, first + options.seeds)),
         stop_after=int(trial.metrics["best_epoch"]),
+        method=options.calibration,
+        calibration=fitted(options.calibration, *unseen_validation(store, trial.experiment_id, trial.run_id)),
     )
 
 
@@ -221,8 +232,11 @@ def _require_same(plan: Plan, spec: TrialSpec, n_parameters: int, trainer: Final
 
 def _conclude(plan: Plan, log: RunLog, weights: list[Path]) -> Registered:
     context, spec = plan.context, plan.known.spec
-    log_model(context.store, log.run_id, context.study, spec, weights)
-    log.finish("complete", metrics={"n_params": plan.trial.metrics["n_params"], **context.study.data_metrics()})
+    interval = _interval(plan, weights) if len(weights) > 1 else None
+    answering = Answering(calibration=plan.calibration, interval=interval)
+    log_model(context.store, log.run_id, context.study, spec, weights, answering)
+    width = {"seed_interval_half_width": interval.half_width} if interval else {}
+    log.finish("complete", metrics={"n_params": plan.trial.metrics["n_params"], **width, **context.study.data_metrics()})
     return register_apart(
         context.store,
         name=f"{plan.known.study.experiment}-{plan.title}",
@@ -230,6 +244,15 @@ def _conclude(plan: Plan, log: RunLog, weights: list[Path]) -> Registered:
         study=context.tags[schema.STUDY_FINGERPRINT],
         description=f"final: {spec.architecture.label}, mean probability of {len(weights)} seeds, trained on {TRAINED_ON}.",
     )
+
+
+def _interval(plan: Plan, weights: list[Path]) -> SeedInterval:
+    """From what the seeds say of the validation days: they are the newest before the test."""
+    spec = plan.known.spec
+    dataset = plan.context.study.prepared.dataset(torch.device("cpu"))
+    rows = dataset.rows(plan.known.study.prepared.split.validation)
+    models = (load_weights(spec.architecture, one, base_width=spec.training.base_width) for one in weights)
+    return seed_interval(np.stack([predict(model, dataset, rows) for model in models]))
 
 
 def _write_seed(folder: Path, spec: TrialSpec, result: TrainingResult, context: Context) -> None:

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.console import Console
 from scipy.special import expit
 
 from pipelines import figures
 from pipelines.assembly import Assembled
+from pipelines.calibrating import carried, unseen_validation
 from pipelines.evaluation import MODEL, Evaluation, Said, evaluate
 from pipelines.evaluation_table import print_evaluation
 from pipelines.final_options import EvaluateOptions
@@ -26,7 +28,9 @@ from research.tracking.provenance import Provenance, provenance
 from research.tracking.query import RunRecord
 from research.tracking.runs import RunLog
 from research.tracking.store import Store
+from research.training.calibration import METHODS, Method, fitted
 from research.training.checkpoint import load_weights
+from research.training.ensemble import ensemble
 from research.training.metrics import logits_of, reliability
 from research.training.verification import rolling_rate, thresholds
 from research.windows.dataset import joined, predict
@@ -61,7 +65,7 @@ def look(store: Store, options: EvaluateOptions, console: Console) -> str:
     log = _opened(store, final, known, before, code)
     with log.ending():
         said = say(store, final, known)
-        found = evaluate(said, thresholds(*_validation_days(store, final)))
+        found = evaluate(said, _thresholds(store, final))
         log.artifacts(lambda folder: _write(folder, said, found, code))
     log.finish("complete", metrics={**found.metrics(), "n_params": final.metrics["n_params"]})
     print_evaluation(final, said, found, before.same, before.any, log.run_id, console)
@@ -81,7 +85,8 @@ def say(store: Store, final: RunRecord, known: Rebuilt) -> Said:
     found = _last_training(known.found)
     prepared = found.prepared
     rows = prepared.split.test
-    seeds = _probabilities(store, final, known, found)
+    seeds = _logits(store, final, known, found)
+    calibrated = _calibrated(store, final, ensemble(np.stack(list(seeds.values()))))
     labels = prepared.labels_of("test")
     fitted = baseline_rows(found, "test")
     references = {name: logits_of(baseline(fitted)) for name, baseline in BASELINES.items()}
@@ -92,12 +97,15 @@ def say(store: Store, final: RunRecord, known: Rebuilt) -> Said:
         labels=labels,
         volatility=found.volatility[rows],
         logits={
-            MODEL: logits_of(np.mean(list(seeds.values()), axis=0)),
+            MODEL: calibrated[_method(final)],
             "prior": references["prior"],
             ROLLING: logits_of(_rolling(found)),
             **{name: logits for name, logits in references.items() if name != "prior"},
         },
         seeds=seeds,
+        calibrated=calibrated,
+        carried=_method(final),
+        interval=carried(store, final).interval,
         base_rate=float(prepared.labels_of("train").mean()),
     )
 
@@ -109,16 +117,29 @@ def _last_training(found: Assembled) -> Assembled:
     return replace(found, prepared=prepared, stationary=prepared if same else joined(found.stationary))
 
 
-def _probabilities(store: Store, final: RunRecord, known: Rebuilt, found: Assembled) -> dict[int, NDArray[np.float64]]:
-    """Seed -> probabilities of the test rows."""
+def _logits(store: Store, final: RunRecord, known: Rebuilt, found: Assembled) -> dict[int, NDArray[np.float64]]:
+    """Seed -> logits of the test rows."""
     dataset = found.prepared.dataset(torch.device("cpu"))
     rows = dataset.rows(found.prepared.split.test)
     told = {}
     for one in query.children(store, final.experiment_id, final.run_id):
         weights = store.local_artifact(one.run_id, schema.WEIGHTS_FILE)
         model = load_weights(known.spec.architecture, weights, base_width=known.spec.training.base_width)
-        told[int(one.params["seed"])] = expit(predict(model, dataset, rows))
+        told[int(one.params["seed"])] = predict(model, dataset, rows)
     return told
+
+
+def _calibrated(store: Store, final: RunRecord, logits: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """The logits under every map: the one that the model carries, and those that it might have been given."""
+    unseen = unseen_validation(store, final.experiment_id, final.tags[schema.TRAINED_FROM])
+    maps = {method: fitted(method, *unseen) for method in METHODS}
+    maps[_method(final)] = carried(store, final).calibration
+    return {method: one(logits) for method, one in maps.items()}
+
+
+def _method(final: RunRecord) -> Method:
+    """The calibration that the model carries; those trained before there was any have none."""
+    return str(final.params.get("calibration", "none"))  # type: ignore[return-value]
 
 
 def _rolling(found: Assembled) -> NDArray[np.float64]:
@@ -133,10 +154,10 @@ def _rolling(found: Assembled) -> NDArray[np.float64]:
     return rates
 
 
-def _validation_days(store: Store, final: RunRecord) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
-    """Probabilities and labels of the chosen trial, which had not been trained on these days."""
-    table = query.predictions(store, final.tags[schema.TRAINED_FROM])
-    return table["probability"].to_numpy(np.float64), table["label"].to_numpy(np.int8)
+def _thresholds(store: Store, final: RunRecord) -> dict[str, float]:
+    """Chosen on validation days as models saw them that had not been trained on them, calibrated as the answers are."""
+    logits, labels = unseen_validation(store, final.experiment_id, final.tags[schema.TRAINED_FROM])
+    return thresholds(expit(carried(store, final).calibration(logits)), labels)
 
 
 def _opened(store: Store, final: RunRecord, known: Rebuilt, before: Looks, code: Provenance) -> RunLog:
@@ -171,9 +192,20 @@ def _write(folder: Path, said: Said, found: Evaluation, code: Provenance) -> Non
     from sklearn.metrics import roc_curve
 
     said.table().to_parquet(folder / schema.TEST_PREDICTIONS_FILE, index=False)
-    probabilities = expit(said.logits[MODEL])
-    table = reliability(probabilities, said.labels)
-    figures.save(figures.reliability(table, float(said.labels.mean())), folder / "reliability.png")
+    figures.save(_reliability(said), folder / "reliability.png")
     false_positive, true_positive, _ = roc_curve(said.labels, said.logits[MODEL])
     figures.save(figures.roc(false_positive, true_positive, found.scores.auc, found.scores.auc_se), folder / "roc.png")
     code.write(folder)
+
+
+def _reliability(said: Said) -> Figure:
+    """The model's answers, and beside them those before calibration, or after one that it does not carry."""
+    other = "temperature" if said.carried == "none" else "none"
+    mine, beside = (reliability(expit(said.calibrated[name]), said.labels) for name in (said.carried, other))
+    titles = {"none": "uncalibrated"}
+    return figures.reliability(
+        mine,
+        float(said.labels.mean()),
+        name=titles.get(said.carried, said.carried),
+        beside=(titles.get(other, f"{other}, not carried"), beside),
+    )

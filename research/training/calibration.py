@@ -1,11 +1,23 @@
-"""Whether a forecast's probabilities mean what they say."""
+"""Whether a forecast's probabilities mean what they say, and maps that mend them where they do not.
+
+A map is fitted on predictions of days that its model was not trained on, is kept as JSON, and needs numpy alone to be applied.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 from scipy.special import expit
 
-from research.training.metrics import Array, Labels
+from research.training.metrics import Array, Labels, logits_of, row_losses
+
+Method = Literal["none", "temperature", "isotonic"]
+METHODS: tuple[Method, ...] = ("none", "temperature", "isotonic")
+COLDEST, HOTTEST = 0.05, 20.0
+"""Bounds of a temperature: beyond them a forecast is a verdict, or the base rate."""
 
 STEPS = 30
 """Most steps of Newton's method, which takes about seven."""
@@ -40,3 +52,92 @@ def calibration_slopes(logits: Array, labels: Labels, weights_RN: Array) -> Arra
             if not (last_R > SETTLED).any():
                 break
     return np.where(last_R <= SETTLED, slope_R / spread, np.nan)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Temperature:
+    """Divides every logit (Guo et al. 2017): above 1 probabilities move towards one half, below 1 away from it."""
+
+    temperature: float
+
+    def __post_init__(self) -> None:
+        assert self.temperature > 0
+
+    def __call__(self, logits: Array) -> Array:
+        """Calibrated logits."""
+        return logits / self.temperature
+
+
+@dataclass(frozen=True, kw_only=True)
+class Isotonic:
+    """Any rising map (Zadrozny & Elkan 2002): straight lines between knots, level beyond the outer ones."""
+
+    said: tuple[float, ...]
+    """Probabilities of the model, rising."""
+    seen: tuple[float, ...]
+    """What they mean; never falling."""
+
+    def __post_init__(self) -> None:
+        assert len(self.said) == len(self.seen) > 0
+        assert (np.diff(self.said) >= 0).all()
+        assert (np.diff(self.seen) >= 0).all()
+
+    def __call__(self, logits: Array) -> Array:
+        """Calibrated logits."""
+        return logits_of(np.interp(expit(logits), self.said, self.seen))
+
+
+Calibration = Temperature | Isotonic
+UNCALIBRATED = Temperature(temperature=1.0)
+KINDS: dict[str, type[Calibration]] = {"temperature": Temperature, "isotonic": Isotonic}
+
+
+def fitted(method: Method, logits: Array, labels: Labels) -> Calibration:
+    """The map of a kind that serves these rows best; the one that changes nothing where it would not lower their log loss."""
+    if method == "none":
+        return UNCALIBRATED
+    return _temperature(logits, labels) if method == "temperature" else _isotonic(logits, labels)
+
+
+def _temperature(logits: Array, labels: Labels) -> Temperature:
+    """Lowest log loss; its only minimum, since the loss is convex in the inverse of the temperature."""
+    from scipy.optimize import minimize_scalar
+
+    def loss(inverse: float) -> float:
+        return float(row_losses(logits * inverse, labels).mean())
+
+    found = minimize_scalar(loss, bounds=(1 / HOTTEST, 1 / COLDEST), method="bounded", options={"xatol": 1e-9})
+    return Temperature(temperature=1 / float(found.x)) if found.fun < loss(1.0) else UNCALIBRATED
+
+
+def _isotonic(logits: Array, labels: Labels) -> Calibration:
+    """Isotonic regression, its levels joined by lines between the centres of their blocks (Oron & Flournoy 2017).
+
+    Between the ends of its blocks, as usual, a step may be so steep that rounding moves an answer in the sixth digit.
+    A block of rows without a yes would say 0, and one yes in the future would then cost infinitely much. The bound is what
+    Laplace's rule says of all rows without a yes, 1 / (n + 2): n rows cannot tell a smaller rate from none.
+    """
+    from sklearn.isotonic import isotonic_regression
+
+    bound = 1 / (len(labels) + 2)
+    p, place, rows = np.unique(expit(logits), return_inverse=True, return_counts=True)
+    share = np.bincount(place, weights=labels) / rows
+    level = isotonic_regression(share, sample_weight=rows.astype(np.float64), y_min=bound, y_max=1 - bound)
+    seen, block = np.unique(level, return_inverse=True)
+    said = np.bincount(block, weights=p * rows) / np.bincount(block, weights=rows)
+    found = Isotonic(said=tuple(said.tolist()), seen=tuple(seen.tolist()))
+    is_better = row_losses(found(logits), labels).mean() < row_losses(logits, labels).mean()
+    return found if is_better else UNCALIBRATED
+
+
+def as_json(calibration: Calibration) -> dict[str, Any]:
+    """What is written as JSON; `from_json` makes the same map of it."""
+    kind = next(name for name, one in KINDS.items() if isinstance(calibration, one))
+    return {"kind": kind, **asdict(calibration)}
+
+
+def from_json(told: Mapping[str, Any]) -> Calibration:
+    """The map that `as_json` described."""
+    values: dict[str, Any] = {name: value for name, value in told.items() if name != "kind"}
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return KINDS[told["kind"]](**values)

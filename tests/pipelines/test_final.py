@@ -15,9 +15,11 @@ import pandas as pd
 import pytest
 import torch
 from rich.console import Console
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from small_sweeps import options
 
+from pipelines.calibrating import unseen_validation
 from pipelines.champion import example_of
 from pipelines.driver import run_sweep
 from pipelines.evaluation import REGIMES
@@ -31,6 +33,8 @@ from research.spec import InputError
 from research.tracking import query, schema
 from research.tracking.query import RunRecord
 from research.tracking.store import Store, open_store
+from research.training.calibration import Method, fitted
+from research.training.metrics import logits_of
 from research.windows.dataset import Prepared, WindowDataset, predict
 
 QUIET = Console(quiet=True)
@@ -140,9 +144,21 @@ def test_the_registered_ensemble_gives_the_mean_of_its_seeds_from_raw_bars(train
     served = mlflow.pyfunc.load_model(version.source).predict(example_of(trained.sweep.context.study, days=5000))
     table = said(trained, evaluated)
     seeds = table[[f"seed_{seed}" for seed in SEEDS]].to_numpy()
-    given = served.set_index("date")["probability"][table["date"].dt.strftime("%Y-%m-%d")].to_numpy()
-    assert given == pytest.approx(seeds.mean(axis=1), abs=1e-6)
+    answers = served.set_index("date").loc[table["date"].dt.strftime("%Y-%m-%d")]
+    assert answers["probability"].to_numpy() == pytest.approx(seeds.mean(axis=1), abs=1e-6)
+    assert list(answers.columns) == ["probability", "low", "high"]
+    between = (answers["low"] < answers["probability"]) & (answers["probability"] < answers["high"])
+    assert between.all()
     assert np.abs(seeds[:, 0] - seeds[:, 1]).max() > 1e-4
+
+
+def test_the_interval_over_seeds_holds_about_what_it_says(trained: Trained, evaluated: RunRecord) -> None:
+    table, half = said(trained, evaluated), trained.final.metrics["seed_interval_half_width"]
+    one, other = (logits_of(table[f"seed_{seed}"].to_numpy()) for seed in SEEDS)
+    # Between two seeds lie two seeds' noise; between one seed and the mean of two, one and a half.
+    share = (np.abs(one - other) <= half * np.sqrt(2 / 1.5)).mean()
+    assert evaluated.metrics["seed_interval_coverage"] == pytest.approx(share, abs=1e-12)
+    assert 0.7 < share <= 1
 
 
 def test_the_same_training_is_not_done_twice(trained: Trained) -> None:
@@ -225,3 +241,32 @@ def test_a_second_look_is_refused_and_marked_where_it_is_insisted_on(trained: Tr
     told = io.StringIO()
     look(trained.store, asked(trained, again=True), Console(file=told, width=110))
     assert "SECOND LOOK: this model has seen these days 2 times" in told.getvalue()
+
+
+@pytest.mark.parametrize("method", ["temperature", "isotonic"])
+def test_a_calibrated_ensemble_answers_as_its_evaluation_says(trained: Trained, method: Method) -> None:
+    options = TrainOptions(budget="2K", seeds=2, calibration=method, device="cpu", threads=1, store=trained.store.root)
+    final_id = train_final(trained.store, options, QUIET)
+    assert final_id != trained.final.run_id
+    (final,) = [run for run in records(trained.store, "final") if run.run_id == final_id]
+    assert final.params["calibration"] == method
+    evaluation_id = look(trained.store, asked(trained, budget="", run=final_id), QUIET)
+    (run,) = [one for one in records(trained.store, "evaluation") if one.run_id == evaluation_id]
+    table = said(trained, run)
+    (version,) = trained.store.client.search_model_versions(f"run_id='{final_id}'")
+    served = mlflow.pyfunc.load_model(version.source).predict(example_of(trained.sweep.context.study, days=5000))
+    answers = served.set_index("date")
+    given = answers["probability"][table["date"].dt.strftime("%Y-%m-%d")].to_numpy()
+    assert given == pytest.approx(table["probability"].to_numpy(), abs=1e-6)
+    assert (answers["low"] <= answers["probability"]).all()
+    assert (answers["probability"] <= answers["high"]).all()
+    mapped = fitted(method, *unseen_validation(trained.store, final.experiment_id, final.tags[schema.TRAINED_FROM]))
+    means = table[[f"seed_{seed}" for seed in SEEDS]].mean(axis=1).to_numpy()
+    assert table["probability"].to_numpy() == pytest.approx(expit(mapped(logits_of(means))), abs=1e-9)
+    assert table["calibration_none"].to_numpy() == pytest.approx(means, abs=1e-9)
+    losses = [-np.where(table["label"] == 1, np.log(p), np.log1p(-p)) for p in (table["probability"], means)]
+    expected = paired_difference(losses[0], losses[1])
+    found = [run.metrics[f"calibration_{method}/{name}"] for name in ("difference", "low", "high")]
+    assert found == pytest.approx([expected.mean, expected.low, expected.high], abs=1e-9)
+    assert run.metrics["test_loss"] == run.metrics[f"calibration_{method}/loss"] != run.metrics["calibration_none/loss"]
+    assert run.metrics["test_calibration_slope"] == run.metrics[f"calibration_{method}/slope"]
