@@ -113,7 +113,7 @@ def _temperature(logits: Array, labels: Labels) -> Temperature:
 def _isotonic(logits: Array, labels: Labels) -> Calibration:
     """Isotonic regression, its levels joined by lines between the centres of their blocks (Oron & Flournoy 2017).
 
-    Between the ends of its blocks, as usual, a step may be so steep that rounding moves an answer in the sixth digit.
+    Joined at the ends of the blocks, as usual, steps are nearly upright and magnify the rounding of a logit.
     A block of rows without a yes would say 0, and one yes in the future would then cost infinitely much. The bound is what
     Laplace's rule says of all rows without a yes, 1 / (n + 2): n rows cannot tell a smaller rate from none.
     """

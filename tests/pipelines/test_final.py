@@ -257,7 +257,8 @@ def test_a_calibrated_ensemble_answers_as_its_evaluation_says(trained: Trained, 
     served = mlflow.pyfunc.load_model(version.source).predict(example_of(trained.sweep.context.study, days=5000))
     answers = served.set_index("date")
     given = answers["probability"][table["date"].dt.strftime("%Y-%m-%d")].to_numpy()
-    assert given == pytest.approx(table["probability"].to_numpy(), abs=1e-6)
+    # Where an isotonic map is steep, as it is for this hardly trained model, it magnifies float32's rounding.
+    assert given == pytest.approx(table["probability"].to_numpy(), abs=1e-5 if method == "isotonic" else 1e-6)
     assert (answers["low"] <= answers["probability"]).all()
     assert (answers["probability"] <= answers["high"]).all()
     mapped = fitted(method, *unseen_validation(trained.store, final.experiment_id, final.tags[schema.TRAINED_FROM]))
