@@ -37,7 +37,8 @@ def calibration_slopes(logits: Array, labels: Labels, weights_RN: Array) -> Arra
     if spread == 0:
         return np.full(len(weights_RN), np.nan)
     x_N = (logits - logits.mean()) / spread
-    level_R, slope_R = np.zeros(len(weights_RN)), np.full(len(weights_RN), spread)
+    # From no slope on, Newton's steps do not overshoot; from a slope of 1 they do where the logits are far apart.
+    level_R, slope_R = np.zeros(len(weights_RN)), np.zeros(len(weights_RN))
     with np.errstate(divide="ignore", invalid="ignore"):
         for _ in range(STEPS):
             p_RN = expit(level_R[:, None] + slope_R[:, None] * x_N)

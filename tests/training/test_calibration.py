@@ -50,6 +50,12 @@ def test_slopes_are_those_of_a_weighted_logistic_regression(slope: float) -> Non
         assert one == pytest.approx(model.fit(tol=1e-12).params[1], rel=1e-6)
 
 
+def test_a_small_slope_of_extreme_forecasts_is_found() -> None:
+    logits, labels = drawn(0.02)
+    found = calibration_slopes(50 * logits, labels, np.ones((1, len(labels))))
+    assert found == pytest.approx(calibration_slopes(logits, labels, np.ones((1, len(labels)))) / 50)
+
+
 def test_there_is_no_slope_where_nothing_decides_it() -> None:
     logits, labels = drawn(1.0, rows=50)
     once = np.ones((1, 50))
