@@ -114,9 +114,9 @@ forecast: $(READY) ## the loss of a budget that was not tried, sealed before its
 report: $(READY) ## one page of all that the store says: verdicts, frontier, shapes, baselines, what is not established
 	@$(PY) -m analysis.report $(ARGS)
 
-train: $(READY) ## the best trial again on training and validation days, over fresh seeds: BUDGET=20K HORIZON=1, or RUN=<trial> SEEDS=3
+train: $(READY) ## the best trial again on training and validation days, over fresh seeds: BUDGET=20K HORIZON=1, or RUN=<trial> SEEDS=3 CALIBRATION=
 	@$(PY) -m pipelines.train $(call flag,BUDGET,budget) $(call flag,HORIZON,horizon) $(call flag,RUN,run) $(call flag,SEEDS,seeds) \
-	  $(call flag,DEVICE,device) $(call flag,THREADS,threads) $(ARGS)
+	  $(call flag,CALIBRATION,calibration) $(call flag,DEVICE,device) $(call flag,THREADS,threads) $(ARGS)
 
 evaluate: $(READY) ## open the test days for what `make train` left, once: BUDGET=20K HORIZON=1, or RUN=<final run>; WALK_FORWARD=1
 	@$(PY) -m pipelines.evaluate $(call flag,BUDGET,budget) $(call flag,HORIZON,horizon) $(call flag,RUN,run) \

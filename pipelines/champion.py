@@ -26,6 +26,7 @@ from research.tracking import schema
 from research.tracking.provenance import PROJECT
 from research.tracking.registry import Registered, register, version_of
 from research.tracking.store import Store
+from research.training.ensemble import Answering
 
 if TYPE_CHECKING:
     from pipelines.state import Sweep
@@ -78,22 +79,26 @@ def _describe_model(store: Store, name: str, study: Study) -> None:
     store.client.update_registered_model(name, "\n".join(said))
 
 
-def log_model(store: Store, run_id: str, study: Study, spec: TrialSpec, weights: Sequence[Path]) -> None:
+def log_model(
+    store: Store, run_id: str, study: Study, spec: TrialSpec, weights: Sequence[Path], answering: Answering | None = None
+) -> None:
     """Log the model to a run; of several weights files, one per seed, it gives the mean probability."""
     with tempfile.TemporaryDirectory() as folder:
-        _save_model(Path(folder), study, spec, weights)
+        _save_model(Path(folder), study, spec, weights, answering or Answering())
         store.client.log_artifacts(run_id, str(Path(folder) / schema.MODEL_FOLDER), schema.MODEL_FOLDER)
 
 
-def _save_model(folder: Path, study: Study, spec: TrialSpec, weights: Sequence[Path]) -> None:
+def _save_model(folder: Path, study: Study, spec: TrialSpec, weights: Sequence[Path], answering: Answering) -> None:
     standardiser = study.prepared.standardiser
     scaler = {
         "mean": standardiser.mean.tolist(),
         "scale": standardiser.scale.tolist(),
         "allowed": study.snapshot.manifest.allowed,
     }
-    (folder / "scaler.json").write_text(json.dumps(scaler))
-    (folder / schema.SPEC_FILE).write_text(canonical_json(spec))
+    told = {"scaler": json.dumps(scaler), "spec": canonical_json(spec)}
+    told |= {name: json.dumps(values, indent=2) for name, values in answering.files().items()}
+    for name, text in told.items():
+        (folder / f"{name}.json").write_text(text)
     copies = [folder / f"weights_{place:03d}.safetensors" for place in range(len(weights))]
     for source, copy in zip(weights, copies, strict=True):
         # All seeds' files have one name, and the model's artifacts lie in one folder.
@@ -105,10 +110,9 @@ def _save_model(folder: Path, study: Study, spec: TrialSpec, weights: Sequence[P
         code_paths=[str(PROJECT / "research")],
         artifacts={
             **{copy.stem: str(copy) for copy in copies},
-            "scaler": str(folder / "scaler.json"),
-            "spec": str(folder / schema.SPEC_FILE),
+            **{name: str(folder / f"{name}.json") for name in told},
         },
-        signature=signature_of(example),
+        signature=signature_of(example, has_interval=answering.interval is not None),
         input_example=example,
         pip_requirements=[f"{name}=={version(name).split('+')[0]}" for name in REQUIREMENTS],
     )
@@ -142,17 +146,18 @@ def _newest(study: Study, days: int) -> dict[str, pd.DataFrame]:
     return bars | {name: study.snapshot.of(name).loc[first:] for name in references.values() if name}
 
 
-def signature_of(example: pd.DataFrame) -> ModelSignature:
-    """Columns of the example in, a probability per day (and instrument) out.
+def signature_of(example: pd.DataFrame, *, has_interval: bool = False) -> ModelSignature:
+    """Columns of the example in, a probability per day (and instrument) out, with low and high of an ensemble.
 
     A symbol and dividends may be given where the example has none: MLflow keeps columns that a signature does not know from
     the model, which would then answer for another instrument's bars, or for prices that it cannot adjust.
     """
     texts = [name for name in ("symbol", "date") if name in example.columns]
     kinds = {"symbol": "string", "date": "string", **dict.fromkeys([*OHLCV, DIVIDENDS], "double")}
+    numbers = ["probability", *(["low", "high"] if has_interval else [])]
     return ModelSignature(
         inputs=Schema([ColSpec(kind, name, required=name in example.columns) for name, kind in kinds.items()]),
-        outputs=Schema([*(ColSpec("string", name) for name in texts), ColSpec("double", "probability")]),
+        outputs=Schema([*(ColSpec("string", name) for name in texts), *(ColSpec("double", name) for name in numbers)]),
     )
 
 

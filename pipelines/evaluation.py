@@ -11,7 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from pipelines.calibration_effect import Effect, effect
 from research.significance import Difference, by_day, paired_difference
+from research.training.ensemble import SeedInterval
 from research.training.metrics import Scores, auc_with_error, row_losses, scores
 from research.training.verification import Acting, BrierParts, acting, average_precision, brier_parts
 
@@ -33,7 +35,13 @@ class Said:
     logits: dict[str, Array]
     """`model` and every reference -> one logit per row."""
     seeds: dict[int, Array]
-    """Seed -> its probabilities, whose mean is the model's."""
+    """Seed -> its logits; the mean of their probabilities is the model's before calibration."""
+    calibrated: dict[str, Array]
+    """`none` and every map -> the model's logits under it."""
+    carried: str
+    """The one that the model answers with: `model` has its logits."""
+    interval: SeedInterval | None
+    """What the model says of further seeds."""
     base_rate: float
     """Share of positives in what the model was trained on."""
 
@@ -47,7 +55,8 @@ class Said:
             labels=self.labels[mask],
             volatility=self.volatility[mask],
             logits={name: logits[mask] for name, logits in self.logits.items()},
-            seeds={seed: told[mask] for seed, told in self.seeds.items()},
+            seeds={seed: logits[mask] for seed, logits in self.seeds.items()},
+            calibrated={name: logits[mask] for name, logits in self.calibrated.items()},
         )
 
     @classmethod
@@ -67,6 +76,7 @@ class Said:
             volatility=whole(lambda one: one.volatility),
             logits={name: np.concatenate([part.logits[name] for part in parts]) for name in first.logits},
             seeds={seed: np.concatenate([part.seeds[seed] for part in parts]) for seed in first.seeds},
+            calibrated={name: np.concatenate([part.calibrated[name] for part in parts]) for name in first.calibrated},
         )
 
     def table(self) -> pd.DataFrame:
@@ -74,8 +84,10 @@ class Said:
         mine = self.logits[MODEL]
         columns = {"date": self.days, "symbol": self.symbols, "label_end": self.label_ends, "label": self.labels}
         forecast = {"probability": expit(mine), "logit": mine, "loss": row_losses(mine, self.labels)}
-        others = {name: expit(logits) for name, logits in self.logits.items() if name != MODEL}
-        return pd.DataFrame({**columns, **forecast, **{f"seed_{seed}": p for seed, p in self.seeds.items()}, **others})
+        others = {f"seed_{seed}": logits for seed, logits in self.seeds.items()}
+        others |= {f"calibration_{name}": logits for name, logits in self.calibrated.items()}
+        others |= {name: logits for name, logits in self.logits.items() if name != MODEL}
+        return pd.DataFrame({**columns, **forecast, **{name: expit(logits) for name, logits in others.items()}})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +127,12 @@ class Evaluation:
     against: dict[str, Against]
     brier: BrierParts
     average_precision: float
+    calibrations: dict[str, Effect]
+    """`none` and every map -> what the model's probabilities are like under it."""
+    carried: str
+    """The one that all other numbers hold."""
+    seed_coverage: float
+    """Share of a left-out seed's answers within the interval around the others; NaN where the model has none."""
     years: tuple[Group, ...]
     regimes: tuple[Group, ...]
     acting: dict[str, Acting]
@@ -124,11 +142,16 @@ class Evaluation:
         """As they are logged."""
         told = {f"test_{name}": float(value) for name, value in asdict(self.scores).items()}
         told |= {"test_loss_low": self.loss.low, "test_loss_high": self.loss.high, "test_pr_auc": self.average_precision}
+        mine = self.calibrations[self.carried]
+        told |= {**mine.slope.metrics("test_calibration_slope"), **mine.bias.metrics("test_calibration_bias")}
+        told["seed_interval_coverage"] = self.seed_coverage
+        for map_name, one in self.calibrations.items():
+            told |= {f"calibration_{map_name}/{name}": value for name, value in one.metrics().items()}
         for name in ("reliability", "resolution", "uncertainty", "within"):
             told[f"test_brier_{name}"] = float(getattr(self.brier, name))
-        for name, one in self.against.items():
-            told |= {f"vs_{name}/loss": one.loss, f"vs_{name}/skill": one.skill, f"vs_{name}/difference": one.difference.mean}
-            told |= {f"vs_{name}/low": one.difference.low, f"vs_{name}/high": one.difference.high, f"vs_{name}/auc": one.auc}
+        for name, it in self.against.items():
+            told |= {f"vs_{name}/loss": it.loss, f"vs_{name}/skill": it.skill, f"vs_{name}/difference": it.difference.mean}
+            told |= {f"vs_{name}/low": it.difference.low, f"vs_{name}/high": it.difference.high, f"vs_{name}/auc": it.auc}
         for kind, groups in (("year", self.years), ("regime", self.regimes)):
             for group in groups:
                 values = {"n": group.rows, "base_rate": group.base_rate, "loss": group.loss, "skill": group.skill}
@@ -177,6 +200,9 @@ def evaluate(said: Said, chosen: Mapping[str, float]) -> Evaluation:
         against={name: _against(said, daily, name) for name in said.logits if name != MODEL},
         brier=brier_parts(probabilities, labels),
         average_precision=average_precision(probabilities, labels),
+        calibrations={name: effect(one, said.calibrated["none"], labels, days) for name, one in said.calibrated.items()},
+        carried=said.carried,
+        seed_coverage=said.interval.coverage(np.stack(list(said.seeds.values()))) if said.interval else float("nan"),
         years=tuple(_group(said, str(year), said.days.year == year) for year in np.unique(said.days.year)),
         regimes=_regimes(said),
         acting={rule: acting(probabilities, labels, threshold) for rule, threshold in chosen.items()},

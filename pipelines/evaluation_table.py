@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.calibration_effect import Interval
 from pipelines.evaluation import Against, Evaluation, Group, Moved, Said
 from research.significance import Difference
 from research.tracking.query import RunRecord
@@ -34,6 +35,7 @@ def print_evaluation(
     console.print(_groups("by year", "year", found.years))
     console.print(_groups("by trailing volatility (thirds of the test days)", "regime", found.regimes))
     console.print(_acting(found))
+    console.print(_maps(found))
     if moved:
         console.print(_references(moved.evaluation, "all trained again before each calendar year, on what was known by then"))
         change = moved.against_frozen
@@ -107,12 +109,38 @@ def _acting(found: Evaluation) -> Table:
 
 
 def _calibration(found: Evaluation) -> list[str]:
-    b = found.brier
+    b, mine = found.brier, found.calibrations[found.carried]
     return [
         f"Brier {b.brier:.4f} = reliability {b.reliability:.4f} - resolution {b.resolution:.4f} "
         f"+ uncertainty {b.uncertainty:.4f} {b.within:+.4f} within bins",
         f"calibration error {found.scores.ece:.4f} (ten bins of equal mass)   PR-AUC {found.average_precision:.3f}",
+        f"the model carries calibration {found.carried}: slope {_told(mine.slope, '.2f')}, 1 is calibrated, below 1 too sure; "
+        f"bias {_told(mine.bias, '+.3f')}, mean said - seen",
+        *_seeds(found),
     ]
+
+
+def _maps(found: Evaluation) -> Table:
+    title = "calibration, by maps that were fitted on validation days"
+    table = _table(title, ["", "log loss", "- none", "Brier", "ECE", "slope", "bias"])
+    for name, one in found.calibrations.items():
+        difference = "" if name == "none" else _interval(one.difference)
+        numbers = [f"{one.loss:.4f}", difference, f"{one.brier:.4f}", f"{one.ece:.4f}"]
+        style = "" if name == found.carried else "dim"
+        table.add_row(name, *numbers, _told(one.slope, ".2f"), f"{one.bias.value:+.3f}", style=style)
+    return table
+
+
+def _seeds(found: Evaluation) -> list[str]:
+    if isnan(found.seed_coverage):
+        return []
+    return [
+        f"90% interval over seeds: holds {found.seed_coverage:.1%} of what a left-out seed says; noise of training, not of days"
+    ]
+
+
+def _told(one: Interval, form: str) -> str:
+    return f"{one.value:{form}} [{one.low:{form}}, {one.high:{form}}]"
 
 
 def _ending(run_id: str) -> list[str]:

@@ -40,15 +40,22 @@ def learning_curve(train: Sequence[float], validation: Sequence[float], best_epo
     return figure
 
 
-def reliability(table: Sequence[tuple[float, float, int]], base_rate: float) -> Figure:
-    """Observed share against predicted probability, bins of equal mass."""
+Bins = Sequence[tuple[float, float, int]]
+"""Mean probability, observed share and rows of each."""
+
+
+def reliability(table: Bins, base_rate: float, *, name: str = "bin", beside: tuple[str, Bins] | None = None) -> Figure:
+    """Observed share against predicted probability, bins of equal mass; another map's bins are named and hollow."""
     figure, axes = _axes("reliability", "predicted probability", "observed share")
     said, seen, rows = (np.array(column) for column in zip(*table, strict=True))
     error = np.sqrt(seen * (1 - seen) / rows)
     top = float(max(said.max(), (seen + error).max())) * 1.05
     axes.plot([0, top], [0, top], color=MUTED, linewidth=1)
     axes.axhline(base_rate, color=INK, linestyle="--", linewidth=1, label="observed base rate")
-    axes.errorbar(said, seen, yerr=error, fmt="o", color=ACCENT, label="bin, ±1 standard error")
+    axes.errorbar(said, seen, yerr=error, fmt="o", color=ACCENT, label=f"{name}, ±1 standard error")
+    if beside is not None:
+        other, bins = beside
+        axes.plot([one[0] for one in bins], [one[1] for one in bins], "s", color=INK, fillstyle="none", label=other)
     axes.legend(frameon=False)
     return figure
 

@@ -8,10 +8,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pandas as pd
+import torch
 from rich.console import Console
 
 from pipelines.attempt import RunListener
+from pipelines.calibrating import unseen_validation
 from pipelines.champion import log_model
 from pipelines.final_options import TrainOptions
 from pipelines.job import Job
@@ -31,12 +34,14 @@ from research.tracking.query import RunRecord
 from research.tracking.registry import Registered, register_apart
 from research.tracking.runs import RunLog, Value
 from research.tracking.store import Store
-from research.training.checkpoint import save_weights
+from research.training.calibration import Calibration, Method, as_json, fitted
+from research.training.checkpoint import load_weights, save_weights
+from research.training.ensemble import Answering, SeedInterval, seed_interval
 from research.training.final import FinalTrainer
 from research.training.member import EpochRecord
 from research.training.readback import in_use, parameters_of
 from research.training.trainer import TrainingResult, build_model
-from research.windows.dataset import joined
+from research.windows.dataset import joined, predict
 from research.windows.evidence import evidence_of
 
 FIRST_FRESH = 1000
@@ -56,6 +61,9 @@ class Plan:
     seeds: tuple[int, ...]
     stop_after: int
     """Epochs: those after which the trial was best."""
+    method: Method
+    calibration: Calibration
+    """Fitted on the validation days as models saw them that had not been trained on them."""
     trained_on: str = TRAINED_ON
     """Which rows, in words."""
 
@@ -70,7 +78,7 @@ class Plan:
 
     def params(self, seed: int) -> dict[str, Value]:
         """What a run of this plan says about itself."""
-        said: dict[str, Value] = {"trained_on": self.trained_on, "epochs_trained": self.stop_after}
+        said: dict[str, Value] = {"trained_on": self.trained_on, "epochs_trained": self.stop_after, "calibration": self.method}
         return {**declared(self.spec(seed), self.context), **said}
 
     @property
@@ -78,7 +86,8 @@ class Plan:
         """Equal for two plans that would give the same ensemble."""
         chosen = self.known.spec.config_fingerprint
         identity = {"configuration": chosen, "trained_on": self.trained_on, "epochs": self.stop_after, "seeds": self.seeds}
-        return fingerprint(identity)
+        # Those of runs without a calibration stay what they were before there was one.
+        return fingerprint(identity if self.method == "none" else {**identity, "calibration": as_json(self.calibration)})
 
 
 def joined_study(study: Study) -> Study:
@@ -139,6 +148,8 @@ def planned(store: Store, options: TrainOptions) -> Plan:
         context=replace(context, dataset=study.prepared.dataset(device)),
         seeds=tuple(range(first, first + options.seeds)),
         stop_after=int(trial.metrics["best_epoch"]),
+        method=options.calibration,
+        calibration=fitted(options.calibration, *unseen_validation(store, trial.experiment_id, trial.run_id)),
     )
 
 
@@ -244,9 +255,12 @@ def _require_same(plan: Plan, spec: TrialSpec, n_parameters: int, trainer: Final
 
 def _conclude(plan: Plan, log: RunLog, weights: list[Path]) -> None:
     study = plan.context.study
-    log_model(plan.context.store, log.run_id, study, plan.known.spec, weights)
+    interval = _interval(plan, weights) if len(weights) > 1 else None
+    answering = Answering(calibration=plan.calibration, interval=interval)
+    log_model(plan.context.store, log.run_id, study, plan.known.spec, weights, answering)
     told = {"n_params": plan.trial.metrics["n_params"], schema.TRAIN_BASE_RATE: study.training_base_rate}
-    log.finish("complete", metrics={**told, **study.data_metrics()})
+    width = {"seed_interval_half_width": interval.half_width} if interval else {}
+    log.finish("complete", metrics={**told, **width, **study.data_metrics()})
 
 
 def _register(plan: Plan, run_id: str) -> Registered:
@@ -259,6 +273,15 @@ def _register(plan: Plan, run_id: str) -> Registered:
         study=plan.context.tags[schema.STUDY_FINGERPRINT],
         description=f"final: {label}, mean probability of {len(plan.seeds)} seeds, trained on {TRAINED_ON}.",
     )
+
+
+def _interval(plan: Plan, weights: list[Path]) -> SeedInterval:
+    """From what the seeds say of the validation days: they are the newest before the test."""
+    spec = plan.known.spec
+    dataset = plan.context.study.prepared.dataset(torch.device("cpu"))
+    rows = dataset.rows(plan.known.study.prepared.split.validation)
+    models = (load_weights(spec.architecture, one, base_width=spec.training.base_width) for one in weights)
+    return seed_interval(np.stack([predict(model, dataset, rows) for model in models]))
 
 
 def _write_seed(folder: Path, spec: TrialSpec, result: TrainingResult, context: Context, *, weights: bool) -> None:

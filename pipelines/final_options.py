@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,8 @@ class TrainOptions:
     """A trial's run id, or how it begins, instead of budget and horizon."""
     seeds: int = 3
     """Fresh seeds; the answer is the mean of their probabilities."""
+    calibration: Literal["none", "temperature", "isotonic"] = "none"
+    """Map of the probabilities that the registered model carries, fitted on the trial's validation predictions."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
     threads: int | None = None

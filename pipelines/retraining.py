@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from scipy.special import expit
 
 from pipelines.assembly import Assembled
 from pipelines.evaluation import Said
@@ -23,7 +22,7 @@ from research.windows.dataset import known_by, predict
 from research.windows.evidence import evidence_of
 
 Saying = Callable[[Assembled, dict[int, NDArray[np.float64]]], Said]
-"""From a split and what each seed says of its test rows to what the ensemble and every reference say of them."""
+"""From a split and the logits of each seed for its test rows to what the ensemble and every reference say of them."""
 
 
 def retrained(
@@ -42,7 +41,9 @@ def retrained(
 
 
 def _plan_of(store: Store, final: RunRecord, seeds: int) -> Plan:
-    plan = planned(store, TrainOptions(run=final.tags[schema.TRAINED_FROM], seeds=seeds, store=store.root))
+    method = final.params.get("calibration", "none")
+    asked = TrainOptions(run=final.tags[schema.TRAINED_FROM], seeds=seeds, calibration=method, store=store.root)  # type: ignore[arg-type]
+    plan = planned(store, asked)
     known = final.tags[schema.FINAL_FINGERPRINT]
     require(plan.fingerprint == known, schema.FINAL_FINGERPRINT, known, f"it is {plan.fingerprint} here; make train again.")
     return plan
@@ -61,11 +62,11 @@ def _year(plan: Plan, found: Assembled, year: int, saying: Saying, parent_id: st
 
 
 def _seeds(plan: Plan, parent_id: str) -> Iterator[tuple[int, NDArray[np.float64]]]:
-    """Seed and its probabilities of the test rows."""
+    """Seed and its logits of the test rows."""
     context, spec = plan.context, plan.known.spec
     rows = context.windows.rows(context.study.prepared.split.test)
     for seed in plan.seeds:
         _, result = train_seed(plan, parent_id, seed, kind="retrained")
         model = PatchTransformer(spec.architecture, base_width=spec.training.base_width)
         model.load_state_dict(dict(result.weights))
-        yield seed, expit(predict(model.to(context.runtime.device), context.windows, rows))
+        yield seed, predict(model.to(context.runtime.device), context.windows, rows)

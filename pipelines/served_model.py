@@ -1,6 +1,7 @@
 """The registered model, stored by MLflow as code: raw OHLCV bars in, one probability per day and instrument out.
 
-Of several weights, which differ by their seeds, the answer is the mean probability.
+Of several weights, which differ by their seeds, the answer is the mean probability, with bounds within which one more seed
+would lie. A calibration, where there is one, is applied last.
 
 Adjustment for dividends, features, scaling and windows are those of training, from the same modules, so that the two
 cannot drift.
@@ -20,7 +21,6 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
-from scipy.special import expit
 
 from research.data.adjust import adjusted
 from research.data.bars import check_bars
@@ -28,6 +28,7 @@ from research.features.feature_sets import build, feature_set_named
 from research.features.standardise import Standardiser
 from research.spec import ArchitectureSpec, InputError
 from research.training.checkpoint import load_weights
+from research.training.ensemble import answering
 from research.windows.dataset import WindowDataset, predict
 
 
@@ -42,9 +43,9 @@ class BarsToProbability(PythonModel):
     """Probability that the trained question's answer is yes, for every day with a full context."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Read spec, scaler and weights."""
-        spec = json.loads(Path(context.artifacts["spec"]).read_text())
-        scaler = json.loads(Path(context.artifacts["scaler"]).read_text())
+        """Read spec, scaler, calibration and weights."""
+        told = {name: json.loads(Path(file).read_text()) for name, file in context.artifacts.items() if file.endswith(".json")}
+        spec, scaler = told["spec"], told["scaler"]
         shape = {name: value for name, value in spec["architecture"].items() if name != "spec"}
         features = spec["study"]["features"]
         references = {name: features[name] for name in ("index", "volatility_index")}
@@ -58,13 +59,14 @@ class BarsToProbability(PythonModel):
         self.standardiser = Standardiser(mean=np.array(scaler["mean"]), scale=np.array(scaler["scale"]))
         base_width = int(spec["training"]["base_width"])
         self.architecture = ArchitectureSpec(**shape)
+        self.answering = answering(told)
         files = [Path(file) for name, file in sorted(context.artifacts.items()) if name.startswith("weights")]
         self.models = [load_weights(self.architecture, file, base_width=base_width) for file in files]
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Table with columns date and probability, and symbol where the bars have one.
+        """Table with columns date and probability, symbol where the bars have one, low and high of an ensemble.
 
         Bars of several instruments, or of those that the features compare with, need a column symbol. Days before the
         first full context are left out. Raises `RefusedBars`, one sentence that names the field.
@@ -83,8 +85,8 @@ class BarsToProbability(PythonModel):
         asked = [symbol for symbol in bars if symbol in self.symbols or symbol not in self.references]
         if not asked:
             raise InputError(f"there are no bars of {', '.join(self.symbols)}; give some.")
-        tables = [self._probabilities(symbol, bars).assign(symbol=symbol) for symbol in asked]
-        return pd.concat(tables, ignore_index=True)[["symbol", "date", "probability"]]
+        answers = pd.concat({symbol: self._probabilities(symbol, bars) for symbol in asked}, names=["symbol"])
+        return answers.reset_index("symbol").reset_index(drop=True)
 
     def _one(self, table: pd.DataFrame) -> pd.DataFrame:
         if len(self.symbols) > 1 or self.references:
@@ -108,9 +110,9 @@ class BarsToProbability(PythonModel):
         first = matrix.first_row + architecture.context_length - 1
         if first >= len(traded):
             raise InputError(f"{symbol}: {len(traded)} bars are too few; give at least {first + 1}.")
-        probabilities = self._means(self.standardiser.apply(matrix.values), first, symbol)
+        answers = self.answering(self._logits(self.standardiser.apply(matrix.values), first, symbol))
         days = pd.DatetimeIndex(traded.index[first:]).strftime("%Y-%m-%d")
-        return pd.DataFrame({"date": days, "probability": probabilities})
+        return pd.DataFrame({"date": days, **answers})
 
     def _bars(self, table: pd.DataFrame, symbol: str) -> pd.DataFrame:
         """The table by date; rules that were allowed when the training bars were taken in are allowed here."""
@@ -122,8 +124,8 @@ class BarsToProbability(PythonModel):
         check_bars(bars, symbol, self.allowed)
         return bars
 
-    def _means(self, values: np.ndarray, first: int, symbol: str) -> np.ndarray:
-        """Mean probability over the models, one per row from `first` on."""
+    def _logits(self, values: np.ndarray, first: int, symbol: str) -> np.ndarray:
+        """One logit per model and per row from `first` on."""
         place = self.symbols.index(symbol) if self.architecture.n_symbols else 0
         unlabelled, symbols = np.zeros(len(values), dtype=np.int8), np.full(len(values), place)
         dataset = WindowDataset(values, unlabelled, self.architecture.context_length, torch.device("cpu"), symbols)
@@ -131,8 +133,7 @@ class BarsToProbability(PythonModel):
         logits = np.stack([predict(model, dataset, rows) for model in self.models])
         if not np.isfinite(logits).all():
             raise InputError(f"{symbol}: the bars are so far from those of training that no probability can be computed.")
-        means: np.ndarray = expit(logits).mean(axis=0)
-        return means
+        return logits
 
 
 set_model(BarsToProbability())

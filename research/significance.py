@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,17 +66,37 @@ def standard_error(differences: NDArray[np.float64]) -> float:
 
 def resampled_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean of each of 2000 resamples of the days: the same days for every series of this length, hence paired."""
-    return _resampled_means(values, min(BLOCK_DAYS, max(1, len(values) // 4)))
+    return _resampled_means(values, _block(len(values)))
+
+
+def resampled_counts(days: int) -> Iterator[NDArray[np.float64]]:
+    """How often each day is in each of the resamples that `resampled_means` averages: slabs of [resamples, days].
+
+    For what is no mean: a statistic of weighted days, computed with these as weights.
+    """
+    block = _block(days)
+    for slab in _slabs(days, block):
+        drawn = ((slab[..., None] + np.arange(block)) % days).reshape(len(slab), -1)[:, :days]
+        places = drawn + days * np.arange(len(slab))[:, None]
+        counted = np.bincount(places.reshape(-1), minlength=days * len(slab))
+        yield counted.reshape(len(slab), days).astype(np.float64)
+
+
+def _block(days: int) -> int:
+    return min(BLOCK_DAYS, max(1, days // 4))
+
+
+def _slabs(days: int, block: int) -> list[NDArray[np.int64]]:
+    """First days of the blocks of every resample: as many days as there are, in blocks that begin anywhere and wrap around."""
+    starts = np.random.default_rng(SEED).integers(days, size=(RESAMPLES, -(-days // block)))
+    return np.split(starts, range(SLAB, RESAMPLES, SLAB))
 
 
 def _resampled_means(values: NDArray[np.float64], block: int) -> NDArray[np.float64]:
-    """Mean of every resample: as many days as there are, in blocks that begin anywhere and go on at the first day.
+    """Mean of every resample; the last block is cut, so that a resample is as long as what it is drawn from.
 
     To the bit what `arch.bootstrap.CircularBlockBootstrap` gives; importing arch alone costs more than a leaderboard.
     """
     days = len(values)
-    # The last block is cut, so that a resample is as long as what it is drawn from.
-    starts = np.random.default_rng(SEED).integers(days, size=(RESAMPLES, -(-days // block)))
     blocks = sliding_window_view(np.concatenate([values, values[: block - 1]]), block)
-    slabs = np.split(starts, range(SLAB, RESAMPLES, SLAB))
-    return np.concatenate([blocks[slab].reshape(len(slab), -1)[:, :days].mean(axis=1) for slab in slabs])
+    return np.concatenate([blocks[slab].reshape(len(slab), -1)[:, :days].mean(axis=1) for slab in _slabs(days, block)])

@@ -127,3 +127,10 @@ def test_the_interval_of_a_growing_pool_holds_the_true_mean() -> None:
         for seed in range(100)
     ]
     assert 0.85 <= np.mean([one.low <= 0.5 <= one.high for one in found]) <= 0.99
+
+
+def test_counts_of_days_give_the_same_resampled_means() -> None:
+    values = np.random.default_rng(3).normal(size=130)
+    counts = np.concatenate(list(significance.resampled_counts(len(values))))
+    assert (counts.sum(axis=1) == len(values)).all()
+    assert counts @ values / len(values) == pytest.approx(significance.resampled_means(values), abs=1e-12)
