@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 RunKind = Literal[
@@ -154,7 +155,15 @@ TRACEBACK_FILE = "traceback.txt"
 FORECAST_FILE = "forecast.json"
 
 BASELINE_TITLES = {"prior": "prior", "volatility": "volatility", "logistic": "logistic", "lightgbm": "LightGBM"}
-"""Short names in tables and figures, by the parameter `baseline`."""
+"""Short names in tables and figures, by the parameter `baseline`; any other baseline has its own name there."""
+
+
+def baseline_titles(names: Iterable[str]) -> dict[str, str]:
+    """Short names of these baselines, in the order in which tables show them: the known ones first."""
+    there = set(names)
+    known = {name: title for name, title in BASELINE_TITLES.items() if name in there}
+    return known | {name: name for name in sorted(there - set(known))}
+
 
 CHAMPION = "champion"
 """Alias of the version that was tested and taken into use."""

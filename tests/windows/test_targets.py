@@ -12,7 +12,7 @@ from conftest import random_bars
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from research.spec import TOUCHES, InputError, TargetKind, TargetSpec, fingerprint
+from research.spec import QUESTIONS, InputError, TargetKind, TargetSpec, fingerprint
 from research.windows.targets import label
 
 KINDS = list(get_args(TargetKind))
@@ -45,7 +45,7 @@ def three_days(closes: list[float], **others: list[float]) -> pd.DataFrame:
     return pd.DataFrame({"close": closes, **others}, index=pd.bdate_range("2001", periods=len(closes)))
 
 
-questions = st.sampled_from([(kind, touch) for kind in KINDS for touch in TOUCHES[kind]])
+questions = st.sampled_from([(kind, touch) for kind in KINDS for touch in QUESTIONS[kind].touches])
 specs = st.builds(
     lambda question, horizon, threshold: TargetSpec(horizon=horizon, kind=question[0], touch=question[1], threshold=threshold),
     questions,
