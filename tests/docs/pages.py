@@ -85,10 +85,14 @@ def checkout(folder: Path, store: Path) -> Path:
     return folder
 
 
-def run_page(page: Path, folder: Path, *, smaller: dict[str, str], environment: dict[str, str]) -> list[str]:
-    """Do what the page says in the copy; what was not run, and why. `smaller` replaces text of commands."""
+def run_page(page: Path, folder: Path, *, before: str, smaller: dict[str, str], environment: dict[str, str]) -> list[str]:
+    """Do what the page says in the copy, after the commands `before`; what was not run, and why.
+
+    `smaller` replaces text of commands.
+    """
     skipped = []
-    for block in blocks(page):
+    first = [Block(language="sh", text=before, line=0)] if before else []
+    for block in [*first, *blocks(page)]:
         if block.no_run:
             skipped.append(f"{page.name}:{block.line}: {block.no_run}")
         elif block.file:

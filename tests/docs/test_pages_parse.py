@@ -40,13 +40,15 @@ def test_every_relative_link_leads_to_a_file(page: Path):
 
 @every_page
 def test_every_command_is_one_that_its_verb_takes(page: Path):
+    # Where a page changes the code, its commands mean the changed one; test_pages_run runs them there.
+    changes_code = any(block.language == "diff" for block in blocks(page))
     for command in commands(page):
         verb, *settings = shlex.split(command, comments=True)[1:]
         assert verb in verbs(), f"{command}: the Makefile has no {verb}"
         for setting in settings:
             name = setting.partition("=")[0]
             assert expanded(verb) != expanded(verb, f"{name}=x"), f"{command}: make {verb} does not read {name}"
-        for line in expanded(verb, *settings).splitlines():
+        for line in () if changes_code else expanded(verb, *settings).splitlines():
             takes(line, command)
 
 
