@@ -9,6 +9,8 @@ flag = $(if $($(1)),--$(2) '$($(1))')
 # VARIABLE=a,b,c -> --flag a b c
 comma := ,
 list = $(if $($(1)),--$(2) $(subst $(comma), ,$($(1))))
+# Some shells export COLUMNS, the width of the terminal; only one that was typed means a file's columns.
+columns = $(if $(findstring environment,$(origin COLUMNS)),,$(call flag,COLUMNS,columns))
 # TRIALS=50 is 50 in all, TRIALS=+10 is 10 more.
 more = $(if $(filter +%,$(TRIALS)),--add-trials '$(patsubst +%,%,$(TRIALS))',$(call flag,TRIALS,trials))
 STUDY = $(call flag,DATA,data) $(call flag,SYMBOL,symbol) $(call list,SYMBOLS,symbols) $(call list,VALIDATE_ON,validate-on) \
@@ -25,7 +27,7 @@ SWEEP = $(SEARCH) $(call flag,BUDGET,budget) $(ARGS)
 LADDER = $(SEARCH) $(call flag,BUDGET,budget) $(call flag,BUDGETS,budgets) $(call list,HORIZONS,horizons) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-ray setup-bench data plan sweep study status baselines control features adopt leaderboard effects compare scaling forecast report train evaluate predict serve ui bench test test-slow lint
+.PHONY: help setup setup-ray setup-bench data plan sweep study status baselines control features adopt leaderboard effects compare scaling forecast report train evaluate predict serve ui notebook setup-notebook bench test test-slow lint
 
 help: ## this list
 	@echo "tapescale: does a bigger transformer help on market data, and in which shape?"
@@ -55,7 +57,7 @@ setup-ray: $(READY) ## add Ray, for trials on a cluster (RAY=auto)
 
 data: $(READY) ## take bars in, or bring a data set up to date: SYMBOLS=SPY,^VIX START=1993-01-29, DATA=<file or name>
 	@$(PY) -m pipelines.ingest $(call flag,DATA,data) $(call flag,SYMBOLS,symbols) $(call flag,START,start) $(call flag,END,end) \
-	  $(call flag,NAME,name) $(call flag,COLUMNS,columns) $(call flag,CALENDAR,calendar) $(call flag,KIND,kind) \
+	  $(call flag,NAME,name) $(columns) $(call flag,CALENDAR,calendar) $(call flag,KIND,kind) \
 	  $(call flag,PRICES,prices) $(call flag,ALLOW,allow) $(if $(FULL),--full) $(ARGS)
 
 plan: $(READY) ## what a sweep would take here: sizes, FLOPs, memory, hours, disk; nothing is trained
@@ -120,6 +122,12 @@ serve: $(READY) ## a registered model over HTTP, on this machine only: MODEL= PO
 
 ui: $(READY) ## MLflow's pages over mlruns/, on this machine only
 	@$(PY) -m pipelines.ui $(call flag,PORT,port) $(ARGS)
+
+setup-notebook: $(READY) ## add what runs the notebook
+	@$(PY) -c 'import ipykernel, nbclient' 2>/dev/null || $(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[notebook]'
+
+notebook: setup-notebook ## run docs/depth-or-width.ipynb on this store anew; its first cell says which sweeps it wants
+	@$(PY) docs/run_notebook.py docs/depth-or-width.ipynb
 
 setup-bench: $(READY) ## add the published model that `make bench` compares with
 	@$(PY) -c 'import transformers' 2>/dev/null || $(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[bench]'

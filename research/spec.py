@@ -53,7 +53,7 @@ ADDED = "added"
 
 def added(default: Value) -> Value:
     """A field that specs had not from the start: while it has its default, fingerprints are those from before it."""
-    return field(default=default, metadata={ADDED: True})  # type: ignore[return-value]
+    return field(default=default, metadata={ADDED: True})
 
 
 def require(condition: bool, field: str, value: object, fix: str) -> None:

@@ -165,6 +165,15 @@ def baseline_titles(names: Iterable[str]) -> dict[str, str]:
     return known | {name: name for name in sorted(there - set(known))}
 
 
+WHOLE_NUMBERS = (
+    *("number", "seed", "horizon", "d_model", "n_layers", "n_heads", "d_ff", "context_length", "patch_length", "patch_stride"),
+    *("n_features", "n_symbols", "base_width", "warmup_steps", "batch_size", "epochs", "patience", "embargo"),
+    *("n_params", "best_epoch", "epochs_run", ATTEMPT, FROM_EPOCH),
+)
+"""Parameters, metrics and tags that count something; tables give them as whole numbers, also where some runs have none."""
+FLAGS = ("window_norm",)
+"""Parameters that are yes or no."""
+
 CHAMPION = "champion"
 """Alias of the version that was tested and taken into use."""
 CHALLENGER = "challenger"

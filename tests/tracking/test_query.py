@@ -81,6 +81,15 @@ def test_a_table_has_what_was_written(written: Store, monkeypatch: pytest.Monkey
     assert not [name for name in table.columns if name.startswith(("epoch/", "progress/", "mlflow."))]
 
 
+def test_a_table_has_the_types_that_its_columns_mean(written: Store) -> None:
+    table = query.trials(written)
+    assert tuple(table.columns[: len(query.LEADING)]) == query.LEADING
+    assert [str(table[name].dtype) for name in ("number", "window_norm", "val_loss")] == ["Int64", "boolean", "float64"]
+    assert table["number"].isna().tolist() == [False] * 3 + [True] * 2
+    assert table["started"].is_monotonic_increasing
+    assert str(table["started"].dt.tz) == "UTC"
+
+
 def test_sql_and_client_read_the_same(written: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     experiment = written.experiment("sp500-threshold-1pct")
     (sweep,) = query.runs(written, kinds=("sweep",))["run_id"]
