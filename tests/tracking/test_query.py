@@ -224,3 +224,12 @@ def test_a_damaged_database_is_named(written: Store) -> None:
 def test_a_reader_cannot_write(store: Store) -> None:
     with pytest.raises(InputError, match="readonly database"), sql._reading(store.database) as connection:
         connection.execute("DELETE FROM runs")
+
+
+def test_a_baseline_without_a_short_name_is_shown_by_its_own_after_the_known_ones() -> None:
+    assert list(schema.baseline_titles(["tree", "lightgbm", "prior", "bush"]).items()) == [
+        ("prior", "prior"),
+        ("lightgbm", "LightGBM"),
+        ("bush", "bush"),
+        ("tree", "tree"),
+    ]
