@@ -138,7 +138,7 @@ bench: setup-bench ## what training, data, tracking and start-up cost, beside wh
 test: $(READY) ## the tests
 	@$(PY) -m pytest $(ARGS)
 
-test-slow: setup-ray ## the tests that take minutes; they need Ray
+test-slow: setup-ray setup-notebook ## the tests that take minutes; they need Ray and what runs the notebook
 	@$(PY) -m pytest -m slow $(ARGS)
 
 lint: $(READY) ## style and types
