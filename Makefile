@@ -11,6 +11,8 @@ comma := ,
 list = $(if $($(1)),--$(2) $(subst $(comma), ,$($(1))))
 # STORE=folder is another store than mlruns/, for every verb that has one.
 override ARGS += $(call flag,STORE,store)
+# Some shells export COLUMNS, the width of the terminal; only one that was typed means a file's columns.
+columns = $(if $(findstring environment,$(origin COLUMNS)),,$(call flag,COLUMNS,columns))
 # TRIALS=50 is 50 in all, TRIALS=+10 is 10 more.
 more = $(if $(filter +%,$(TRIALS)),--add-trials '$(patsubst +%,%,$(TRIALS))',$(call flag,TRIALS,trials))
 # HELP=1 shows what a verb does, its flags and examples, and does nothing.
@@ -36,7 +38,7 @@ SWEEP = $(SEARCH) $(call flag,BUDGET,budget) $(ARGS)
 LADDER = $(SEARCH) $(call flag,BUDGET,budget) $(call flag,BUDGETS,budgets) $(call list,HORIZONS,horizons) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-ray setup-bench data plan sweep study status baselines control features adopt leaderboard effects compare scaling forecast report train evaluate backtest promote rollback predict serve tour ui screenshots doctor bench test test-slow lint
+.PHONY: help setup setup-ray setup-bench data plan sweep study status baselines control features adopt leaderboard effects compare scaling forecast report train evaluate backtest promote rollback predict serve tour ui notebook setup-notebook screenshots doctor bench test test-slow lint
 
 help: ## this list
 	@echo "tapescale: does a bigger transformer help on market data, and in which shape?"
@@ -66,7 +68,7 @@ setup-ray: $(READY) ## add Ray, for trials on a cluster (RAY=auto)
 
 data: $(READY) ## take bars in, or bring a data set up to date: SYMBOLS=SPY,^VIX START=1993-01-29, DATA=<file or name>
 	@$(PY) -m pipelines.ingest $(call flag,DATA,data) $(call flag,SYMBOLS,symbols) $(call flag,START,start) $(call flag,END,end) \
-	  $(call flag,NAME,name) $(call flag,COLUMNS,columns) $(call flag,CALENDAR,calendar) $(call flag,KIND,kind) \
+	  $(call flag,NAME,name) $(columns) $(call flag,CALENDAR,calendar) $(call flag,KIND,kind) \
 	  $(call flag,PRICES,prices) $(call flag,ALLOW,allow) $(if $(FULL),--full) $(ARGS)
 
 plan: $(READY) ## what a sweep would take here: sizes, FLOPs, memory, hours, disk; nothing is trained
@@ -152,6 +154,12 @@ doctor: $(READY) ## are machine, packages, store and data in order, and what to 
 screenshots: $(READY) ## the pictures of docs/ui.md, in headless Chromium over a small study; STORE=mlruns takes that one's newest sweep
 	@$(PY) -m tests.screenshots $(STORE)
 
+setup-notebook: $(READY) ## add what runs the notebook
+	@$(PY) -c 'import ipykernel, nbclient' 2>/dev/null || $(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[notebook]'
+
+notebook: setup-notebook ## run docs/depth-or-width.ipynb on this store anew; its first cell says which sweeps it wants
+	@$(PY) docs/run_notebook.py docs/depth-or-width.ipynb
+
 setup-bench: $(READY) ## add the published model that `make bench` compares with
 	@$(PY) -c 'import transformers' 2>/dev/null || $(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[bench]'
 
@@ -161,7 +169,7 @@ bench: setup-bench ## what training, data, tracking and start-up cost, beside wh
 test: $(READY) ## the tests
 	@$(PY) -m pytest $(ARGS)
 
-test-slow: setup-ray ## the tests that take minutes; they need Ray
+test-slow: setup-ray setup-notebook ## the tests that take minutes; they need Ray and what runs the notebook
 	@$(PY) -m pytest -m slow $(ARGS)
 
 lint: $(READY) ## style and types

@@ -61,17 +61,17 @@ def _frontiers(store: Store, experiment: str | None, *, needed: bool) -> list[Fr
 def table_of(frontier: Frontier) -> Table:
     """Budgets by counted size, then the baselines."""
     from analysis.terminal import plain_table
-    from research.tracking.schema import BASELINE_TITLES
+    from research.tracking.schema import baseline_titles
 
     title = (
         f"{frontier.experiment}, horizon {frontier.horizon}, {frontier.features}, context {frontier.context_length}, "
         f"study {frontier.study[:6]}: {frontier.n_train_windows:,} training windows, {frontier.n_days:,} validation days, "
         f"base-rate loss {frontier.base_rate_loss:.4f}"
     )
-    against = [name for name in BASELINE_TITLES if name in frontier.baselines]
+    against = baseline_titles(frontier.baselines)
     # Skill is already measured against the training prior.
     rivals = [name for name in against if name != "prior"]
-    headings = [f"vs {BASELINE_TITLES[name]}" for name in rivals]
+    headings = [f"vs {against[name]}" for name in rivals]
     table = plain_table(title, ["budget", "best architecture", "parameters", "val_loss", "skill", *headings, "AUC", "trials"])
     for entry in frontier.entries:
         gaps = [_skill_against(entry, name, frontier) for name in rivals]
@@ -89,9 +89,7 @@ def table_of(frontier: Frontier) -> Table:
     for name in against:
         loss = frontier.baselines[name]
         skill = 1 - loss / frontier.base_rate_loss
-        table.add_row(
-            "", BASELINE_TITLES[name], "-", f"{loss:.4f}", f"{skill:+.3f}", *("" for _ in rivals), "", "", style="cyan"
-        )
+        table.add_row("", against[name], "-", f"{loss:.4f}", f"{skill:+.3f}", *("" for _ in rivals), "", "", style="cyan")
     return table
 
 
@@ -112,7 +110,7 @@ def findings(frontier: Frontier) -> list[str]:
 
 
 def _standing(entry: Entry, frontier: Frontier) -> str:
-    from research.tracking.schema import BASELINE_TITLES
+    from research.tracking.schema import baseline_titles
 
     rivals = {name: loss for name, loss in frontier.baselines.items() if name in entry.against}
     if not rivals:
@@ -122,7 +120,7 @@ def _standing(entry: Entry, frontier: Frontier) -> str:
     side = "better than" if gap.mean < 0 else "worse than"
     sure = "inside the noise" if gap.inside_noise else "outside the noise"
     return (
-        f"{entry.budget}: {abs(gap.mean):.4f} nats {side} the strongest baseline, {BASELINE_TITLES[strongest]}, "
+        f"{entry.budget}: {abs(gap.mean):.4f} nats {side} the strongest baseline, {baseline_titles(rivals)[strongest]}, "
         f"interval [{gap.low:+.4f}, {gap.high:+.4f}]: {sure}."
     )
 

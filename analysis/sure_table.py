@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from analysis.noise import sureness
 from analysis.terminal import plain_table
-from research.tracking.schema import BASELINE_TITLES
+from research.tracking.schema import baseline_titles
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,8 +34,8 @@ def table_of(frontier: Frontier) -> Table:
             _number(one.validation, ".4f"),
             f"{one.random_trials} of {_tried(frontier, one)}",
         )
-    for name in (name for name in BASELINE_TITLES if name in frontier.baselines):
-        table.add_row(BASELINE_TITLES[name], f"{frontier.baselines[name]:.4f}", *[""] * 7, style="cyan")
+    for name, title in baseline_titles(frontier.baselines).items():
+        table.add_row(title, f"{frontier.baselines[name]:.4f}", *[""] * 7, style="cyan")
     return table
 
 

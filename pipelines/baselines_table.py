@@ -49,7 +49,7 @@ def _cells(row: Standing) -> tuple[str, ...]:
     gap = row.against_prior
     distance = "" if row.baseline == "prior" else f"{gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]"
     return (
-        BASELINE_TITLES[row.baseline],
+        BASELINE_TITLES.get(row.baseline, row.baseline),
         f"{row.loss.mean:.4f} [{row.loss.low:.4f}, {row.loss.high:.4f}]",
         f"{row.skill:+.3f}",
         f"{row.auc:.3f}",

@@ -53,7 +53,7 @@ def verdicts(found: Evaluation) -> list[str]:
 
 
 def _sentence(name: str) -> str:
-    return {"volatility": "volatility regression", "logistic": "logistic regression"}.get(name, TITLES[name])
+    return {"volatility": "volatility regression", "logistic": "logistic regression"}.get(name, TITLES.get(name, name))
 
 
 def _verdict(one: Against) -> str:
@@ -82,7 +82,7 @@ def _references(found: Evaluation, title: str) -> Table:
     table.add_row("model", loss, f"{s.auc:.3f} ± {s.auc_se:.3f}", "", "", end_section=True)
     for name, one in found.against.items():
         cells = [f"{one.loss:.4f}", f"{one.auc:.3f}", f"{one.skill:+.3f}", _interval(one.difference)]
-        table.add_row(TITLES[name], *cells, style="cyan")
+        table.add_row(TITLES.get(name, name), *cells, style="cyan")
     return table
 
 

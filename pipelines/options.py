@@ -7,6 +7,8 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
+from research.spec import TargetKind
+
 
 @dataclass(frozen=True, kw_only=True)
 class StudyOptions:
@@ -29,7 +31,7 @@ class StudyOptions:
     """Instrument that they take as implied volatility, for example ^VIX."""
     horizon: int = 1
     """Sessions ahead in which the price may touch the threshold."""
-    task: Literal["threshold", "downside", "end", "direction"] = "threshold"
+    task: TargetKind = "threshold"
     """threshold: touches close x (1 + threshold). downside: touches close x (1 - threshold). end: the last close is that
     much higher. direction: the last close is higher."""
     threshold: float = 0.01

@@ -12,7 +12,7 @@ from pipelines.job import Finished, Job, Key
 from pipelines.search import Suggested
 from pipelines.trial_record import Context
 from research.models.baselines import BASELINES
-from research.spec import ArchitectureSpec, InputError, StudySpec, TrainingSpec, TrialSpec
+from research.spec import ADDED, ArchitectureSpec, InputError, StudySpec, TrainingSpec, TrialSpec
 from research.tracking import schema
 from research.tracking.owner import ProcessId
 from research.tracking.query import RunRecord, children
@@ -165,7 +165,7 @@ def spec_of(run: RunRecord, study: StudySpec) -> TrialSpec:
 
 def _of(kind: type[ArchitectureSpec | TrainingSpec], run: RunRecord) -> dict[str, Any]:
     # Parameters come back as the numbers they were; the spec checks their ranges again.
-    return {one.name: run.params[one.name] for one in fields(kind)}
+    return {one.name: run.params[one.name] for one in fields(kind) if one.name in run.params or not one.metadata.get(ADDED)}
 
 
 def _finished_trial(run: RunRecord, study: StudySpec) -> Finished:

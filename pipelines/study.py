@@ -67,7 +67,7 @@ class Study:
         """Lowest loss there is on the validation days; known of a synthetic market alone."""
         part, rows = self.prepared.parts[0], self.prepared.split.validation
         bars = self.snapshot.of(part.symbol)
-        if not has_known_answer(bars) or part.target.spec.shuffled is not None:
+        if not has_known_answer(bars, part.target.spec) or part.target.spec.shuffled is not None:
             return None
         return bayes_loss(bars, part.target.spec, rows)
 

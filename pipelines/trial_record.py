@@ -98,30 +98,10 @@ class Context:
 
 def declared(spec: TrialSpec, context: Context) -> dict[str, Value]:
     """What a trial's run says about itself."""
-    a, t = spec.architecture, spec.training
     return {
         "budget": context.budget.label,
-        "d_model": a.d_model,
-        "n_layers": a.n_layers,
-        "n_heads": a.n_heads,
-        "d_ff": a.d_ff,
-        "context_length": a.context_length,
-        "patch_length": a.patch_length,
-        "patch_stride": a.patch_stride,
-        "n_features": a.n_features,
-        "window_norm": a.window_norm,
-        "n_symbols": a.n_symbols,
-        "learning_rate": t.learning_rate,
-        "weight_decay": t.weight_decay,
-        "dropout": t.dropout,
-        "warmup_steps": t.warmup_steps,
-        "batch_size": t.batch_size,
-        "epochs": t.epochs,
-        "patience": t.patience,
-        "gradient_clip": t.gradient_clip,
-        "base_width": t.base_width,
-        "optimizer": t.optimizer,
-        "seed": t.seed,
+        **asdict(spec.architecture),
+        **asdict(spec.training),
         **_study_declared(spec),
     }
 

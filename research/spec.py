@@ -10,19 +10,12 @@ import hashlib
 import json
 import math
 import re
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import date
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 TargetKind = Literal["threshold", "downside", "end", "direction"]
 Touch = Literal["high", "low", "close"]
-TOUCHES: dict[str, tuple[Touch, ...]] = {
-    "threshold": ("high", "close"),
-    "downside": ("low", "close"),
-    "end": ("close",),
-    "direction": ("close",),
-}
-"""Prices that each kind of target may watch, its default first."""
 WindowsFrom = Literal["recent", "everywhere"]
 WINDOWS_FROM: tuple[WindowsFrom, ...] = get_args(WindowsFrom)
 OptimizerName = Literal["adamw", "adafactor"]
@@ -33,6 +26,34 @@ UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9}
 
 class InputError(ValueError):
     """Something the user can mend: the message names the field, the value and the fix."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What a kind of target asks; `research.windows.targets.ANSWERS` answers it."""
+
+    touches: tuple[Touch, ...]
+    """Prices that it may watch, its default first."""
+    words: str
+    """The question, with `{touch}`, `{move}` and `{sessions}` where they stand."""
+    has_threshold: bool = True
+    """Whether a relative move is part of it."""
+
+
+QUESTIONS: dict[TargetKind, Question] = {
+    "threshold": Question(touches=("high", "close"), words="does the {touch} touch +{move} within {sessions}?"),
+    "downside": Question(touches=("low", "close"), words="does the {touch} touch -{move} within {sessions}?"),
+    "end": Question(touches=("close",), words="is the close up {move} or more after {sessions}?"),
+    "direction": Question(touches=("close",), words="is the close higher after {sessions}?", has_threshold=False),
+}
+
+Value = TypeVar("Value")
+ADDED = "added"
+
+
+def added(default: Value) -> Value:
+    """A field that specs had not from the start: while it has its default, fingerprints are those from before it."""
+    return field(default=default, metadata={ADDED: True})
 
 
 def require(condition: bool, field: str, value: object, fix: str) -> None:
@@ -116,22 +137,25 @@ class TargetSpec:
 
     def __post_init__(self) -> None:
         require(self.horizon >= 1, "HORIZON", self.horizon, "give a whole number of sessions, 1 or more.")
-        require(self.kind in TOUCHES, "TASK", self.kind, f"give {', '.join(TOUCHES)}.")
-        if self.kind == "direction":
+        require(self.kind in QUESTIONS, "TASK", self.kind, f"give {', '.join(QUESTIONS)}.")
+        asked = QUESTIONS[self.kind]
+        if not asked.has_threshold:
             object.__setattr__(self, "threshold", 0.0)
         else:
             require(0 < self.threshold < 1, "THRESHOLD", self.threshold, "give a fraction between 0 and 1, 0.01 is 1%.")
-        touches = TOUCHES[self.kind]
         if self.touch == "auto":
-            object.__setattr__(self, "touch", touches[0])
-        require(self.touch in touches, "TOUCH", self.touch, f"give {' or '.join(touches)}, what {self.kind} watches.")
+            object.__setattr__(self, "touch", asked.touches[0])
+        require(
+            self.touch in asked.touches, "TOUCH", self.touch, f"give {' or '.join(asked.touches)}, what {self.kind} watches."
+        )
         require(self.shuffled is None or self.shuffled >= 0, "SHUFFLED", self.shuffled, "give a seed, 0 or more.")
 
     @property
     def task(self) -> str:
         """Name of the task without its horizon, for example `threshold-1pct`."""
-        move = [] if self.kind == "direction" else [f"{self.threshold * 100:g}pct"]
-        touch = [] if self.touch == TOUCHES[self.kind][0] else [self.touch]
+        asked = QUESTIONS[self.kind]
+        move = [f"{self.threshold * 100:g}pct"] if asked.has_threshold else []
+        touch = [] if self.touch == asked.touches[0] else [self.touch]
         return "-".join([self.kind, *move, *touch, *([] if self.shuffled is None else ["shuffled"])])
 
     @property
@@ -139,12 +163,7 @@ class TargetSpec:
         """The question in words, for example `does the high touch +1% within 3 sessions?`."""
         sessions = "1 session" if self.horizon == 1 else f"{self.horizon} sessions"
         move = f"{self.threshold * 100:g}%"
-        asked = {
-            "threshold": f"does the {self.touch} touch +{move} within {sessions}?",
-            "downside": f"does the {self.touch} touch -{move} within {sessions}?",
-            "end": f"is the close up {move} or more after {sessions}?",
-            "direction": f"is the close higher after {sessions}?",
-        }[self.kind]
+        asked = QUESTIONS[self.kind].words.format(touch=self.touch, move=move, sessions=sessions)
         return asked if self.shuffled is None else f"{asked} (shuffled labels)"
 
 
@@ -322,8 +341,8 @@ class BaselineSpec:
 def canonical(value: object) -> Any:
     """Plain JSON form of a spec; raises `TypeError` for a value without a stable text form."""
     if is_dataclass(value) and not isinstance(value, type):
-        members = {field.name: canonical(getattr(value, field.name)) for field in fields(value)}
-        return {"spec": type(value).__name__, **members}
+        told = [one for one in fields(value) if not (one.metadata.get(ADDED) and getattr(value, one.name) == one.default)]
+        return {"spec": type(value).__name__, **{one.name: canonical(getattr(value, one.name)) for one in told}}
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
             raise TypeError("a fingerprint needs text keys.")

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, make_dataclass, replace
 from datetime import date, datetime
 from functools import partial
 
@@ -21,6 +21,7 @@ from research.spec import (
     TargetSpec,
     TrainingSpec,
     TrialSpec,
+    added,
     canonical_json,
     fingerprint,
 )
@@ -143,6 +144,19 @@ def test_a_number_typed_without_its_point_is_the_same_trial(name: str, whole: in
     one, two = (TrainingSpec(**{**FIT, name: value}) for value in (whole, float(whole)))
     assert one == two
     assert fingerprint(one) == fingerprint(two)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Older:
+    """A spec as it was."""
+
+    width: int = 1
+
+
+def test_a_field_that_came_later_leaves_the_fingerprints_of_before():
+    newer = make_dataclass("Older", [("width", int, 1), ("pooled", bool, added(False))], frozen=True, kw_only=True)
+    assert fingerprint(newer()) == fingerprint(Older())
+    assert fingerprint(newer(pooled=True)) != fingerprint(Older())
 
 
 def test_specs_of_different_kinds_with_the_same_fields_differ():

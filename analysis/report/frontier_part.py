@@ -9,7 +9,7 @@ from analysis.report.document import Block, Image, Inline, Items, Paragraph, Sec
 from analysis.report.sources import Question, RunLink
 from analysis.report.tables import of_terminal
 from analysis.sealed import MEANINGS
-from research.tracking.schema import BASELINE_TITLES
+from research.tracking.schema import BASELINE_TITLES, baseline_titles
 
 PLAIN: dict[Claim, str] = {
     "scaling": "Yes: the loss falls with size.",
@@ -71,14 +71,15 @@ def _against_baselines(one: Question) -> str:
 
 def _frontier_table(one: Question, link: RunLink) -> Table:
     frontier = one.frontier
-    rivals = [name for name in BASELINE_TITLES if name in frontier.baselines and name != "prior"]
+    titles = baseline_titles(frontier.baselines)
+    rivals = [name for name in titles if name != "prior"]
     columns = [
         "budget",
         "best architecture",
         "parameters",
         "val_loss",
         "skill",
-        *(f"minus {BASELINE_TITLES[r]}" for r in rivals),
+        *(f"minus {titles[r]}" for r in rivals),
     ]
     rows: list[list[Inline]] = []
     for entry in frontier.entries:
@@ -87,10 +88,10 @@ def _frontier_table(one: Question, link: RunLink) -> Table:
         loss = link(f"{entry.val_loss:.4f}", entry.run_id)
         alarm = "" if entry.alarm == "none" else f" ({entry.alarm})"
         rows.append([entry.budget, entry.architecture + alarm, f"{entry.n_params:,}", loss, f"{entry.skill:+.3f}", *told])
-    for name in (name for name in BASELINE_TITLES if name in frontier.baselines):
+    for name, title in titles.items():
         loss_of = frontier.baselines[name]
         skill = 1 - loss_of / frontier.base_rate_loss
-        cells: list[Inline] = [BASELINE_TITLES[name], "baseline", "", link(f"{loss_of:.4f}", frontier.baseline_runs[name])]
+        cells: list[Inline] = [title, "baseline", "", link(f"{loss_of:.4f}", frontier.baseline_runs[name])]
         rows.append([*cells, f"{skill:+.3f}", *("" for _ in rivals)])
     return Table(
         caption=f"Best trial of each budget, in nats over {frontier.n_days:,} validation days, beside the baselines",

@@ -29,7 +29,7 @@ a ratio were measured in the same run on the same machine, in turns; seconds are
 names. *ratio* is seconds by reference, *at most* the target that the ratio or the seconds are held to. This page is
 written by
 
-```
+```sh no-run: takes eight minutes
 make bench                    # every bench
 make bench ARGS='data'        # one of them: its section is replaced, the others stay
 ```

@@ -11,7 +11,7 @@ import pandas as pd
 
 from research.data.names import SHORTEST_PREFIX, names_in, read_name
 from research.data.snapshots import Snapshot, digests_in, load_snapshot
-from research.data.sources import Request, source_named
+from research.data.sources import NOT_BY_NAME, SOURCES, Request, settings_of, source_named
 from research.data.tables import SUFFIXES
 from research.spec import FINGERPRINT_LENGTH, InputError, require
 
@@ -22,12 +22,8 @@ def selected(data: str, root: Path) -> Request | str:
     `InputError` lists what there is. No source ever stands in for another.
     """
     source, _, settings = data.partition(":")
-    if data == "bundled":
-        return Request(source="bundled")
-    if source == "synthetic":
-        from research.data.synthetic import parse_settings
-
-        return Request(source="synthetic", settings=parse_settings(settings))
+    if source in SOURCES and source not in NOT_BY_NAME and (settings or source == data):
+        return Request(source=source, settings=settings_of(source, settings))
     if looks_like_path(data):
         return Request(source="file", settings={"path": data})
     data_set = read_name(data, root)

@@ -25,6 +25,9 @@ SOURCES = {
 }
 """Every source by name, and the module whose `fetch` it is. Imported when asked for: a vendor's client takes seconds."""
 
+NOT_BY_NAME = ("yahoo", "file")
+"""Sources that `DATA=<name>` does not mean: one needs a network and symbols, the other a path."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
@@ -88,6 +91,16 @@ def source_named(name: str) -> Source:
         raise InputError(f"SOURCE={name}: no such source; give {', '.join(SOURCES)}.")
     fetch: Source = import_module(SOURCES[name]).fetch
     return fetch
+
+
+def settings_of(name: str, text: str) -> dict[str, str]:
+    """What `DATA=<name>:<text>` says, as the source's own `parse_settings` reads it; `InputError` if it takes none."""
+    if not text:
+        return {}
+    parse: Callable[[str], dict[str, str]] | None = getattr(import_module(SOURCES[name]), "parse_settings", None)
+    if parse is None:
+        raise InputError(f"DATA={name}:{text}: this source takes no settings; give DATA={name}.")
+    return parse(text)
 
 
 def slug(symbol: str) -> str:

@@ -32,6 +32,11 @@ __all__ = [
     "with_tag",
 ]
 
+LEADING = (
+    *("run_id", "name", schema.KIND, "experiment", "parent_id", "status", schema.OUTCOME, "started", "seconds"),
+    *("budget", "horizon", "n_params", "d_model", "n_layers", "n_heads", "d_ff", schema.PROPOSED_BY, "val_loss", "val_skill"),
+)
+"""First columns of `trials`: which run, how it ended, what it was and what came out."""
 PAGE = 1000
 CURVES = (schema.EPOCH_PREFIX, "progress/", "system/")
 """Metrics with a history: their last value says nothing in a table."""
@@ -67,9 +72,22 @@ def of_kinds(store: Store, experiment_ids: Sequence[str], kinds: Sequence[str]) 
 
 
 def trials(store: Store, *, experiment: str | None = None) -> pd.DataFrame:
-    """Trials and baselines of all sweeps, without adopted ones; `outcome` is missing while a trial still runs."""
+    """Trials and baselines of all sweeps, without adopted ones: one row each, oldest first, for pandas.
+
+    The columns of `LEADING` come first and are always there; then every parameter, metric and tag under its own name
+    (`research.tracking.schema`), missing where a run has none: a baseline has no `d_model`, a running trial no `outcome`.
+    `started` is a time in UTC, whole numbers are Int64, `window_norm` is boolean, metrics are float64.
+    """
+    import pandas as pd
+
     table = runs(store, kinds=("trial", "baseline"), experiment=experiment, adopted=False)
-    return table if schema.OUTCOME in table.columns or table.empty else table.assign(**{schema.OUTCOME: None})
+    if table.empty:
+        return table
+    order = [*LEADING, *(name for name in table.columns if name not in LEADING)]
+    whole = {name: pd.to_numeric(table[name]).astype("Int64") for name in schema.WHOLE_NUMBERS if name in table.columns}
+    flags = {name: table[name].astype("boolean") for name in schema.FLAGS if name in table.columns}
+    started = pd.to_datetime(table["started"], unit="ms", utc=True)
+    return table.reindex(columns=order).assign(**whole, **flags, started=started)
 
 
 def sweep_with(store: Store, experiment_id: str, sweep_fingerprint: str) -> str | None:

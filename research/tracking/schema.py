@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 RunKind = Literal[
@@ -197,7 +198,24 @@ TRACEBACK_FILE = "traceback.txt"
 FORECAST_FILE = "forecast.json"
 
 BASELINE_TITLES = {"prior": "prior", "volatility": "volatility", "logistic": "logistic", "lightgbm": "LightGBM"}
-"""Short names in tables and figures, by the parameter `baseline`."""
+"""Short names in tables and figures, by the parameter `baseline`; any other baseline has its own name there."""
+
+
+def baseline_titles(names: Iterable[str]) -> dict[str, str]:
+    """Short names of these baselines, in the order in which tables show them: the known ones first."""
+    there = set(names)
+    known = {name: title for name, title in BASELINE_TITLES.items() if name in there}
+    return known | {name: name for name in sorted(there - set(known))}
+
+
+WHOLE_NUMBERS = (
+    *("number", "seed", "horizon", "d_model", "n_layers", "n_heads", "d_ff", "context_length", "patch_length", "patch_stride"),
+    *("n_features", "n_symbols", "base_width", "warmup_steps", "batch_size", "epochs", "patience", "embargo"),
+    *("n_params", "best_epoch", "epochs_run", ATTEMPT, FROM_EPOCH),
+)
+"""Parameters, metrics and tags that count something; tables give them as whole numbers, also where some runs have none."""
+FLAGS = ("window_norm",)
+"""Parameters that are yes or no."""
 
 CHAMPION = "champion"
 """Alias of the version that is in use. Only `make promote` and `make rollback` move it."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtr, ndtri
 
 from research.data.garch import SP500
-from research.spec import TargetSpec, require
+from research.spec import TargetKind, TargetSpec, require
 from research.windows.targets import label
 
 Array = NDArray[np.float64]
@@ -43,9 +43,13 @@ class BayesLoss:
     """Standard deviation of the realised around the expected loss; overlapping label intervals are allowed for."""
 
 
-def has_known_answer(bars: pd.DataFrame) -> bool:
-    """Whether the bars are those of a synthetic market, with the state that determines the probabilities."""
-    return {"sigma_next", "drift_next"} <= set(bars.columns)
+SOLVED: tuple[TargetKind, ...] = ("threshold", "downside", "end", "direction")
+"""Kinds of target whose true probability is worked out here."""
+
+
+def has_known_answer(bars: pd.DataFrame, spec: TargetSpec) -> bool:
+    """Whether the bars are a synthetic market's, with the state that determines the probabilities of this kind of target."""
+    return {"sigma_next", "drift_next"} <= set(bars.columns) and spec.kind in SOLVED
 
 
 def label_probability(bars: pd.DataFrame, spec: TargetSpec, rows: Rows | None = None) -> Array:
@@ -97,6 +101,7 @@ def _probabilities(bars: pd.DataFrame, spec: TargetSpec, rows: Rows) -> Array:
     for column in ("sigma_next", "drift_next"):
         fix = f"the bars have no column {column}; true probabilities are known of DATA=synthetic only."
         require(column in bars, "TASK", spec.kind, fix)
+    require(spec.kind in SOLVED, "TASK", spec.kind, f"true probabilities are known of {', '.join(SOLVED)} only.")
     _check_lag(bars, spec.horizon)
     sigma = bars["sigma_next"].to_numpy(np.float64)
     drifts = np.lib.stride_tricks.sliding_window_view(bars["drift_next"].to_numpy(np.float64), spec.horizon)

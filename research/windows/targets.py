@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from research.spec import InputError, TargetSpec, canonical_json, digest_bytes
+from research.spec import InputError, TargetKind, TargetSpec, canonical_json, digest_bytes
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,13 +36,7 @@ class Target:
 
 
 def label(frame: pd.DataFrame, spec: TargetSpec) -> Target:
-    """Label of day t, from the bars t .. t+horizon; entry is at the close of t, with all of day t known.
-
-    threshold   max(price[t+1 .. t+horizon]) >= close[t] * (1 + threshold), price by `touch`
-    downside    min(price[t+1 .. t+horizon]) <= close[t] * (1 - threshold), price by `touch`
-    end         close[t+horizon] >= close[t] * (1 + threshold)
-    direction   close[t+horizon] > close[t]
-    """
+    """Label of day t, from the bars t .. t+horizon; entry is at the close of t, with all of day t known."""
     if spec.horizon >= len(frame):
         raise InputError(f"HORIZON={spec.horizon}: the data have only {len(frame)} sessions; give a shorter horizon.")
     answers = _answers(frame["close"].to_numpy(np.float64), frame[spec.touch].to_numpy(np.float64), spec)
@@ -52,13 +49,15 @@ def label(frame: pd.DataFrame, spec: TargetSpec) -> Target:
     return Target(spec=spec, days=days, labels=labels, digest=digest)
 
 
-def _answers(close: NDArray[np.float64], watched: NDArray[np.float64], spec: TargetSpec) -> NDArray[np.bool_]:
-    entry, last = close[: -spec.horizon], watched[spec.horizon :]
+def _answers(close: Array, watched: Array, spec: TargetSpec) -> NDArray[np.bool_]:
     ahead = np.lib.stride_tricks.sliding_window_view(watched[1:], spec.horizon)
-    if spec.kind == "threshold":
-        return np.asarray(ahead.max(axis=1) >= entry * (1 + spec.threshold))
-    if spec.kind == "downside":
-        return np.asarray(ahead.min(axis=1) <= entry * (1 - spec.threshold))
-    if spec.kind == "end":
-        return last >= entry * (1 + spec.threshold)
-    return last > entry
+    return np.asarray(ANSWERS[spec.kind](close[: -spec.horizon], ahead, spec.threshold))
+
+
+ANSWERS: dict[TargetKind, Callable[[Array, Array, float], NDArray[np.bool_]]] = {
+    "threshold": lambda entry, ahead, move: ahead.max(axis=1) >= entry * (1 + move),
+    "downside": lambda entry, ahead, move: ahead.min(axis=1) <= entry * (1 - move),
+    "end": lambda entry, ahead, move: ahead[:, -1] >= entry * (1 + move),
+    "direction": lambda entry, ahead, move: ahead[:, -1] > entry,
+}
+"""By kind: (close of day t [days], watched price of days t+1 .. t+horizon [days, horizon], threshold) -> yes or no."""

@@ -97,3 +97,8 @@ def test_a_file_is_read_on_the_spot(tmp_path: Path):
     assert not isinstance(bars, Snapshot)
     assert list(bars) == ["ABC"]
     assert len(bars["ABC"]) == 30
+
+
+def test_a_source_without_settings_refuses_some(tmp_path: Path):
+    with pytest.raises(InputError, match="DATA=bundled:x=1: this source takes no settings; give DATA=bundled"):
+        selected("bundled:x=1", tmp_path)

@@ -21,7 +21,8 @@ seeds = st.integers(0, 100_000)
 
 
 def whole(name: str) -> FeatureSet:
-    given_ones = {"index": "I", "volatility_index": "X"} if name in ("s50", "s100") else {}
+    needed = {feature.needs for feature in WHOLE_SETS[name].features}
+    given_ones = {need: symbol for need, symbol in (("index", "I"), ("volatility_index", "X")) if need in needed}
     return feature_set_named(name, **given_ones)
 
 

@@ -58,4 +58,5 @@ def test_training_days_of_one_class_are_refused(rows: BaselineRows, name: str, l
 
 
 def test_every_baseline_is_found_by_its_own_name():
-    assert [baseline.name for baseline in BASELINES.values()] == ["prior", "volatility", "logistic", "lightgbm"] == [*BASELINES]
+    assert [baseline.name for baseline in BASELINES.values()] == [*BASELINES]
+    assert [*BASELINES][:4] == ["prior", "volatility", "logistic", "lightgbm"]

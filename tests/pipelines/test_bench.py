@@ -88,10 +88,10 @@ def test_a_copied_run_reads_like_one_that_was_written(store_root: Path) -> None:
     store = open_store(store_root)
     experiment = store.experiment("e")
     write_trial(store, experiment, 0, {"n": 0, "lr": 0.5})
-    (original,) = query.trials(store).to_dict("records")
+    (original,) = query.runs(store, kinds=("trial",)).to_dict("records")
     copy = Copy(name="0001", params={"n": "1"}, tags={"tag_00": "other"}, metrics={"val_loss": 0.25})
     add_copies(store.database, original["run_id"], [copy])
-    first, second = query.trials(store).to_dict("records")
+    first, second = query.runs(store, kinds=("trial",)).to_dict("records")
     assert first == original
     changed = {"name": "0001", "n": 1, "tag_00": "other", "val_loss": 0.25, "started": original["started"] + 1}
     assert second == {**original, **changed, "run_id": second["run_id"]}

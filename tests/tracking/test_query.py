@@ -81,6 +81,15 @@ def test_a_table_has_what_was_written(written: Store, monkeypatch: pytest.Monkey
     assert not [name for name in table.columns if name.startswith(("epoch/", "progress/", "mlflow."))]
 
 
+def test_a_table_has_the_types_that_its_columns_mean(written: Store) -> None:
+    table = query.trials(written)
+    assert tuple(table.columns[: len(query.LEADING)]) == query.LEADING
+    assert [str(table[name].dtype) for name in ("number", "window_norm", "val_loss")] == ["Int64", "boolean", "float64"]
+    assert table["number"].isna().tolist() == [False] * 3 + [True] * 2
+    assert table["started"].is_monotonic_increasing
+    assert str(table["started"].dt.tz) == "UTC"
+
+
 def test_sql_and_client_read_the_same(written: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     experiment = written.experiment("sp500-threshold-1pct")
     (sweep,) = query.runs(written, kinds=("sweep",))["run_id"]
@@ -215,3 +224,12 @@ def test_a_damaged_database_is_named(written: Store) -> None:
 def test_a_reader_cannot_write(store: Store) -> None:
     with pytest.raises(InputError, match="readonly database"), sql._reading(store.database) as connection:
         connection.execute("DELETE FROM runs")
+
+
+def test_a_baseline_without_a_short_name_is_shown_by_its_own_after_the_known_ones() -> None:
+    assert list(schema.baseline_titles(["tree", "lightgbm", "prior", "bush"]).items()) == [
+        ("prior", "prior"),
+        ("lightgbm", "LightGBM"),
+        ("bush", "bush"),
+        ("tree", "tree"),
+    ]

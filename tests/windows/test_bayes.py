@@ -12,11 +12,11 @@ from scipy.stats import chi2, norm
 
 from research.data.garch import SP500
 from research.data.synthetic import Market, market_bars
-from research.spec import TOUCHES, InputError, TargetSpec
-from research.windows.bayes import bayes_loss, label_probability
+from research.spec import QUESTIONS, InputError, TargetSpec
+from research.windows.bayes import SOLVED, bayes_loss, label_probability
 from research.windows.targets import label
 
-QUESTIONS = [(kind, touch) for kind, touches in TOUCHES.items() for touch in touches]
+ASKED = [(kind, touch) for kind in SOLVED for touch in QUESTIONS[kind].touches]
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def bars() -> pd.DataFrame:
 
 
 @pytest.mark.parametrize(("horizon", "every"), [(1, 1), (3, 24)])
-@pytest.mark.parametrize(("kind", "touch"), QUESTIONS)
+@pytest.mark.parametrize(("kind", "touch"), ASKED)
 def test_labels_come_as_often_as_the_probability_says(bars: pd.DataFrame, kind: str, touch: str, horizon: int, every: int):
     spec = TargetSpec(horizon=horizon, kind=kind, touch=touch)
     rows = np.arange(0, len(bars) - horizon, every)

@@ -7,6 +7,7 @@ import pytest
 from scipy.optimize import minimize
 
 from analysis.laws import LAWS, Fit, Observations, bootstrap, fit_law, fit_laws, law_named, observations
+from analysis.laws.catalogue import BY_NAME
 from analysis.laws.forms import Array
 from analysis.laws.newton import huber, jacobian, log_prediction
 from analysis.laws.starts import non_negative
@@ -50,21 +51,23 @@ def test_slopes_are_those_of_the_prediction(law) -> None:  # type: ignore[no-unt
         np.testing.assert_allclose(slopes[:, p], numeric, atol=1e-7)
 
 
-@pytest.mark.parametrize(
-    ("name", "loss"),
-    [
-        ("constant", lambda n, d, u: 3 + 0 * n),
-        ("power", lambda n, d, u: 5 * n**0.01),
-        ("power_floor", lambda n, d, u: 1.8 + 60 / n**0.25),
-        ("chinchilla", lambda n, d, u: E + A / n**ALPHA + B / d**BETA),
-        ("chinchilla_tied", lambda n, d, u: E + A / n**ALPHA + B / d**ALPHA),
-        ("kaplan_floor", lambda n, d, u: 0.5 + ((8.8e9 / n) ** (0.076 / 0.095) + 5.4e9 / d) ** 0.095),
-        ("overfitting", lambda n, d, u: E + A / n**ALPHA + B / d**BETA + 0.01 * n**0.8 / u**0.7),
-        ("log_parabola", lambda n, d, u: np.exp(9 - 0.8 * np.log(n) + 0.02 * np.log(n) ** 2)),
-        ("broken", lambda n, d, u: 0.5 + 8 * n**-0.05 * (1 + (n / 1e9) ** (1 / 0.4)) ** (-0.3 * 0.4)),
-    ],
-)
-def test_every_law_is_recovered_from_its_own_curve(name: str, loss) -> None:  # type: ignore[no-untyped-def]
+CURVES = {
+    "constant": lambda n, d, u: 3 + 0 * n,
+    "power": lambda n, d, u: 5 * n**0.01,
+    "power_floor": lambda n, d, u: 1.8 + 60 / n**0.25,
+    "chinchilla": lambda n, d, u: E + A / n**ALPHA + B / d**BETA,
+    "chinchilla_tied": lambda n, d, u: E + A / n**ALPHA + B / d**ALPHA,
+    "kaplan_floor": lambda n, d, u: 0.5 + ((8.8e9 / n) ** (0.076 / 0.095) + 5.4e9 / d) ** 0.095,
+    "overfitting": lambda n, d, u: E + A / n**ALPHA + B / d**BETA + 0.01 * n**0.8 / u**0.7,
+    "log_parabola": lambda n, d, u: np.exp(9 - 0.8 * np.log(n) + 0.02 * np.log(n) ** 2),
+    "broken": lambda n, d, u: 0.5 + 8 * n**-0.05 * (1 + (n / 1e9) ** (1 / 0.4)) ** (-0.3 * 0.4),
+}
+"""One curve of each law, to be found again from its points."""
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_every_law_is_recovered_from_its_own_curve(name: str) -> None:
+    loss = CURVES[name]
     n, d, share = (one.ravel() for one in np.meshgrid(np.geomspace(1e7, 1e11, 9), np.geomspace(1e9, 1e12, 5), [0.05, 1]))
     told = loss(n, d, d * share)
     fit = fit_law(law_named(name), observations(n=n, d=d, unique=d * share, loss=told))
