@@ -16,11 +16,9 @@ REFERENCES = {
     "rolling_prior": "rolling prior",
     **{name: title for name, title in schema.BASELINE_TITLES.items() if name != "prior"},
 }
-"""Every one of them must be beaten: metric name -> title."""
+"""Metric name -> title of those that an evaluation must have been held against; it may know more."""
 CALIBRATION = {"slope": 1.0, "bias": 0.0}
 """Measure of calibration -> its value where probabilities are true."""
-
-
 UNTESTED = "evaluated before calibration was tested; a second look is no test: train anew, with another SEEDS"
 
 
@@ -73,7 +71,7 @@ def judged(evidence: Evidence) -> list[Gate]:
     """Every gate, passed or not."""
     metrics = evidence.evaluation.metrics
     return [
-        *(_beats(metrics, name, title) for name, title in REFERENCES.items()),
+        *(_beats(metrics, name, title) for name, title in _references(metrics).items()),
         *(_calibrated(metrics, name, perfect) for name, perfect in CALIBRATION.items()),
         _clean(evidence),
         _looked_once(evidence),
@@ -91,6 +89,12 @@ def warnings(evidence: Evidence) -> list[str]:
         return []
     times = "once" if others == 1 else f"{others} times"
     return [f"these test days had been opened {times} before, for other models; the best of several looks better by chance"]
+
+
+def _references(metrics: Mapping[str, float]) -> dict[str, str]:
+    """Every one of them must be beaten: metric name -> title."""
+    held = (name.split("/")[0].removeprefix("vs_") for name in metrics if name.startswith("vs_"))
+    return REFERENCES | {name: name for name in sorted(set(held) - set(REFERENCES))}
 
 
 def _beats(metrics: Mapping[str, float], name: str, title: str) -> Gate:

@@ -47,7 +47,7 @@ def main(options: TourOptions) -> None:
         console.rule(f"[bold]{number} of {len(planned)}: {stop.title}")
         console.print(f"{stop.why}\n\n$ {shlex.join(stop.command)}\n", soft_wrap=True, highlight=False, markup=False)
         start = monotonic()
-        run_stop(stop, folder)
+        run_stop(stop, folder / "mlruns")
         seconds.append(monotonic() - start)
     _print_end([stop.title for stop in planned], seconds, monotonic() - begun, folder / "mlruns")
 

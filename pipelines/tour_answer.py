@@ -23,7 +23,7 @@ CLOSE = 1e-6
 PATIENCE_SECONDS = 120
 
 
-def agreement(root: Path, model: str, port: int) -> str:
+def agreement(root: Path, *, model: str, port: int) -> str:
     """Send all bars to the server; says what it answered for the newest day.
 
     `InputError` if it does not answer, or otherwise than the evaluation of the champion's final run did.

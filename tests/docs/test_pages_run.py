@@ -31,7 +31,10 @@ SMALLER = {
     },
     "run-on-gpus.md": {"make control DEVICE=cpu BUDGET=6K TRIALS=4": SMALL_CONTROL},
 }
-BEFORE = {"serving.md": "make sweep BUDGET=3K TRIALS=2 LAYERS=1"}
+BEFORE = {
+    "serving.md": "make sweep BUDGET=3K TRIALS=2 LAYERS=1",
+    "backtest.md": "make sweep BUDGET=6K TRIALS=1 LAYERS=1",
+}
 """What a page takes for granted that its reader has."""
 
 

@@ -322,6 +322,8 @@ def test_a_tag_that_must_not_be_there_closes_its_gate(
         ({"vs_logistic/high": 0.001}, "beats logistic", "inside the noise"),
         ({"vs_prior/low": 0.001, "vs_prior/high": 0.002}, "beats training prior", "worse"),
         ({"vs_rolling_prior/high": None}, "beats rolling prior", "was not evaluated against it"),
+        # A reference that somebody has added is one more to beat.
+        ({"vs_trees/difference": 0.01, "vs_trees/low": -0.01, "vs_trees/high": 0.03}, "beats trees", "inside the noise"),
         ({"test_calibration_slope_low": 1.01}, "calibration slope", "[+1.010, +1.300]"),
         ({"test_calibration_bias_high": -0.001}, "calibration bias", "[-0.010, -0.001]"),
         ({"test_calibration_slope_high": None}, "calibration slope", "there is none"),
