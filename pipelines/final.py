@@ -2,98 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import time
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-import pandas as pd
 import torch
 from rich.console import Console
 
-from pipelines.attempt import RunListener
-from pipelines.calibrating import unseen_validation
 from pipelines.champion import log_model
 from pipelines.final_options import TrainOptions
-from pipelines.job import Job
+from pipelines.final_plan import TRAINED_ON, Plan, planned
+from pipelines.final_seed import train_seed, write_spec
 from pipelines.lease import Lease, only_driver
 from pipelines.orphans import close_dead_trainings
-from pipelines.rebuild import Rebuilt, best_trial, rebuilt
-from pipelines.room import InfeasibleError, micro_batch_for
-from pipelines.study import Study
-from pipelines.trial_record import Context, counted, declared, require_applied
-from research.models.architectures import Budget
-from research.runtime import DEFAULT_THREADS, Runtime, choose_device, hardware
-from research.spec import InputError, TrialSpec, canonical_json, fingerprint, require
 from research.tracking import query, schema
 from research.tracking.owner import ProcessId
-from research.tracking.provenance import provenance
-from research.tracking.query import RunRecord
 from research.tracking.registry import Registered, register_apart
-from research.tracking.runs import RunLog, Value
+from research.tracking.runs import RunLog
 from research.tracking.store import Store
-from research.training.calibration import Calibration, Method, as_json, fitted
-from research.training.checkpoint import load_weights, save_weights
+from research.training.checkpoint import load_weights
 from research.training.ensemble import Answering, SeedInterval, seed_interval
-from research.training.final import FinalTrainer
-from research.training.member import EpochRecord
-from research.training.readback import in_use, parameters_of
-from research.training.trainer import TrainingResult, build_model
-from research.windows.dataset import joined, predict
-from research.windows.evidence import evidence_of
+from research.windows.dataset import predict
 
-FIRST_FRESH = 1000
-"""Distance of the first seed to the trial's own; replicates take those that follow it directly."""
-TRAINED_ON = "train+validation"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What is trained, and what says that it is the same as what was chosen."""
-
-    trial: RunRecord
-    """The run whose configuration is trained again."""
-    known: Rebuilt
-    context: Context
-    """Its study has the joined rows."""
-    seeds: tuple[int, ...]
-    stop_after: int
-    """Epochs: those after which the trial was best."""
-    method: Method
-    calibration: Calibration
-    """Fitted on the validation days as models saw them that had not been trained on them."""
-    trained_on: str = TRAINED_ON
-    """Which rows, in words."""
-
-    @property
-    def title(self) -> str:
-        """Name of the run and of the registered model's end, for example `20K-h1`."""
-        return f"{self.context.budget.label}-{self.known.study.title}"
-
-    def spec(self, seed: int) -> TrialSpec:
-        """The trial's spec on another seed."""
-        return replace(self.known.spec, training=replace(self.known.spec.training, seed=seed))
-
-    def params(self, seed: int) -> dict[str, Value]:
-        """What a run of this plan says about itself."""
-        said: dict[str, Value] = {"trained_on": self.trained_on, "epochs_trained": self.stop_after, "calibration": self.method}
-        return {**declared(self.spec(seed), self.context), **said}
-
-    @property
-    def fingerprint(self) -> str:
-        """Equal for two plans that would give the same ensemble."""
-        chosen = self.known.spec.config_fingerprint
-        identity = {"configuration": chosen, "trained_on": self.trained_on, "epochs": self.stop_after, "seeds": self.seeds}
-        # Those of runs without a calibration stay what they were before there was one.
-        return fingerprint(identity if self.method == "none" else {**identity, "calibration": as_json(self.calibration)})
-
-
-def joined_study(study: Study) -> Study:
-    """The same study with training and validation rows as one training split."""
-    prepared = joined(study.prepared)
-    return replace(study, prepared=prepared, evidence=evidence_of(prepared))
+SEEDS_MODEL = "-seeds"
+"""End of the name under which the single seeds of all final runs of a model are registered."""
 
 
 def train_final(store: Store, options: TrainOptions, console: Console) -> str:
@@ -114,43 +46,14 @@ def train_final(store: Store, options: TrainOptions, console: Console) -> str:
             weights = [_train_seed(plan, log.run_id, seed, console) for seed in plan.seeds]
             _conclude(plan, log, weights)
         registered = _register(plan, log.run_id)
-    console.print(f"\nregistered {registered.name} version {registered.version}; no alias was moved", highlight=False)
+    console.print(
+        f"\nregistered {registered.name} version {registered.version}, its single seeds as {registered.name}{SEEDS_MODEL}; "
+        "no alias was moved",
+        soft_wrap=True,
+        highlight=False,
+    )
     console.print(f"next  make evaluate RUN={log.run_id[:12]}   (opens the test days, once)", highlight=False)
     return log.run_id
-
-
-def planned(store: Store, options: TrainOptions) -> Plan:
-    """What these options ask for; `InputError` where the data or the code are no longer those of the trial."""
-    trial = best_trial(store, budget=options.budget, horizon=options.horizon, run=options.run)
-    known = rebuilt(store, trial)
-    held = store.client.get_run(query.holder(store, trial.run_id)).data.tags
-    device = choose_device(options.device)
-    precision = held.get(schema.PRECISION, "float32")
-    runtime = Runtime(device=device, threads=options.threads or DEFAULT_THREADS, precision=precision)  # type: ignore[arg-type]
-    runtime.apply()
-    record = provenance(hardware(device))
-    study = joined_study(known.study)
-    context = Context(
-        store=store,
-        experiment_id=trial.experiment_id,
-        study=study,
-        budget=Budget.parse(str(trial.params["budget"])),
-        optimizer=known.spec.training.optimizer,
-        runtime=runtime,
-        provenance=record,
-        tags={**study.tags(), **record.tags("pipelines.train"), schema.TRAINED_FROM: trial.run_id},
-        checkpoints=(store.root / "checkpoints").resolve(),
-    )
-    first = known.spec.training.seed + FIRST_FRESH
-    return Plan(
-        trial=trial,
-        known=known,
-        context=replace(context, dataset=study.prepared.dataset(device)),
-        seeds=tuple(range(first, first + options.seeds)),
-        stop_after=int(trial.metrics["best_epoch"]),
-        method=options.calibration,
-        calibration=fitted(options.calibration, *unseen_validation(store, trial.experiment_id, trial.run_id)),
-    )
 
 
 def _open(plan: Plan) -> RunLog:
@@ -173,7 +76,7 @@ def _open(plan: Plan) -> RunLog:
     )
 
     def write(folder: Path) -> None:
-        _write_spec(spec, folder)
+        write_spec(spec, folder)
         context.provenance.write(folder)
 
     log.artifacts(write)
@@ -185,72 +88,7 @@ def _train_seed(plan: Plan, parent_id: str, seed: int, console: Console) -> Path
     run_id, result = train_seed(plan, parent_id, seed, kind="final_seed")
     seconds = sum(one.seconds for one in result.epochs)
     console.print(f"seed {seed}: training loss {result.epochs[-1].train_loss:.4f}, {seconds:.0f} s", highlight=False)
-    return plan.context.store.local_artifact(run_id, schema.WEIGHTS_FILE)
-
-
-def train_seed(
-    plan: Plan, parent_id: str, seed: int, *, kind: Literal["final_seed", "retrained"]
-) -> tuple[str, TrainingResult]:
-    """Train one seed as a nested run, which keeps the weights of a `final_seed`; returns the run and its result."""
-    context, spec = plan.context, plan.spec(seed)
-    log = RunLog.start(
-        context.store,
-        experiment_id=context.experiment_id,
-        kind=kind,
-        name=f"{plan.trained_on} seed {seed}" if kind == "retrained" else f"seed {seed} {spec.architecture.label}",
-        params=plan.params(seed),
-        tags={
-            **context.tags,
-            schema.TRIAL_FINGERPRINT: spec.fingerprint,
-            schema.CONFIG_FINGERPRINT: spec.config_fingerprint,
-            **context.how_computed(spec.architecture),
-        },
-        parent_id=parent_id,
-        inputs=context.study.inputs(),
-    )
-    with log.ending():
-        result = _trained(plan, spec, log)
-        log.artifacts(lambda folder: _write_seed(folder, spec, result, context, weights=kind == "final_seed"))
-    last = result.epochs[-1]
-    seconds = sum(one.seconds for one in result.epochs)
-    found = {"train_loss_last": last.train_loss, "epochs_run": float(len(result.epochs)), "training_seconds": seconds}
-    size = {"n_params": plan.trial.metrics["n_params"], "samples_per_second": result.samples_per_second}
-    log.finish("complete", metrics={**found, **size, **context.study.data_metrics()})
-    return log.run_id, result
-
-
-def _trained(plan: Plan, spec: TrialSpec, log: RunLog) -> TrainingResult:
-    context = plan.context
-    try:
-        micro_batch = micro_batch_for(context, Job(number=int(plan.trial.params["number"]), spec=spec))
-    except InfeasibleError as problem:
-        raise InputError(f"DEVICE={context.runtime.device}: {problem}; give a device with more memory.") from None
-    runtime = replace(context.runtime, micro_batch=micro_batch)
-    model = build_model(spec.architecture, spec.training, runtime.device)
-    trainer = FinalTrainer(
-        model, context.windows, context.study.prepared.split, spec.training, runtime, stop_after=plan.stop_after
-    )
-    _require_same(plan, spec, parameters_of(model), trainer)
-
-    def heard(_: EpochRecord) -> bool:
-        return True
-
-    # An interrupted seed goes on from here when the command is given again.
-    checkpoint = (
-        context.checkpoints / f"final-{fingerprint({'plan': plan.fingerprint, 'seed': spec.training.seed})}.safetensors"
-    )
-    result = trainer.run(RunListener(log, heard), checkpoint)
-    checkpoint.unlink(missing_ok=True)
-    return result
-
-
-def _require_same(plan: Plan, spec: TrialSpec, n_parameters: int, trainer: FinalTrainer) -> None:
-    """What was chosen must be what is trained: its size, its settings, its question."""
-    counted(n_parameters, spec.architecture, plan.context.budget)
-    chosen = int(plan.trial.metrics["n_params"])
-    require(n_parameters == chosen, "n_params", chosen, f"the model built here has {n_parameters:,}; nothing was trained.")
-    # Validated instruments and training windows are read off the study before its splits were joined.
-    require_applied(declared(spec, plan.context), {**in_use(trainer), **plan.known.study.params()})
+    return plan.context.store.local_artifact(run_id, schema.SEED_WEIGHTS)
 
 
 def _conclude(plan: Plan, log: RunLog, weights: list[Path]) -> None:
@@ -264,15 +102,19 @@ def _conclude(plan: Plan, log: RunLog, weights: list[Path]) -> None:
 
 
 def _register(plan: Plan, run_id: str) -> Registered:
-    label = plan.known.spec.architecture.label
-    return register_apart(
-        plan.context.store,
-        name=f"{plan.known.study.experiment}-{plan.title}",
-        run_id=run_id,
-        val_loss=plan.trial.metrics["val_loss"],
-        study=plan.context.tags[schema.STUDY_FINGERPRINT],
-        description=f"final: {label}, mean probability of {len(plan.seeds)} seeds, trained on {TRAINED_ON}.",
-    )
+    """The ensemble as a version of the sweep's model, each single seed as one of a model beside it."""
+    store, label = plan.context.store, plan.known.spec.architecture.label
+    name = f"{plan.known.study.experiment}-{plan.title}"
+
+    def version(model: str, run: str, description: str) -> Registered:
+        val_loss, study = plan.trial.metrics["val_loss"], plan.context.tags[schema.STUDY_FINGERPRINT]
+        return register_apart(store, name=model, run_id=run, val_loss=val_loss, study=study, description=description)
+
+    for one in query.children(store, plan.context.experiment_id, run_id):
+        told = f"seed {one.params['seed']} of final run {run_id[:12]}: {label}, trained on {TRAINED_ON}."
+        version(name + SEEDS_MODEL, one.run_id, told)
+    told = f"final: {label}, mean probability of {len(plan.seeds)} seeds, trained on {TRAINED_ON}."
+    return version(name, run_id, told)
 
 
 def _interval(plan: Plan, weights: list[Path]) -> SeedInterval:
@@ -282,19 +124,6 @@ def _interval(plan: Plan, weights: list[Path]) -> SeedInterval:
     rows = dataset.rows(plan.known.study.prepared.split.validation)
     models = (load_weights(spec.architecture, one, base_width=spec.training.base_width) for one in weights)
     return seed_interval(np.stack([predict(model, dataset, rows) for model in models]))
-
-
-def _write_seed(folder: Path, spec: TrialSpec, result: TrainingResult, context: Context, *, weights: bool) -> None:
-    _write_spec(spec, folder)
-    curve = pd.DataFrame([asdict(record) for record in result.epochs]).drop(columns="val_loss")
-    curve.to_csv(folder / schema.CURVE_FILE, index=False)
-    if weights:
-        save_weights(result.weights, folder / schema.WEIGHTS_FILE)
-    context.provenance.write(folder)
-
-
-def _write_spec(spec: TrialSpec, folder: Path) -> None:
-    (folder / schema.SPEC_FILE).write_text(json.dumps(json.loads(canonical_json(spec)), indent=2) + "\n")
 
 
 def _print_opening(plan: Plan, console: Console) -> None:

@@ -11,8 +11,9 @@ from rich.console import Console
 
 from pipelines.assembly import Assembled
 from pipelines.evaluation import Said
-from pipelines.final import Plan, planned, train_seed
 from pipelines.final_options import TrainOptions
+from pipelines.final_plan import Plan, planned
+from pipelines.final_seed import train_seed
 from research.models.patch_transformer import PatchTransformer
 from research.spec import require
 from research.tracking import schema

@@ -68,7 +68,7 @@ def seed_logits(store: Store, final: RunRecord, known: Rebuilt, found: Assembled
     rows = dataset.rows(found.prepared.split.test)
     told = {}
     for one in query.children(store, final.experiment_id, final.run_id):
-        weights = store.local_artifact(one.run_id, schema.WEIGHTS_FILE)
+        weights = store.local_artifact(one.run_id, schema.SEED_WEIGHTS)
         model = load_weights(known.spec.architecture, weights, base_width=known.spec.training.base_width)
         told[int(one.params["seed"])] = predict(model, dataset, rows)
     return told

@@ -194,6 +194,8 @@ TEST_PREDICTIONS_FILE = "predictions_test.parquet"
 WALK_FORWARD_FILE = "predictions_walk_forward.parquet"
 MODEL_FOLDER = "model"
 WEIGHTS_FILE = "weights.safetensors"
+SEED_WEIGHTS = f"{MODEL_FOLDER}/artifacts/weights_000.safetensors"
+"""Of a single seed of a final run: within its model, and nowhere else."""
 TRACEBACK_FILE = "traceback.txt"
 FORECAST_FILE = "forecast.json"
 

@@ -122,7 +122,7 @@ def test_what_was_chosen_is_what_is_trained(trained: Trained) -> None:
         for tag in (schema.SNAPSHOT_DIGEST, schema.FEATURE_DIGEST, schema.TARGET_DIGEST, schema.CONFIG_FINGERPRINT):
             assert run.tags[tag] == trial.tags[tag]
         assert run.outcome == "complete"
-    weights = [trained.store.local_artifact(run.run_id, schema.WEIGHTS_FILE).read_bytes() for run in trained.seeds]
+    weights = [trained.store.local_artifact(run.run_id, schema.SEED_WEIGHTS).read_bytes() for run in trained.seeds]
     assert weights[0] != weights[1]
 
 
@@ -164,15 +164,28 @@ def test_the_interval_over_seeds_holds_about_what_it_says(trained: Trained, eval
     assert 0.7 < share <= 1
 
 
+def test_each_seed_is_registered_as_a_model_of_its_own(trained: Trained, evaluated: RunRecord) -> None:
+    versions = trained.store.client.search_model_versions("name='sp500-threshold-1pct-2K-h1-seeds'")
+    assert {one.run_id for one in versions} == {run.run_id for run in trained.seeds}
+    assert all(not one.aliases for one in versions)
+    table, days = said(trained, evaluated), example_of(trained.sweep.context.study, days=5000)
+    for run in trained.seeds:
+        (version,) = [one for one in versions if one.run_id == run.run_id]
+        served = mlflow.pyfunc.load_model(version.source).predict(days).set_index("date")
+        assert list(served.columns) == ["probability"]
+        given = served["probability"][table["date"].dt.strftime("%Y-%m-%d")].to_numpy()
+        assert given == pytest.approx(table[f"seed_{run.params['seed']}"].to_numpy(), abs=1e-6)
+
+
 def test_the_same_training_is_not_done_twice(trained: Trained) -> None:
     options = TrainOptions(run=trained.final.tags[schema.TRAINED_FROM][:10], seeds=2, device="cpu", store=trained.store.root)
-    with patch("pipelines.final.FinalTrainer", side_effect=AssertionError("trained again")):
+    with patch("pipelines.final_seed.FinalTrainer", side_effect=AssertionError("trained again")):
         assert train_final(trained.store, options, QUIET) == trained.final.run_id
 
 
 def test_a_training_that_is_stopped_leaves_closed_runs_and_registers_nothing(trained: Trained) -> None:
     options = TrainOptions(budget="2K", seeds=1, device="cpu", store=trained.store.root)
-    with patch("pipelines.final.save_weights", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+    with patch("pipelines.final_seed.save_weights", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
         train_final(trained.store, options, QUIET)
     stopped, seed = records(trained.store, "final")[1], records(trained.store, "final_seed")[-1]
     assert stopped.outcome == seed.outcome == "interrupted"
