@@ -43,7 +43,7 @@ LADDER = $(SEARCH) $(call flag,BUDGET,budget) $(call flag,BUDGETS,budgets) $(cal
 help: ## this list
 	@echo "tapescale: does a bigger transformer help on market data, and in which shape?"
 	@echo
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | awk -F'|' '{printf "%-19s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | awk -F'|' '{printf "%-22s %s\n", $$1, $$2}'
 	@echo
 	@echo "  question:  BUDGET HORIZON TASK THRESHOLD TOUCH CONTEXT"
 	@echo "  data:      DATA SYMBOL SYMBOLS VALIDATE_ON FEATURES INDEX VOLATILITY_INDEX WINDOWS TRAIN_END"

@@ -90,7 +90,7 @@ def _table(path: Path, options: ScalingOptions) -> Observations:
     from analysis.laws.table import read_csv
 
     require(options.n is not None, "N", "", "name the column of parameters, for example --n parameters.")
-    require(options.loss is not None, "LOSS", None, "name the column of losses, for example --loss val_loss.")
+    require(options.loss is not None, "LOSS", "", "name the column of losses, for example --loss val_loss.")
     return read_csv(
         path,
         n=str(options.n),

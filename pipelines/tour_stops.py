@@ -88,4 +88,4 @@ def _serve(command: list[str], environment: dict[str, str], check: Callable[[Pat
         try:
             print(check(store), flush=True)
         finally:
-            os.killpg(server.pid, signal.SIGINT)
+            os.killpg(server.pid, signal.SIGTERM)

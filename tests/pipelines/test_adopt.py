@@ -232,5 +232,5 @@ def test_help_shows_an_example_and_loads_no_heavy_library() -> None:
         "print('LOADED', [name for name in ('torch', 'mlflow', 'optuna', 'pandas') if name in sys.modules])"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert "Example" in told
+    assert "examples:" in told
     assert "LOADED []" in told

@@ -122,8 +122,8 @@ def test_near_sizes_are_one_budget_and_a_continuum_is_cut_into_eight() -> None:
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ({"n": None}, "N=None: name the column"),
-        ({"loss": None}, "LOSS=None: name the column"),
+        ({"n": None}, "N=: name the column"),
+        ({"loss": None}, "LOSS=: name the column"),
         ({"n": "size"}, "N=size: no such column; runs.csv has params, tokens, val_loss, arch"),
         ({"loss": "arch"}, "arch=wide: line 2 of runs.csv is no number"),
         ({"cluster": "family"}, "CLUSTER=family: no such column"),
