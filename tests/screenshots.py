@@ -17,12 +17,14 @@ from PIL import Image
 
 from pipelines.run_views import TRAINING, TRIALS_KEY, run_page, sweep_page
 from research.tracking import query, schema
+from research.tracking.registry import holder_of
 from research.tracking.store import Store, open_store
 from tests.browser import Browser, browser, chromium, pages_over
 
 PICTURES = Path(__file__).parents[1] / "docs" / "ui"
 SWEEP = ("--trials", "8", "--epochs", "6", "--replicates", "1", "--device", "cpu")
 BUDGETS = ("2K", "6K")
+INTO_USE = (("train", "--seeds", "2"), ("evaluate",), ("promote", "--force"))
 COLOURS = 192
 DRAWS_FOR = 2.0
 """Seconds that charts take after their titles are there."""
@@ -65,7 +67,17 @@ def shots(store: Store) -> list[Shot]:
         Shot(name="curves", page=f"{trial}/model-metrics?{TRAINING}", says=("gradient_norm",)),
         Shot(name="figures", page=f"{trial}/artifacts/reliability.png?{TRAINING}", says=("reliability.png",)),
         Shot(name="model", page=f"#/models/{model}?{TRAINING}", says=("Version 1", "make serve")),
+        *champion_shot(store, model),
     ]
+
+
+def champion_shot(store: Store, model: str) -> list[Shot]:
+    """The page of the version in use, where there is one."""
+    held = holder_of(store, model, schema.CHAMPION)
+    if held is None:
+        return []
+    page = f"#/models/{model}/versions/{held.version}?{TRAINING}"
+    return [Shot(name="champion", page=page, says=("clean commit",))]
 
 
 def take(page: Browser, address: str, shot: Shot) -> None:
@@ -80,12 +92,16 @@ def take(page: Browser, address: str, shot: Shot) -> None:
 
 @contextmanager
 def small_study() -> Iterator[Path]:
-    """A store with a sweep of each budget."""
+    """A store with a sweep of each budget, the best of the last one trained, tested and taken into use."""
     with TemporaryDirectory(prefix="tapescale-screenshots-") as folder:
         root = Path(folder) / "mlruns"
+        environment = {**os.environ, "MLFLOW_TRACKING_URI": ""}
         for budget in BUDGETS:
             command = [sys.executable, "-m", "pipelines.sweep", "--store", str(root), "--budget", budget, *SWEEP]
-            subprocess.run(command, check=True, env={**os.environ, "MLFLOW_TRACKING_URI": ""})
+            subprocess.run(command, check=True, env=environment)
+        for verb, *flags in INTO_USE:
+            command = [sys.executable, "-m", f"pipelines.{verb}", "--store", str(root), "--budget", BUDGETS[-1], *flags]
+            subprocess.run(command, check=True, env=environment)
         yield root
 
 
