@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 os.environ["MLFLOW_TRACKING_URI"] = ""
 # What `make test` was told is not for the `make` that a test runs.
-for name in ("MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "MAKELEVEL"):
-    os.environ.pop(name, None)
+os.environ.pop("MAKEFLAGS", None)
+os.environ.pop("MAKELEVEL", None)
 # OpenMP reads it when torch loads: spinning threads take half the speed of whatever else runs.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
