@@ -187,7 +187,11 @@ def checkpoints(root: Path, runs: list[RunRecord]) -> Finding:
 
     names = f" ({some([file.name for file in unknown])})" if unknown else ""
     found = f"{len(left)} of trials that have ended, {len(unknown)} of trials that no run names{names}, {size}"
-    fix = "make doctor FIX=1 removes the former" if left else f"rm them in {root / 'checkpoints'}, unless runs on a server have them"
+    fix = (
+        "make doctor FIX=1 removes the former"
+        if left
+        else f"rm them in {root / 'checkpoints'}, unless runs on a server have them"
+    )
     return Finding(check="checkpoints", found=found, verdict="warning", fix=fix, mend=mend if left else None)
 
 
