@@ -87,6 +87,13 @@ def test_few_trades_establish_nothing() -> None:
     ]
 
 
+def test_the_same_entries_cannot_be_told_apart_whatever_is_true() -> None:
+    said = " ".join(told.findings(reading(subject(1, edge=0.3), enter="0")))
+    assert "enters as the volatility regression does; these entries cannot tell the two signals apart" in said
+    assert "would be seen" not in said
+    assert "VOLATILITY ONLY" not in said
+
+
 def test_a_downside_with_an_edge_earns_by_selling_first() -> None:
     found = reading(subject(2, edge=0.3, kind="downside"))
     assert found.strategies[MODEL].performance.low > 0
