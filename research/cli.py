@@ -78,11 +78,6 @@ def description(options_type: type[object]) -> str:
     return f"{told}\n\n{EXAMPLES}\n{lines.rstrip()}" if lines else told
 
 
-def examples(options_type: type[object]) -> list[str]:
-    """The commands that a verb's help shows."""
-    return [line.strip() for line in description(options_type).partition(f"{EXAMPLES}\n")[2].splitlines()]
-
-
 def _verb() -> str:
     """Module that was started with `python -m`."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
