@@ -11,13 +11,15 @@ comma := ,
 list = $(if $($(1)),--$(2) $(subst $(comma), ,$($(1))))
 # STORE=folder is another store than mlruns/, for every verb that has one.
 override ARGS += $(call flag,STORE,store)
-# Some shells export COLUMNS, the width of the terminal; only one that was typed means a file's columns.
-columns = $(if $(findstring environment,$(origin COLUMNS)),,$(call flag,COLUMNS,columns))
+# Some shells export COLUMNS, the width of the terminal, and WSL exports NAME, the machine's; only what was typed is meant.
+typed = $(if $(findstring environment,$(origin $(1))),,$(call flag,$(1),$(2)))
 # TRIALS=50 is 50 in all, TRIALS=+10 is 10 more.
 more = $(if $(filter +%,$(TRIALS)),--add-trials '$(patsubst +%,%,$(TRIALS))',$(call flag,TRIALS,trials))
 # HELP=1 shows what a verb does, its flags and examples, and does nothing.
 ifdef HELP
 override ARGS += --help
+FLAGLESS := $(filter setup setup-ray setup-notebook setup-bench notebook screenshots lint,$(MAKECMDGOALS))
+$(if $(FLAGLESS),$(error error: HELP=1: $(FLAGLESS) has no flags; `make` says what it does))
 endif
 # A variable that nothing reads would leave its verb at another question than was asked.
 GIVEN := $(foreach one,$(subst \ ,,$(MAKEOVERRIDES)),$(if $(findstring =,$(one)),$(firstword $(subst =, ,$(subst :, ,$(one))))))
@@ -68,7 +70,7 @@ setup-ray: $(READY) ## add Ray, for trials on a cluster (RAY=auto)
 
 data: $(READY) ## take bars in, or bring a data set up to date: SYMBOLS=SPY,^VIX START=1993-01-29, DATA=<file or name>
 	@$(PY) -m pipelines.ingest $(call flag,DATA,data) $(call flag,SYMBOLS,symbols) $(call flag,START,start) $(call flag,END,end) \
-	  $(call flag,NAME,name) $(columns) $(call flag,CALENDAR,calendar) $(call flag,KIND,kind) \
+	  $(call typed,NAME,name) $(call typed,COLUMNS,columns) $(call flag,CALENDAR,calendar) $(call flag,KIND,kind) \
 	  $(call flag,PRICES,prices) $(call flag,ALLOW,allow) $(if $(FULL),--full) $(ARGS)
 
 plan: $(READY) ## what a sweep would take here: sizes, FLOPs, memory, hours, disk; nothing is trained
@@ -152,7 +154,7 @@ doctor: $(READY) ## are machine, packages, store and data in order, and what to 
 	@$(PY) -m pipelines.doctor $(if $(FIX),--fix) $(ARGS)
 
 screenshots: $(READY) ## the pictures of docs/ui.md, in headless Chromium over a small study; STORE=mlruns takes that one's newest sweep
-	@$(PY) -m tests.screenshots $(STORE)
+	@$(PY) -m tests.screenshots $(if $(STORE),'$(STORE)')
 
 setup-notebook: $(READY) ## add what runs the notebook
 	@$(PY) -c 'import ipykernel, nbclient' 2>/dev/null || $(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[notebook]'

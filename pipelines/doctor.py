@@ -74,11 +74,13 @@ def findings(store: Path) -> Iterator[Finding]:
 
 
 def _told(check: Callable[[], list[Finding]]) -> list[Finding]:
+    import sqlite3
+
     from pipelines.checkups import Finding
 
     try:
         return check()
-    except (ImportError, OSError, ValueError) as problem:
+    except (ImportError, OSError, ValueError, sqlite3.Error) as problem:
         said = str(problem).splitlines() or [type(problem).__name__]
         return [Finding(check="this check", found=f"failed: {said[0]}", verdict="problem", fix="see the other lines")]
 
@@ -95,13 +97,15 @@ def _store(root: Path) -> list[Finding]:
 
 def mended(found: list[Finding]) -> Iterator[str]:
     """Do what can be done safely; one line for each."""
+    import sqlite3
+
     from research.spec import InputError
 
     for one in found:
         if one.mend is not None:
             try:
                 yield f"fixed  {one.check}: {one.mend()}"
-            except (InputError, OSError) as problem:
+            except (InputError, OSError, sqlite3.Error) as problem:
                 yield f"left   {one.check}: {problem}"
 
 

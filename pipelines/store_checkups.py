@@ -10,11 +10,15 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines.checkups import Finding, gigabytes, some
 from research.tracking import schema
 from research.tracking.records import RunRecord
 from research.tracking.store import DATABASE
+
+if TYPE_CHECKING:
+    from research.tracking.upkeep import DatabaseState
 
 SHORT_RUN_SECONDS = 3600.0
 """A run without an owner, such as an evaluation, takes minutes; one open for longer was left."""
@@ -64,7 +68,7 @@ def database_findings(root: Path) -> Iterator[Finding]:
         yield Finding(check="store access", found="read only", verdict="problem", fix=f"chmod u+w {root} {root / DATABASE}")
     yield layout(root, state.revision)
     yield journal(root, state.journal)
-    yield addresses(root, state.moved)
+    yield addresses(root, state)
     if state.revision == sql.REVISION:
         runs = sql.records(root / DATABASE, list(sql.experiments(root / DATABASE)), {})
         yield open_runs(root, runs)
@@ -97,10 +101,11 @@ def journal(root: Path, mode: str) -> Finding:
     return Finding(check="journal", found=f"{mode}: slow, and readers wait", verdict="warning", fix=fix, mend=mend)
 
 
-def addresses(root: Path, moved: dict[str, int]) -> Finding:
+def addresses(root: Path, state: DatabaseState) -> Finding:
     """Whether MLflow's absolute addresses lie in the store, or where it was before it was moved or copied."""
     from research.tracking.upkeep import as_path, relocate
 
+    moved = state.moved
     if not moved:
         return Finding(check="artifacts", found="their addresses lie in the store")
 
@@ -108,6 +113,11 @@ def addresses(root: Path, moved: dict[str, int]) -> Finding:
         backup, changed = relocate(root)
         told = ", ".join(f"{count} {place}" for place, count in changed.items())
         return f"addresses begin with {root} now ({told}); the database before is {backup.name}"
+
+    if state.left_behind:
+        fix = f"copy them into {root / 'artifacts'}, then make doctor FIX=1"
+        found = f"{some([str(folder) for folder in state.left_behind])} were not copied with {DATABASE}"
+        return Finding(check="artifacts", found=found, verdict="problem", fix=fix)
 
     told = ", ".join(f"{count} in {as_path(old)}" for old, count in moved.items())
     there = " (which is there still: this is a copy)" if any(as_path(old).exists() for old in moved) else ""
@@ -161,11 +171,11 @@ def _is_driven(run: RunRecord, running: dict[str, RunRecord]) -> bool:
 def checkpoints(root: Path, runs: list[RunRecord]) -> Finding:
     """States of trials that have ended, which nothing will read again."""
     files = sorted((root / "checkpoints").glob("*.safetensors"))
-    settled = {run.tags.get(schema.TRIAL_FINGERPRINT) for run in runs if run.outcome not in (None, "interrupted")}
+    # The last attempt counts: one that crashed may have been taken up again and wait now.
+    last = {run.tags.get(schema.TRIAL_FINGERPRINT): run.outcome for run in runs}
     open_ = {run.tags.get(schema.TRIAL_FINGERPRINT) for run in runs if run.status == "RUNNING"}
-    waiting = {run.tags.get(schema.TRIAL_FINGERPRINT) for run in runs if run.outcome == "interrupted"}
-    left = [file for file in files if file.stem in settled - open_]
-    unknown = [file for file in files if file.stem not in settled | open_ | waiting and not file.stem.startswith("final-")]
+    left = [file for file in files if last.get(file.stem) not in (None, "interrupted") and file.stem not in open_]
+    unknown = [file for file in files if file.stem not in last and not file.stem.startswith("final-")]
     size = gigabytes(sum(file.stat().st_size for file in [*left, *unknown]))
     if not left and not unknown:
         return Finding(check="checkpoints", found=f"{len(files)}, of trials that wait to go on" if files else "none left over")
@@ -175,8 +185,13 @@ def checkpoints(root: Path, runs: list[RunRecord]) -> Finding:
             file.unlink(missing_ok=True)
         return f"removed {len(left)} checkpoints of trials that have ended"
 
-    found = f"{len(left)} of trials that have ended, {len(unknown)} of trials that no run names, {size}"
-    fix = "make doctor FIX=1 removes the former" if left else f"rm {some([str(file) for file in unknown])}"
+    names = f" ({some([file.name for file in unknown])})" if unknown else ""
+    found = f"{len(left)} of trials that have ended, {len(unknown)} of trials that no run names{names}, {size}"
+    fix = (
+        "make doctor FIX=1 removes the former"
+        if left
+        else f"rm them in {root / 'checkpoints'}, unless runs on a server have them"
+    )
     return Finding(check="checkpoints", found=found, verdict="warning", fix=fix, mend=mend if left else None)
 
 

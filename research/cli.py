@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -54,12 +55,20 @@ def parsed(options_type: type[Options], arguments: Sequence[str], verb: str) -> 
     # tyro's type checker would look through every installed package for plug-ins of its own.
     os.environ.setdefault("TYPEGUARD_DISABLE_PLUGIN_AUTOLOAD", "1")
     import tyro
-    from tyro._errors import on_parse_error
 
-    from research.refusals import refusing
-
-    with on_parse_error(refusing(options_type, arguments)):
+    with _in_our_words(options_type, arguments):
         return tyro.cli(options_type, args=arguments, prog=f"python -m {verb}", description=description(options_type))
+
+
+def _in_our_words(options_type: type[object], arguments: Sequence[str]) -> AbstractContextManager[None]:
+    try:
+        from tyro._errors import on_parse_error
+
+        from research.refusals import refusing
+    except ImportError:
+        # These parts of tyro are its own affair: a version without them refuses in its own words.
+        return nullcontext()
+    return on_parse_error(refusing(options_type, arguments))
 
 
 def description(options_type: type[object]) -> str:
@@ -67,11 +76,6 @@ def description(options_type: type[object]) -> str:
     paragraphs, _, lines = inspect.cleandoc(options_type.__doc__ or "").partition(f"{EXAMPLES}\n")
     told = "\n\n".join(" ".join(one.split()) for one in paragraphs.strip().split("\n\n"))
     return f"{told}\n\n{EXAMPLES}\n{lines.rstrip()}" if lines else told
-
-
-def examples(options_type: type[object]) -> list[str]:
-    """The commands that a verb's help shows."""
-    return [line.strip() for line in description(options_type).partition(f"{EXAMPLES}\n")[2].splitlines()]
 
 
 def _verb() -> str:

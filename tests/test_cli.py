@@ -105,6 +105,17 @@ def test_what_is_typed_wrongly_is_one_sentence(arguments: list[str], sentence: s
     assert str(mistake.value) == sentence
 
 
+def test_another_tyro_tells_a_mistake_in_its_own_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "tyro._errors", None)
+    monkeypatch.delitem(sys.modules, "research.refusals", raising=False)
+    assert cli.parsed(Options, ["--n", "3"], "verb").n == 3
+    with pytest.raises(SystemExit):
+        cli.parsed(Options, ["--n", "x"], "verb")
+    assert "--n" in capsys.readouterr().err
+
+
 def test_a_closed_pipe_is_the_end_of_a_verb_and_no_traceback() -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "research.features"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

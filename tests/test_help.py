@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
 import shlex
 import subprocess
 from dataclasses import is_dataclass
@@ -29,7 +30,7 @@ def python_form(command: str) -> list[str]:
 @pytest.mark.parametrize("module", MODULES)
 def test_every_example_is_a_command_that_its_verb_takes(module: str) -> None:
     options_type = options_of(module)
-    shown = cli.examples(options_type)
+    shown = [line.strip() for line in cli.description(options_type).partition(f"{cli.EXAMPLES}\n")[2].splitlines()]
     assert 2 <= len(shown) <= 5, f"give {options_type.__name__} two or three lines below `{cli.EXAMPLES}` in its docstring"
     assert any(line.startswith("make ") for line in shown)
     for line in shown:
@@ -57,6 +58,24 @@ def test_every_verb_and_every_flag_says_what_it_means(module: str) -> None:
 def test_make_shows_the_help_of_a_verb() -> None:
     ran = subprocess.run(["make", "-n", "ui", "HELP=1"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ran.stdout.split()[-2:] == ["pipelines.ui", "--help"]
+
+
+@pytest.mark.parametrize("verb", ["setup", "lint", "notebook", "screenshots"])
+def test_help_of_a_verb_without_flags_does_nothing(verb: str) -> None:
+    ran = subprocess.run(["make", "-n", verb, "HELP=1"], cwd=ROOT, capture_output=True, text=True)
+    assert ran.returncode == 2
+    assert f"error: HELP=1: {verb} has no flags" in ran.stderr
+    assert ran.stdout == ""
+
+
+@pytest.mark.parametrize("name", ["COLUMNS", "NAME"])
+def test_what_a_system_exports_by_itself_is_no_setting(name: str) -> None:
+    command = ["make", "-n", "-o", ".venv/.installed", "data"]
+    exported = {**os.environ, name: "120"}
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env=exported)
+    assert "120" not in ran.stdout
+    ran = subprocess.run([*command, f"{name}=120"], cwd=ROOT, capture_output=True, text=True, check=True, env=exported)
+    assert f"--{name.lower()} '120'" in ran.stdout
 
 
 def test_make_refuses_a_variable_that_nothing_reads() -> None:

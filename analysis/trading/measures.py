@@ -11,12 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kurtosis, norm, skew
 
-from analysis.trading.trades import Account
+from analysis.trading.trades import YEAR, Account
 
 Array = NDArray[np.float64]
 
-YEAR = 252
-"""Sessions in a year."""
 RESAMPLES = 2000
 SEED = 0
 
@@ -44,13 +42,13 @@ class Performance:
 
 def performance(account: Account, horizon: int) -> Performance:
     """All numbers of an account whose trades last `horizon` days."""
-    returns = account.returns
-    annual = sharpe(returns) * np.sqrt(YEAR)
-    low, high = sharpe_interval(returns, horizon) if np.isfinite(annual) else (np.nan, np.nan)
+    returns, year = account.returns, account.year
+    annual = sharpe(returns) * np.sqrt(year)
+    low, high = sharpe_interval(returns, horizon, year) if np.isfinite(annual) else (np.nan, np.nan)
     return Performance(
         total=float(account.equity[-1] - 1),
-        annual=float(account.equity[-1] ** (YEAR / len(returns)) - 1),
-        volatility=float(returns.std(ddof=1) * np.sqrt(YEAR)),
+        annual=float(account.equity[-1] ** (year / len(returns)) - 1),
+        volatility=float(returns.std(ddof=1) * np.sqrt(year)),
         sharpe=float(annual),
         low=low,
         high=high,
@@ -101,7 +99,7 @@ def best_of(trials: int, spread: float) -> float:
     return float(spread * ((1 - np.euler_gamma) * upper + np.euler_gamma * further))
 
 
-def sharpe_interval(returns: Array, horizon: int) -> tuple[float, float]:
+def sharpe_interval(returns: Array, horizon: int, year: float = YEAR) -> tuple[float, float]:
     """95% interval of the annual Sharpe ratio.
 
     Blocks are as long as the dependence of returns and of their squares asks (Politis & White 2004), a horizon at least.
@@ -112,6 +110,6 @@ def sharpe_interval(returns: Array, horizon: int) -> tuple[float, float]:
     # Few trades may leave no dependence to estimate.
     length = max(horizon, *np.ceil(np.nan_to_num(asked, nan=1.0)).astype(int))
     blocks = StationaryBootstrap(length, returns, seed=SEED)
-    drawn = np.array([sharpe(np.asarray(data[0])) for data, _ in blocks.bootstrap(RESAMPLES)]) * np.sqrt(YEAR)
+    drawn = np.array([sharpe(np.asarray(data[0])) for data, _ in blocks.bootstrap(RESAMPLES)]) * np.sqrt(year)
     low, high = np.nanquantile(drawn, [0.025, 0.975])
     return float(low), float(high)

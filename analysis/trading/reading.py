@@ -23,8 +23,8 @@ BREAK_EVEN = "break-even"
 CHOSEN = {"F1": "at_F1/threshold", "base rate": "at_base_rate/threshold", "top tenth": "at_top_tenth/threshold"}
 """Rules whose thresholds an evaluation takes from validation days, and the metrics that hold them."""
 MODEL, EVERY_DAY = "model", "every session"
-FEWEST_SESSIONS = 250
-"""Earlier sessions that a break-even probability must rest on."""
+FEWEST_TRADES = 250
+"""Earlier sessions that a break-even probability must rest on, a trade from each."""
 MOST_TRIALS = 300
 """Trials whose predictions are read; the variance of their Sharpe ratios needs no more."""
 
@@ -48,7 +48,8 @@ class Reading:
     shared: dict[str, float]
     """Reference -> share of the model's entries that its as many entries have too."""
     deflated: float
-    """Probability that the true Sharpe ratio is above what the best of all trials without skill would show."""
+    """Probability that the true Sharpe ratio is above what the best of all trials without skill would show; NaN if fewer
+    than two of them tell their spread."""
     trials: int
     """Trials that could have been chosen."""
     spread: float
@@ -87,7 +88,7 @@ def read(store: Store, subject: Subject, *, cost: float, enter: str) -> Reading:
             name: float((chosen & top(said, int(chosen.sum()))).sum() / max(chosen.sum(), 1))
             for name, said in subject.references.items()
         },
-        deflated=probabilistic(mine, best_of(trials, spread)),
+        deflated=probabilistic(mine, best_of(trials, spread)) if count > 1 else float("nan"),
         trials=trials,
         spread=spread,
         trials_read=count,
@@ -137,17 +138,15 @@ def _threshold(subject: Subject, enter: str, market: Market, cost: float) -> tup
 
 
 def _earlier_break_even(subject: Subject, market: Market, cost: float) -> tuple[float, int]:
-    """From sessions whose trades were over before the first predicted one."""
-    wins, losses = [], []
-    for one in market.traded:
-        frame = subject.bars[one.symbol]
-        earlier = frame[frame.index < one.days[0]]
-        fix = f"{one.symbol} has {len(earlier)} earlier sessions, too few to tell what its trades earn; give a probability."
-        require(len(earlier) >= FEWEST_SESSIONS + subject.target.horizon, "ENTER", BREAK_EVEN, fix)
-        before = outcomes(one.symbol, earlier, subject.target)
-        wins.append(before.net(cost)[before.labels])
-        losses.append(before.net(cost)[~before.labels])
-    won, lost = np.concatenate(wins), np.concatenate(losses)
+    """From sessions whose trades were over before the first predicted one of any instrument: one threshold serves all."""
+    first = min(one.days[0] for one in market.traded)
+    earlier = {symbol: frame[frame.index < first] for symbol, frame in subject.bars.items()}
+    before = [outcomes(name, bars, subject.target) for name, bars in earlier.items() if len(bars) > subject.target.horizon]
+    known = sum(len(one.labels) for one in before)
+    fix = f"there are {known} earlier trades of {', '.join(earlier)}, too few to tell what they earn; give a probability."
+    require(known >= FEWEST_TRADES, "ENTER", BREAK_EVEN, fix)
+    won = np.concatenate([one.net(cost)[one.labels] for one in before])
+    lost = np.concatenate([one.net(cost)[~one.labels] for one in before])
     require(len(won) > 0 and len(lost) > 0, "ENTER", BREAK_EVEN, "all earlier labels are the same; give a probability.")
     return break_even(won, lost), len(won) + len(lost)
 

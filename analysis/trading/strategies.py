@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.trading.measures import YEAR, Performance, performance
+from analysis.trading.measures import Performance, performance
 from analysis.trading.subject import Subject
 from analysis.trading.trades import Account, Mask, Outcomes, account, buy_and_hold, outcomes
 from research.spec import TargetSpec, require
@@ -156,7 +156,7 @@ def holding(market: Market, cost: float) -> Strategy:
 
 
 def _yearly(found: Account, value: float) -> float:
-    return value * YEAR / len(found.returns)
+    return value * found.year / len(found.returns)
 
 
 def _trades(subject: Subject, market: Market, chosen: Mask, cost: float) -> pd.DataFrame:

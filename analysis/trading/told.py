@@ -146,6 +146,8 @@ def _against_volatility(reading: Reading) -> str:
         f"{reading.alike[VOLATILITY]:.2f}, {reading.shared[VOLATILITY]:.0%} of the entries in common."
     )
     few = reading.strategies[MODEL].entries
+    if reading.shared[VOLATILITY] == 1:
+        return f"it enters as the volatility regression does; these entries cannot tell the two signals apart: {told}"
     if not differs(found) and few < FEW_TRADES:
         return f"{few} trades are too few to tell the signal from one volatility number: {told}"
     if not differs(found):

@@ -19,6 +19,8 @@ from research.spec import TargetSpec
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
+YEAR = 252
+"""Sessions in a year of an exchange that closes at weekends."""
 RUINED = 1e-12
 """What is left of a short whose price has doubled; not 0, by which nothing could be divided."""
 
@@ -128,6 +130,13 @@ class Account:
     def returns(self) -> Array:
         """One per day after the first."""
         return np.asarray(self.equity[1:] / self.equity[:-1] - 1)
+
+    @cached_property
+    def year(self) -> float:
+        """Sessions in a year; counted where some are at weekends."""
+        if (self.days.dayofweek < 5).all():
+            return YEAR
+        return 365.25 * (len(self.days) - 1) / (self.days[-1] - self.days[0]).days
 
 
 def account(traded: Sequence[Outcomes], enters: Mapping[str, Mask], cost: float) -> Account:

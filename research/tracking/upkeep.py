@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -37,6 +38,8 @@ class DatabaseState:
     """What SQLite's quick check says; empty if all is well."""
     moved: dict[str, int]
     """Folder that addresses still begin with and that is not the store's -> how many addresses."""
+    left_behind: list[Path]
+    """Folders of artifacts that lie there and have none of their name in the store."""
 
 
 def database_state(root: Path) -> DatabaseState:
@@ -47,6 +50,7 @@ def database_state(root: Path) -> DatabaseState:
             revision=str(connection.execute("SELECT version_num FROM alembic_version").fetchone()[0]),
             damage=_damage(connection),
             moved={old: _count(connection, old) for old in _other_roots(connection, root)},
+            left_behind=_left_behind(connection, root),
         )
 
 
@@ -116,12 +120,20 @@ def _damage(connection: sqlite3.Connection) -> str:
 
 def _other_roots(connection: sqlite3.Connection, root: Path) -> list[str]:
     """What stands before `/artifacts/<experiment>` in the addresses of experiments that do not lie in the store."""
-    found = set()
+    return sorted({before for before, _ in _elsewhere(connection, root)})
+
+
+def _left_behind(connection: sqlite3.Connection, root: Path) -> list[Path]:
+    there = [(as_path(before) / "artifacts" / name, name) for before, name in _elsewhere(connection, root)]
+    return [folder for folder, name in there if folder.is_dir() and not (root / "artifacts" / name).is_dir()]
+
+
+def _elsewhere(connection: sqlite3.Connection, root: Path) -> Iterator[tuple[str, str]]:
+    """What stands before `/artifacts/<experiment>`, and the experiment."""
     for name, address in connection.execute("SELECT name, artifact_location FROM experiments"):
         before, here, after = str(address).rpartition("/artifacts/")
-        if here and unquote(after) == name and as_path(before) != root:
-            found.add(before)
-    return sorted(old for old in found if old.startswith(("file:", "/")))
+        if here and unquote(after) == name and before.startswith(("file:", "/")) and as_path(before) != root:
+            yield before, name
 
 
 def _count(connection: sqlite3.Connection, old: str) -> int:

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from analysis.trading.measures import (
-    YEAR,
     best_of,
     max_drawdown,
     performance,
@@ -16,7 +15,7 @@ from analysis.trading.measures import (
     sharpe,
     sharpe_interval,
 )
-from analysis.trading.trades import Account
+from analysis.trading.trades import YEAR, Account
 
 RETURNS = np.random.default_rng(0).normal(5e-4, 0.01, 877)
 
@@ -69,6 +68,17 @@ def test_an_account_that_never_moves_has_no_ratio() -> None:
     found = performance(account(np.zeros(300)), 1)
     assert (found.total, found.volatility, found.drawdown) == (0, 0, 0)
     assert all(np.isnan(value) for value in (found.sharpe, found.low, found.high, found.probabilistic))
+
+
+def test_a_market_without_weekends_has_a_longer_year() -> None:
+    one = account(RETURNS)
+    every_day = Account(days=pd.date_range("2012-01-01", periods=len(RETURNS) + 1), equity=one.equity, exposure=1.0)
+    shorter, longer = performance(one, 1), performance(every_day, 1)
+    ratio = np.sqrt(365.25 / 252)
+    assert longer.sharpe == pytest.approx(shorter.sharpe * ratio)
+    assert longer.high == pytest.approx(shorter.high * ratio)
+    assert longer.volatility == pytest.approx(shorter.volatility * ratio)
+    assert 1 + longer.annual == pytest.approx((1 + shorter.annual) ** (ratio**2))
 
 
 def test_a_single_trade_is_measured_too() -> None:

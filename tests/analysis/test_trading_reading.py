@@ -11,6 +11,7 @@ import pytest
 from conftest import random_bars
 
 from analysis.trading import told
+from analysis.trading.keep import metrics
 from analysis.trading.reading import EVERY_DAY, MODEL, Reading, as_many, break_even, read, top
 from analysis.trading.strategies import HOLD
 from analysis.trading.subject import VOLATILITY, Subject
@@ -63,7 +64,7 @@ def test_an_edge_that_was_planted_is_found() -> None:
     assert mine.low > 1
     assert found.against[as_many(VOLATILITY)].difference.low > 0
     assert found.against[HOLD].difference.low > 0
-    assert found.deflated > 0.99
+    assert mine.probabilistic > 0.99
     said = " ".join(told.findings(found))
     assert "better than one volatility number" in said
     assert "it beats buy-and-hold" in said
@@ -86,6 +87,13 @@ def test_few_trades_establish_nothing() -> None:
     ]
 
 
+def test_the_same_entries_cannot_be_told_apart_whatever_is_true() -> None:
+    said = " ".join(told.findings(reading(subject(1, edge=0.3), enter="0")))
+    assert "enters as the volatility regression does; these entries cannot tell the two signals apart" in said
+    assert "would be seen" not in said
+    assert "VOLATILITY ONLY" not in said
+
+
 def test_a_downside_with_an_edge_earns_by_selling_first() -> None:
     found = reading(subject(2, edge=0.3, kind="downside"))
     assert found.strategies[MODEL].performance.low > 0
@@ -106,6 +114,28 @@ def test_the_threshold_knows_nothing_of_the_predicted_days() -> None:
     after.iloc[EARLIER + 1 :, :4] *= np.linspace(1, 3, DAYS - EARLIER - 1)[:, None]
     assert reading(subject(1, bars=after)).threshold == before
     assert reading(subject(1), cost=20e-4).threshold > before
+
+
+def test_a_younger_instrument_adds_nothing_to_the_threshold_that_others_could_not_know() -> None:
+    one = subject(1)
+    young = one.rows[one.rows["date"] >= BARS.index[EARLIER + 400]].assign(symbol="Y")
+    rows = pd.concat([one.rows, young], ignore_index=True)
+    changed = BARS.copy()
+    changed.iloc[EARLIER + 1 : EARLIER + 400, :4] *= np.linspace(1, 3, 399)[:, None]
+    changed.iloc[EARLIER + 400 :, :4] *= 3
+
+    def threshold(bars: pd.DataFrame) -> float:
+        both = replace(one, rows=rows, references={}, bars={"X": BARS, "Y": bars})
+        return reading(both).threshold
+
+    assert threshold(changed) == threshold(BARS)
+
+
+def test_without_other_trials_no_number_is_called_deflated() -> None:
+    alone = reading(subject(1, edge=0.3))
+    assert "Not deflated" in " ".join(told.findings(alone))
+    assert "backtest/deflated_sharpe" not in metrics(alone)
+    assert "backtest/probabilistic_sharpe" in metrics(alone)
 
 
 def test_costs_are_taken_from_every_account_and_break_even_says_how_many_it_bears() -> None:
@@ -132,7 +162,7 @@ def test_other_bars_than_those_of_the_labels_are_refused() -> None:
 
 
 def test_too_few_earlier_sessions_give_no_break_even() -> None:
-    with pytest.raises(InputError, match=r"ENTER=break-even: X has 100 earlier sessions, too few"):
+    with pytest.raises(InputError, match=r"ENTER=break-even: there are 97 earlier trades of X, too few"):
         reading(replace(subject(1), bars={"X": BARS.iloc[EARLIER - 100 :]}))
 
 

@@ -106,6 +106,23 @@ def test_a_store_in_use_is_not_relocated(store: Store, tmp_path: Path, capsys: p
     assert found(root, "artifacts").verdict == "problem"
 
 
+def test_a_database_copied_alone_keeps_the_addresses_of_its_artifacts(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = finished_run(store)
+    root = tmp_path / "alone"
+    root.mkdir()
+    with closing(sqlite3.connect(store.database)) as whole, closing(sqlite3.connect(root / "mlflow.db")) as copy:
+        whole.backup(copy)
+        copy.execute("PRAGMA journal_mode=WAL")
+    with pytest.raises(SystemExit):
+        main(DoctorOptions(store=root, fix=True))
+    told = capsys.readouterr().out
+    assert "were not copied" in told
+    assert "fixed  artifacts" not in told
+    assert [one.path for one in open_store(root).client.list_artifacts(run_id)] == ["predictions.txt"]
+
+
 def test_runs_that_nobody_drives_are_closed_and_others_left_alone(store: Store) -> None:
     experiment = store.experiment("sp500-threshold-1pct")
     gone = json.dumps({"host": socket.gethostname(), "pid": 2**22 + 1, "started": 1.0, "token": "", "seen": 1.0})
@@ -128,7 +145,7 @@ def test_runs_that_nobody_drives_are_closed_and_others_left_alone(store: Store) 
 
 def test_checkpoints_of_trials_that_ended_are_removed_and_others_kept(store: Store) -> None:
     experiment = store.experiment("x-y")
-    for name, outcome in {"ended": "complete", "waits": "interrupted"}.items():
+    for name, outcome in [("ended", "interrupted"), ("ended", "complete"), ("waits", "crashed"), ("waits", "interrupted")]:
         tags = {schema.TRIAL_FINGERPRINT: name}
         log = RunLog.start(store, experiment_id=experiment, kind="trial", name=name, params={}, tags=tags)
         log.finish(outcome)  # type: ignore[arg-type]
@@ -151,6 +168,17 @@ def test_the_journal_is_told_and_mended(store_root: Path) -> None:
     assert one.mend is not None
     one.mend()
     assert found(store_root, "journal").verdict == "ok"
+
+
+def test_a_database_that_is_locked_is_left(
+    store_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("research.tracking.upkeep.BUSY_SECONDS", 0.1)
+    with closing(sqlite3.connect(store_root / "mlflow.db", isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode=DELETE")
+        connection.execute("BEGIN IMMEDIATE")
+        main(DoctorOptions(store=store_root, fix=True))
+    assert "left   journal: database is locked" in capsys.readouterr().out
 
 
 def test_a_database_that_is_none_and_a_store_that_is_a_file(store_root: Path, tmp_path: Path) -> None:
