@@ -74,32 +74,28 @@ def architectures_for(
     template = template or ArchitectureSpec(d_model=4, n_layers=1, n_heads=1, d_ff=8)
     grid = grid or budget.grid
     shapes = product(grid.widths, grid.depths, grid.heads, grid.ff_ratios)
-    candidates = (
+    candidates = [
         replace(template, d_model=d, n_layers=depth, n_heads=heads, d_ff=ratio * d)
         for d, depth, heads, ratio in shapes
         if d % heads == 0
-    )
+    ]
     fitting = [architecture for architecture in candidates if budget.admits(parameter_count(architecture))]
     if not fitting:
-        least, most = smallest_and_largest(template)
         raise InputError(
             f"BUDGET={budget.label}: no architecture of the grid (d {grid.widths[0]}..{grid.widths[-1]}, "
             f"L {grid.depths[0]}..{grid.depths[-1]}) has this many parameters within "
-            f"{TOLERANCE:.0%} with {template.n_features} features; give a budget between {least:,} and {most:,}, or other "
-            "LAYERS, WIDTHS and HEADS."
+            f"{TOLERANCE:.0%} with {template.n_features} features; {_nearest(budget, candidates)}"
+            "or other LAYERS, WIDTHS and HEADS."
         )
     return fitting
 
 
-def smallest_and_largest(template: ArchitectureSpec) -> tuple[int, int]:
-    """Parameters of the smallest and the largest shape that any grid has, with the template's input."""
-    small, large = SMALL_GRID, REFERENCE_GRID
-    ends = (
-        replace(template, d_model=small.widths[0], n_layers=small.depths[0], n_heads=1, d_ff=2 * small.widths[0]),
-        replace(template, d_model=large.widths[-1], n_layers=large.depths[-1], n_heads=1, d_ff=4 * large.widths[-1]),
-    )
-    least, most = (parameter_count(shape) for shape in ends)
-    return least, most
+def _nearest(budget: Budget, candidates: Sequence[ArchitectureSpec]) -> str:
+    """The budgets to give instead: the sizes next to this one; nothing where no shape can be built at all."""
+    sizes = sorted({parameter_count(architecture) for architecture in candidates})
+    below, above = [n for n in sizes if n < budget.n_parameters], [n for n in sizes if n > budget.n_parameters]
+    near = [f"{n:,}" for n in (*below[-1:], *above[:1])]
+    return f"the nearest sizes are {' and '.join(near)}; give a budget near these, " if near else "give "
 
 
 def focused(grid: Grid, *, widths: Sequence[int] = (), depths: Sequence[int] = (), heads: Sequence[int] = ()) -> Grid:

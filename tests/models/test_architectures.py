@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from research.models.accounting import forward_flops, parameter_count, training_flops
-from research.models.architectures import TOLERANCE, Budget, architectures_for, extremes, smallest_and_largest
+from research.models.architectures import TOLERANCE, Budget, architectures_for, extremes, focused
 from research.models.attention import using
 from research.models.patch_transformer import PatchTransformer
 from research.spec import ArchitectureSpec, InputError
@@ -182,9 +182,17 @@ def test_a_single_architecture_is_one_extreme() -> None:
     assert extremes([only]) == [only]
 
 
-def test_a_budget_that_more_features_make_impossible_is_told_the_sizes_there_are():
+def test_a_budget_that_the_grid_cannot_build_is_told_the_sizes_next_to_it():
     wide = ArchitectureSpec(d_model=1, n_layers=1, n_heads=1, d_ff=1, n_features=93)
-    with pytest.raises(InputError, match=r"with 93 features; give a budget between 3,9\d\d and 12,\d{3},\d{3},\d{3}"):
+    with pytest.raises(
+        InputError, match=r"with 93 features; the nearest sizes are 3,9\d\d; give a budget near these, or other"
+    ) as told:
         architectures_for(Budget.parse("3K"), wide)
-    least, _ = smallest_and_largest(wide)
+    least = int(str(told.value).split("sizes are ")[1].split(";")[0].replace(",", ""))
     assert architectures_for(Budget(n_parameters=least), wide)
+
+
+def test_a_grid_without_a_shape_near_the_budget_names_those_on_both_sides():
+    shallow = focused(Budget.parse("2K").grid, depths=(1,))
+    with pytest.raises(InputError, match=r"the nearest sizes are 1,\d{3} and 2,\d{3}; give a budget near these"):
+        architectures_for(Budget.parse("2K"), ArchitectureSpec(d_model=1, n_layers=1, n_heads=1, d_ff=1), shallow)
