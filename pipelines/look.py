@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,12 +16,15 @@ from pipelines.calibrating import maps_of
 from pipelines.evaluation import MODEL, Evaluation, Moved, Said, difference, evaluate
 from pipelines.evaluation_table import print_evaluation
 from pipelines.final_options import EvaluateOptions
+from pipelines.lease import Lease
+from pipelines.orphans import close_dead
 from pipelines.rebuild import Rebuilt, final_run, rebuilt
-from pipelines.retraining import retrained
-from pipelines.saying import chosen_thresholds, last_training, say, seed_logits
+from pipelines.retraining import plan_of, retrained
+from pipelines.saying import chosen_thresholds, last_training, say, seed_logits, seed_models
 from research.runtime import choose_device, hardware
 from research.spec import InputError
 from research.tracking import query, schema
+from research.tracking.owner import ProcessId
 from research.tracking.provenance import Provenance, provenance
 from research.tracking.query import RunRecord
 from research.tracking.registry import note_tested
@@ -44,24 +48,28 @@ def look(store: Store, options: EvaluateOptions, console: Console) -> str:
 
     `InputError` where that was done before and `again` was not asked for.
     """
+    close_dead(store)
     final = final_run(store, budget=options.budget, horizon=options.horizon, run=options.run)
     _require_first(looks_before(store, final), final, options)
     known = rebuilt(store, final)
     code = provenance(hardware(choose_device("cpu")))
+    # Whatever can be missing is read before the days are opened: a look that fails is a look.
+    trained, maps = last_training(known.found), maps_of(store, final)
+    rules = chosen_thresholds(store, final, maps)
+    models = seed_models(store, final, known)
+    plan = plan_of(store, final, maps) if options.walk_forward else None
     # Two that look at the same moment: the second counts when the run of the first is there.
     with store.one_at_a_time(f"look-{final.tags[schema.TARGET_DIGEST]}"):
         before = looks_before(store, final)
         _require_first(before, final, options)
         log = _opened(store, final, known, before, code)
-    with log.ending():
-        trained, maps = last_training(known.found), maps_of(store, final)
-        said = say(trained, seed_logits(store, final, known, trained), maps)
-        rules = chosen_thresholds(store, final, maps)
+    with log.ending(), Lease(log):
+        said = say(trained, seed_logits(models, trained), maps)
         found = evaluate(said, rules)
         log.artifacts(lambda folder: _write(folder, said, found, code))
         moved: Moved | None = None
-        if options.walk_forward:
-            later = retrained(store, final, said, trained, partial(say, maps=maps), log.run_id, console)
+        if plan:
+            later = retrained(plan, said, trained, partial(say, maps=maps), log.run_id, console)
             moved = Moved(evaluation=evaluate(later, rules), against_frozen=difference(later, said))
             log.artifacts(lambda folder: later.table().to_parquet(folder / schema.WALK_FORWARD_FILE, index=False))
     spread = {schema.LEAST_SEED_SPREAD: min(float(expit(one).std()) for one in said.seeds.values())}
@@ -111,6 +119,7 @@ def _opened(store: Store, final: RunRecord, known: Rebuilt, before: Looks, code:
             **{name: final.tags[name] for name in (schema.TRAINED_FROM, schema.CONFIG_FINGERPRINT, schema.FINAL_FINGERPRINT)},
             schema.FINAL_RUN: final.run_id,
             schema.LOOKS_BEFORE: str(before.any),
+            schema.OWNER: ProcessId.mine().text(token="", seen=time.time()),
             **second,
         },
         inputs=study.inputs(),

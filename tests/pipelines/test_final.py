@@ -22,18 +22,20 @@ from small_sweeps import options
 from analysis.options import BacktestOptions
 from analysis.trading.reading import read
 from analysis.trading.subject import subject
-from pipelines.calibrating import unseen_validation
+from pipelines.calibrating import maps_of, unseen_validation
 from pipelines.champion import example_of
 from pipelines.driver import run_sweep
 from pipelines.evaluation import REGIMES
 from pipelines.final import train_final
 from pipelines.final_options import EvaluateOptions, TrainOptions
 from pipelines.look import look
+from pipelines.retraining import plan_of
 from pipelines.state import Sweep
 from research.models.baselines import BASELINES
 from research.significance import paired_difference
 from research.spec import InputError
 from research.tracking import query, schema
+from research.tracking.owner import Owner, ProcessId
 from research.tracking.query import RunRecord
 from research.tracking.store import Store, open_store
 from research.training.calibration import Method, fitted
@@ -259,6 +261,19 @@ def test_a_second_look_is_refused_and_marked_where_it_is_insisted_on(trained: Tr
     assert "SECOND LOOK: this model has seen these days 2 times" in told.getvalue()
 
 
+def test_what_a_look_needs_is_read_before_the_days_are_opened(trained: Trained, evaluated: RunRecord) -> None:
+    """Weights that are gone, or code that has moved on, must not use up the look."""
+    looks = len(records(trained.store, "evaluation"))
+    for needed in ("seed_models", "maps_of", "chosen_thresholds", "plan_of"):
+        with patch(f"pipelines.look.{needed}", side_effect=InputError("gone")), pytest.raises(InputError, match="gone"):
+            look(trained.store, asked(trained, again=True, walk_forward=True, budget="", run=trained.final.run_id), QUIET)
+    assert len(records(trained.store, "evaluation")) == looks
+
+
+def test_a_look_says_whose_process_it_is(evaluated: RunRecord) -> None:
+    assert Owner.read(evaluated.tags[schema.OWNER]).process == ProcessId.mine()
+
+
 def test_a_backtest_takes_the_evaluation_and_its_thresholds(trained: Trained, evaluated: RunRecord) -> None:
     found = subject(trained.store, BacktestOptions(budget="2K", store=trained.store.root))
     assert (found.run.run_id, found.split) == (evaluated.run_id, "test")
@@ -299,3 +314,7 @@ def test_a_calibrated_ensemble_answers_as_its_evaluation_says(trained: Trained, 
     assert found == pytest.approx([expected.mean, expected.low, expected.high], abs=1e-9)
     assert run.metrics["test_loss"] == run.metrics[f"calibration_{method}/loss"] != run.metrics["calibration_none/loss"]
     assert run.metrics["test_calibration_slope"] == run.metrics[f"calibration_{method}/slope"]
+    # Replicates that came later would fit another map; what is trained again carries that of the final run.
+    later = (np.array([-9.0, 0.1, 0.2, 0.3]), np.array([1, 0, 1, 0], dtype=np.int8))
+    with patch("pipelines.final_plan.unseen_validation", return_value=later):
+        assert plan_of(trained.store, final, maps_of(trained.store, final)).seeds == SEEDS
