@@ -389,6 +389,10 @@ def test_looks_for_other_models_are_told_and_close_nothing(evidence: Evidence) -
     assert warnings(evidence) == []
     (told,) = warnings(after_others)
     assert "opened 2 times before, for other models" in told
+    related = with_tags(after_others.evaluation, {schema.LOOKS_RELATED: "1"})
+    mine, others = warnings(replace(evidence, evaluation=related))
+    assert "opened once before, for this very configuration" in mine
+    assert "opened once before, for other models" in others
 
 
 def test_a_second_look_at_the_same_model_closes_a_gate(store_root: Path) -> None:
