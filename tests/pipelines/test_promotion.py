@@ -426,11 +426,14 @@ def test_what_is_no_tested_final_run_is_refused_with_the_way_there(store_root: P
     one = invented(store, looks=0)
     trial = closed(store, one.final.experiment_id, "trial", {}, {}, model=True)
     register(store, name=NAME, run_id=trial, val_loss=0.5, study=STUDY, description="d")
+    (seed,) = query.children(store, one.final.experiment_id, one.final.run_id)
+    register_apart(store, name="single", run_id=seed.run_id, val_loss=0.4, study=STUDY, description="d")
     for options, words in (
+        ({"model": "single", "version": "1"}, f"single seeds.*make promote RUN={one.final.run_id[:12]}"),
         ({"run": one.final.run_id}, f"make evaluate RUN={one.final.run_id[:12]}"),
         ({"model": NAME, "version": "2"}, f"version 2 is a trial's.*make train RUN={trial[:12]}"),
         ({"model": NAME, "version": "9"}, "VERSION=9: .* give one of 1, 2"),
-        ({"model": "none"}, f"there are: {NAME}"),
+        ({"model": "none"}, f"there are: single, {NAME}"),
         ({"model": NAME, "run": "1"}, "give one of them"),
         ({"version": "1", "budget": "2K"}, "say of which MODEL"),
     ):
