@@ -23,6 +23,18 @@ REGIMES = ("calm", "usual", "stormy")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Looks:
+    """Evaluations that came before one."""
+
+    same: int
+    """Of the same final run."""
+    related: int
+    """Of other final runs of its configuration: they differ by seeds or calibration."""
+    any: int
+    """Of any final run of the question on some of these days: each of them has made them a little less unseen."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Said:
     """What the model and its references said of the test rows."""
 

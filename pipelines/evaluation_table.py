@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.calibration_effect import Interval
-from pipelines.evaluation import Against, Evaluation, Group, Moved, Said
+from pipelines.evaluation import Against, Evaluation, Group, Looks, Moved, Said
 from research.significance import Difference
 from research.tracking.query import RunRecord
 from research.tracking.schema import BASELINE_TITLES
@@ -23,14 +23,13 @@ def print_evaluation(
     final: RunRecord,
     said: Said,
     found: Evaluation,
-    same: int,
-    others: int,
+    before: Looks,
     run_id: str,
     console: Console,
     moved: Moved | None = None,
 ) -> None:
     """Tables, verdicts, how to read them and what to type next."""
-    _say(console, _opening(final, said, same, others))
+    _say(console, _opening(final, said, before))
     console.print(_references(found, "log loss on the test days"))
     console.print(_groups("by year", "year", found.years))
     console.print(_groups("by trailing volatility (thirds of the test days)", "regime", found.regimes))
@@ -61,18 +60,28 @@ def _verdict(one: Against) -> str:
     return f"{direction}, but inside the noise" if one.difference.inside_noise else direction
 
 
-def _opening(final: RunRecord, said: Said, same: int, others: int) -> list[str]:
+def _opening(final: RunRecord, said: Said, before: Looks) -> list[str]:
     lines = [
         f"opened     test days {said.days.min():%Y-%m-%d} .. {said.days.max():%Y-%m-%d}, {len(said.labels):,} rows, "
         f"base rate {said.labels.mean():.3f} ({said.base_rate:.3f} in training)",
         f"model      {final.name} (run {final.run_id[:12]}): {int(final.metrics['n_params']):,} parameters, "
         f"mean probability of {len(said.seeds)} seeds",
     ]
-    if same:
-        lines.append(f"warning    SECOND LOOK: this model has seen these days {same} times; what follows is no test any more.")
-    elif others:
-        lines.append(f"warning    these test days have been opened {others} times before, for other models of the question.")
+    if before.same:
+        seen = f"this model has seen these days {_times(before.same)}"
+        lines.append(f"warning    SECOND LOOK: {seen}; what follows is no test any more.")
+    elif before.related:
+        seen = f"this configuration has seen these days {_times(before.related)}, on other seeds or under another calibration"
+        lines.append(f"warning    NO FRESH TEST: {seen}; what follows was known in the main.")
+    elif before.any:
+        lines.append(
+            f"warning    these test days have been opened {_times(before.any)} before, for other models of the question."
+        )
     return lines
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"
 
 
 def _references(found: Evaluation, title: str) -> Table:

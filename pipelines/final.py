@@ -14,7 +14,7 @@ from pipelines.final_options import TrainOptions
 from pipelines.final_plan import TRAINED_ON, Plan, planned
 from pipelines.final_seed import train_seed, write_spec
 from pipelines.lease import Lease, only_driver
-from pipelines.orphans import close_dead_trainings
+from pipelines.orphans import close_dead
 from research.tracking import query, schema
 from research.tracking.owner import ProcessId
 from research.tracking.registry import Registered, register_apart
@@ -33,7 +33,7 @@ def train_final(store: Store, options: TrainOptions, console: Console) -> str:
     plan = planned(store, options)
     _print_opening(plan, console)
     with only_driver(store, f"final-{plan.fingerprint}", "training"):
-        close_dead_trainings(store)
+        close_dead(store)
         done = query.with_tag(store, plan.context.experiment_id, schema.FINAL_FINGERPRINT, plan.fingerprint, kinds=("final",))
         if known := next((one for one in done if one.outcome == "complete"), None):
             # A kill after the last word to the run may have come before the version.

@@ -84,11 +84,16 @@ def warnings(evidence: Evidence) -> list[str]:
 
     Looks for other models are no gate: the second model of a question could never replace the first.
     """
-    others = int(evidence.evaluation.tags[schema.LOOKS_BEFORE])
-    if not others:
-        return []
-    times = "once" if others == 1 else f"{others} times"
-    return [f"these test days had been opened {times} before, for other models; the best of several looks better by chance"]
+    before, related = (int(evidence.evaluation.tags.get(tag, "0")) for tag in (schema.LOOKS_BEFORE, schema.LOOKS_RELATED))
+    told = {
+        "for this very configuration on other seeds or under another calibration; what was seen may have chosen these": related,
+        "for other models; the best of several looks better by chance": before - related,
+    }
+    return [f"these test days had been opened {_times(looks)} before, {words}" for words, looks in told.items() if looks]
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"
 
 
 def _references(metrics: Mapping[str, float]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
 from functools import partial
 from pathlib import Path
 
@@ -12,15 +12,18 @@ from scipy.special import expit
 
 from pipelines import figures
 from pipelines.calibrating import maps_of
-from pipelines.evaluation import MODEL, Evaluation, Moved, Said, difference, evaluate
+from pipelines.evaluation import MODEL, Evaluation, Looks, Moved, Said, difference, evaluate
 from pipelines.evaluation_table import print_evaluation
 from pipelines.final_options import EvaluateOptions
+from pipelines.lease import Lease
+from pipelines.orphans import close_dead
 from pipelines.rebuild import Rebuilt, final_run, rebuilt
-from pipelines.retraining import retrained
-from pipelines.saying import chosen_thresholds, last_training, say, seed_logits
+from pipelines.retraining import plan_of, retrained
+from pipelines.saying import chosen_thresholds, last_training, say, seed_logits, seed_models
 from research.runtime import choose_device, hardware
 from research.spec import InputError
 from research.tracking import query, schema
+from research.tracking.owner import ProcessId
 from research.tracking.provenance import Provenance, provenance
 from research.tracking.query import RunRecord
 from research.tracking.registry import note_tested
@@ -28,15 +31,8 @@ from research.tracking.runs import RunLog
 from research.tracking.store import Store
 from research.training.metrics import alarm, reliability
 
-
-@dataclass(frozen=True, kw_only=True)
-class Looks:
-    """Evaluations that came before."""
-
-    same: int
-    """Of the same final run on the same snapshot."""
-    any: int
-    """Of any final run on the same snapshot and question: each of them has made these days a little less unseen."""
+QUESTION = ("symbol", "task", "horizon", "threshold", "touch", "shuffled")
+"""Parameters that labels depend on."""
 
 
 def look(store: Store, options: EvaluateOptions, console: Console) -> str:
@@ -44,32 +40,37 @@ def look(store: Store, options: EvaluateOptions, console: Console) -> str:
 
     `InputError` where that was done before and `again` was not asked for.
     """
+    close_dead(store)
     final = final_run(store, budget=options.budget, horizon=options.horizon, run=options.run)
     _require_first(looks_before(store, final), final, options)
     known = rebuilt(store, final)
     code = provenance(hardware(choose_device("cpu")))
+    # Whatever can be missing is read before the days are opened: a look that fails is a look.
+    trained, maps = last_training(known.found), maps_of(store, final)
+    rules = chosen_thresholds(store, final, maps)
+    models = seed_models(store, final, known)
+    plan = plan_of(store, final, maps) if options.walk_forward else None
     # Two that look at the same moment: the second counts when the run of the first is there.
     with store.one_at_a_time(f"look-{final.tags[schema.TARGET_DIGEST]}"):
         before = looks_before(store, final)
         _require_first(before, final, options)
         log = _opened(store, final, known, before, code)
-    with log.ending():
-        trained, maps = last_training(known.found), maps_of(store, final)
-        said = say(trained, seed_logits(store, final, known, trained), maps)
-        rules = chosen_thresholds(store, final, maps)
+    with log.ending(), Lease(log):
+        said = say(trained, seed_logits(models, trained), maps)
         found = evaluate(said, rules)
         log.artifacts(lambda folder: _write(folder, said, found, code))
         moved: Moved | None = None
-        if options.walk_forward:
-            later = retrained(store, final, said, trained, partial(say, maps=maps), log.run_id, console)
+        if plan:
+            later = retrained(plan, said, trained, partial(say, maps=maps), log.run_id, console)
             moved = Moved(evaluation=evaluate(later, rules), against_frozen=difference(later, said))
             log.artifacts(lambda folder: later.table().to_parquet(folder / schema.WALK_FORWARD_FILE, index=False))
     spread = {schema.LEAST_SEED_SPREAD: min(float(expit(one).std()) for one in said.seeds.values())}
     further = moved.metrics() if moved else {}
     metrics = {**found.metrics(), **further, **spread, "n_params": final.metrics["n_params"]}
     log.finish("complete", metrics=metrics, tags={schema.ALARM: alarm(found.scores)})
-    note_tested(store, final.run_id, log.run_id)
-    print_evaluation(final, said, found, before.same, before.any, log.run_id, console, moved)
+    if not before.same:
+        note_tested(store, final.run_id, log.run_id)
+    print_evaluation(final, said, found, before, log.run_id, console, moved)
     return log.run_id
 
 
@@ -83,10 +84,25 @@ def _require_first(before: Looks, final: RunRecord, options: EvaluateOptions) ->
 
 def looks_before(store: Store, final: RunRecord) -> Looks:
     """Evaluations of any outcome: one that crashed may have been seen too."""
-    snapshot, target = final.tags[schema.SNAPSHOT_DIGEST], final.tags[schema.TARGET_DIGEST]
-    runs = query.with_tag(store, final.experiment_id, schema.SNAPSHOT_DIGEST, snapshot, kinds=("evaluation",))
-    alike = [one for one in runs if one.tags[schema.TARGET_DIGEST] == target]
-    return Looks(same=sum(one.tags[schema.FINAL_RUN] == final.run_id for one in runs), any=len(alike))
+    alike = [one for one in query.of_kinds(store, [final.experiment_id], ("evaluation",)) if _shares_days(one, final)]
+    others = [one for one in alike if one.tags[schema.FINAL_RUN] != final.run_id]
+    related = [one for one in others if one.tags[schema.CONFIG_FINGERPRINT] == final.tags[schema.CONFIG_FINGERPRINT]]
+    return Looks(same=len(alike) - len(others), related=len(related), any=len(alike))
+
+
+def _shares_days(evaluation: RunRecord, final: RunRecord) -> bool:
+    """Whether it has looked at the same labels of some of the same days.
+
+    By days and not by digests: with one more bar the snapshot is another, and its test days are the old ones.
+    """
+    theirs, mine = evaluation.params, final.params
+    if "test_start" not in theirs:
+        # Killed before it could say what it opens.
+        return evaluation.tags[schema.TARGET_DIGEST] == final.tags[schema.TARGET_DIGEST]
+    # A run from before there was a parameter has its default.
+    if any(theirs.get(name, mine[name]) != mine[name] for name in QUESTION if name in mine):
+        return False
+    return str(theirs["test_start"]) <= str(mine["test_end"]) and str(mine["validation_end"]) < str(theirs["test_end"])
 
 
 def _opened(store: Store, final: RunRecord, known: Rebuilt, before: Looks, code: Provenance) -> RunLog:
@@ -111,6 +127,8 @@ def _opened(store: Store, final: RunRecord, known: Rebuilt, before: Looks, code:
             **{name: final.tags[name] for name in (schema.TRAINED_FROM, schema.CONFIG_FINGERPRINT, schema.FINAL_FINGERPRINT)},
             schema.FINAL_RUN: final.run_id,
             schema.LOOKS_BEFORE: str(before.any),
+            schema.LOOKS_RELATED: str(before.related),
+            schema.OWNER: ProcessId.mine().text(token="", seen=time.time()),
             **second,
         },
         inputs=study.inputs(),

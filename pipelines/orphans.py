@@ -1,4 +1,4 @@
-"""Runs of last trainings that were killed: the next training closes them."""
+"""Runs of last trainings and evaluations that were killed: the next of either closes them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from research.tracking.owner import Owner
 from research.tracking.runs import RunLog
 from research.tracking.store import Store
 
+KINDS = ("final_seed", "final", "retrained", "evaluation")
 
-def close_dead_trainings(store: Store) -> None:
-    """Close what killed trainings left open in the store, as `interrupted`; a training that is alive keeps its runs."""
-    # Seeds are read before their parents: a seed that is seen then has its parent seen.
-    runs = query.of_kinds(store, list(query.experiments(store)), ("final_seed", "final"))
+
+def close_dead(store: Store) -> None:
+    """Close what killed processes left open in the store, as `interrupted`; one that is alive keeps its runs.
+
+    An evaluation stays a look at the test days.
+    """
+    # Nested runs are read before their parents: one that is seen then has its parent seen.
+    runs = query.of_kinds(store, list(query.experiments(store)), KINDS)
     left = [run for run in runs if run.status == "RUNNING"]
     owners = {run.run_id: Owner.read(run.tags[schema.OWNER]) for run in left if schema.OWNER in run.tags}
     for run in left:

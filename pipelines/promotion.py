@@ -55,7 +55,11 @@ def candidate(store: Store, options: PromoteOptions) -> tuple[RunRecord, ModelVe
     """The final run that is meant and the version that was registered from it."""
     if options.model:
         version = named_version(store, options.model, options.version)
-        kind = store.client.get_run(str(version.run_id)).data.tags.get(schema.KIND)
+        told = store.client.get_run(str(version.run_id)).data.tags
+        kind = told.get(schema.KIND)
+        if kind == "final_seed":
+            whole = told[schema.PARENT][:12]
+            raise InputError(f"MODEL={options.model}: it holds single seeds, none of them tested; make promote RUN={whole}")
         if kind != "final":
             raise InputError(
                 f"MODEL={options.model}: version {version.version} is a {kind}'s, and only what make train left can be "

@@ -154,4 +154,6 @@ def _only(found: Sequence[RunRecord], budget: str, horizon: int) -> RunRecord:
 
 def _question(run: RunRecord) -> str:
     said = run.params
-    return f"{said['symbol']} {said['task']} {said['threshold']}, {said['feature_set']}, context {said['context_length']}"
+    question = f"{said['symbol']} {said['task']} {said['threshold']}, {said['feature_set']}, context {said['context_length']}"
+    # Two last trainings of one question differ by these.
+    return f"{question}, seeds {said['seeds']}, calibration {said.get('calibration', 'none')}" if "seeds" in said else question

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from pipelines.assembly import Assembled
+from pipelines.calibrating import Maps
 from pipelines.evaluation import Said
 from pipelines.final_options import TrainOptions
 from pipelines.final_plan import Plan, planned
@@ -26,25 +27,26 @@ Saying = Callable[[Assembled, dict[int, NDArray[np.float64]]], Said]
 """From a split and the logits of each seed for its test rows to what the ensemble and every reference say of them."""
 
 
-def retrained(
-    store: Store, final: RunRecord, frozen: Said, found: Assembled, saying: Saying, parent_id: str, console: Console
-) -> Said:
+def retrained(plan: Plan, frozen: Said, found: Assembled, saying: Saying, parent_id: str, console: Console) -> Said:
     """What a model and references say that are trained again before every calendar year; one nested run per year and seed.
 
     `frozen` is what the final run says of all test rows, `found` its joined split. Its answers stand for the first year, for
     which there is nothing to add. Epochs and learning rates stay those of the final run: nothing is chosen again.
     """
-    plan = _plan_of(store, final, len(frozen.seeds))
     first, *later = np.unique(frozen.days.year)
     plans = {int(year): replace(plan, trained_on=f"all before {year}") for year in later}
     told = [_year(one, found, year, saying, parent_id, console) for year, one in plans.items()]
     return Said.pooled([frozen.of(frozen.days.year == first), *told])
 
 
-def _plan_of(store: Store, final: RunRecord, seeds: int) -> Plan:
-    method = final.params.get("calibration", "none")
-    asked = TrainOptions(run=final.tags[schema.TRAINED_FROM], seeds=seeds, calibration=method, store=store.root)  # type: ignore[arg-type]
-    plan = planned(store, asked)
+def plan_of(store: Store, final: RunRecord, maps: Maps) -> Plan:
+    """What the final run was trained by; `InputError` where it cannot be done again.
+
+    Its calibration is the one that it carries: replicates that came later would fit another.
+    """
+    seeds = len(str(final.params["seeds"]).split(","))
+    asked = TrainOptions(run=final.tags[schema.TRAINED_FROM], seeds=seeds, store=store.root)
+    plan = replace(planned(store, asked), method=maps.carried, calibration=maps.by_method[maps.carried])
     known = final.tags[schema.FINAL_FINGERPRINT]
     require(plan.fingerprint == known, schema.FINAL_FINGERPRINT, known, f"it is {plan.fingerprint} here; make train again.")
     return plan

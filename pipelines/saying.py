@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from pipelines.evaluation import MODEL, Said
 from pipelines.rebuild import Rebuilt
 from pipelines.study import baseline_rows
 from research.models.baselines import BASELINES
+from research.models.patch_transformer import PatchTransformer
 from research.tracking import query, schema
 from research.tracking.query import RunRecord
 from research.tracking.store import Store
@@ -62,16 +64,23 @@ def last_training(found: Assembled) -> Assembled:
     return replace(found, prepared=prepared, stationary=prepared if same else joined(found.stationary))
 
 
-def seed_logits(store: Store, final: RunRecord, known: Rebuilt, found: Assembled) -> dict[int, NDArray[np.float64]]:
+def seed_models(store: Store, final: RunRecord, known: Rebuilt) -> dict[int, PatchTransformer]:
+    """Seed -> its trained model."""
+    return {
+        int(one.params["seed"]): load_weights(
+            known.spec.architecture,
+            store.local_artifact(one.run_id, schema.SEED_WEIGHTS),
+            base_width=known.spec.training.base_width,
+        )
+        for one in query.children(store, final.experiment_id, final.run_id)
+    }
+
+
+def seed_logits(models: Mapping[int, PatchTransformer], found: Assembled) -> dict[int, NDArray[np.float64]]:
     """Seed -> logits of the test rows."""
     dataset = found.prepared.dataset(torch.device("cpu"))
     rows = dataset.rows(found.prepared.split.test)
-    told = {}
-    for one in query.children(store, final.experiment_id, final.run_id):
-        weights = store.local_artifact(one.run_id, schema.SEED_WEIGHTS)
-        model = load_weights(known.spec.architecture, weights, base_width=known.spec.training.base_width)
-        told[int(one.params["seed"])] = predict(model, dataset, rows)
-    return told
+    return {seed: predict(model, dataset, rows) for seed, model in models.items()}
 
 
 def chosen_thresholds(store: Store, final: RunRecord, maps: Maps) -> dict[str, float]:

@@ -168,8 +168,10 @@ def holder_of(store: Store, name: str, alias: str) -> ModelVersion | None:
     """The version that has an alias."""
     try:
         return store.client.get_model_version_by_alias(name, alias)
-    except MlflowException:
-        # No such model or no such alias: MLflow answers both with an error.
+    except MlflowException as problem:
+        # No such model or no such alias: MLflow answers both with an error. Any other says nothing of who has it.
+        if problem.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
         return None
 
 

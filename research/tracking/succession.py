@@ -31,20 +31,24 @@ class InUse:
 
 
 def promote(store: Store, version: ModelVersion, *, final: str, evaluation: str, forced: Sequence[str]) -> str:
-    """Make the version champion; returns the version that it replaces, empty if there was none.
+    """Make the version champion, which it may be already; returns the version that it replaces, empty if there was none.
 
     The alias moves after all records: a kill before it leaves the old champion, and `_line` reads the succession by the alias.
     """
     name, number = version.name, str(version.version)
     with store.one_at_a_time(f"champion-{name}"):
         line, at = _line(store, name), _now()
+        if line and line[-1] == number:
+            # Another process was first.
+            return line[-2] if len(line) > 1 else ""
         previous = line[-1] if line else ""
         by = {"at": at, "final": final, "evaluation": evaluation}
         _note(store, name, number, schema.PROMOTED, {**by, "replaces": previous, "forced": list(forced)})
         _note(store, name, number, schema.FORCED, ", ".join(forced) or "no")
         if previous:
             _note(store, name, previous, schema.REPLACED, {**by, "by": number})
-        _become_champion(store, name, [*line, number])
+        store.client.set_registered_model_tag(name, schema.SUCCESSION, json.dumps([*line, number]))
+        _become_champion(store, name, number)
     return previous
 
 
@@ -57,13 +61,16 @@ def roll_back(store: Store, name: str) -> tuple[str, str]:
         if not line:
             raise InputError(f"MODEL={name}: it has no champion, so that there is nothing to roll back; see make promote.")
         there = {str(one.version) for one in store.client.search_model_versions(f"name='{name}'")}
-        left, earlier = line[-1], [one for one in line[:-1] if one in there]
+        left = line[-1]
+        earlier = [place for place, one in enumerate(line) if one in there and one != left]
         if not earlier:
             raise InputError(f"MODEL={name}: before version {left} no other was champion; there is nothing to roll back to.")
-        restored = earlier[-1]
+        restored, line = line[earlier[-1]], line[: earlier[-1] + 1]
         _note(store, name, left, schema.ROLLED_BACK, {"at": at, "to": restored})
         _note(store, name, restored, schema.RESTORED, {"at": at, "instead_of": left})
-        _become_champion(store, name, earlier)
+        # The longer line says the same with the alias moved; the shorter one, with the alias not yet moved, may not.
+        _become_champion(store, name, restored)
+        store.client.set_registered_model_tag(name, schema.SUCCESSION, json.dumps(line))
     return left, restored
 
 
@@ -99,11 +106,10 @@ def _line(store: Store, name: str) -> list[str]:
     return [*line, now] if last is None else line[: last + 1]
 
 
-def _become_champion(store: Store, name: str, line: list[str]) -> None:
-    store.client.set_registered_model_tag(name, schema.SUCCESSION, json.dumps(line))
-    store.client.set_registered_model_alias(name, schema.CHAMPION, line[-1])
+def _become_champion(store: Store, name: str, version: str) -> None:
+    store.client.set_registered_model_alias(name, schema.CHAMPION, version)
     challenger = holder_of(store, name, schema.CHALLENGER)
-    if challenger and str(challenger.version) == line[-1]:
+    if challenger and str(challenger.version) == version:
         store.client.delete_registered_model_alias(name, schema.CHALLENGER)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -22,18 +22,20 @@ from small_sweeps import options
 from analysis.options import BacktestOptions
 from analysis.trading.reading import read
 from analysis.trading.subject import subject
-from pipelines.calibrating import unseen_validation
+from pipelines.calibrating import maps_of, unseen_validation
 from pipelines.champion import example_of
 from pipelines.driver import run_sweep
-from pipelines.evaluation import REGIMES
+from pipelines.evaluation import REGIMES, Looks
 from pipelines.final import train_final
 from pipelines.final_options import EvaluateOptions, TrainOptions
-from pipelines.look import look
+from pipelines.look import look, looks_before
+from pipelines.retraining import plan_of
 from pipelines.state import Sweep
 from research.models.baselines import BASELINES
 from research.significance import paired_difference
 from research.spec import InputError
 from research.tracking import query, schema
+from research.tracking.owner import Owner, ProcessId
 from research.tracking.query import RunRecord
 from research.tracking.store import Store, open_store
 from research.training.calibration import Method, fitted
@@ -255,8 +257,36 @@ def test_a_second_look_is_refused_and_marked_where_it_is_insisted_on(trained: Tr
     assert again.tags[schema.SECOND_LOOK] == "1 before"
     assert again.outcome == "interrupted"
     told = io.StringIO()
-    look(trained.store, asked(trained, again=True), Console(file=told, width=110))
+    with patch("pipelines.look.note_tested") as noted:
+        look(trained.store, asked(trained, again=True), Console(file=told, width=110))
+    # It takes no alias, even where the first one came to nothing.
+    noted.assert_not_called()
     assert "SECOND LOOK: this model has seen these days 2 times" in told.getvalue()
+
+
+def test_days_that_were_seen_before_are_counted_whatever_the_snapshot(trained: Trained, evaluated: RunRecord) -> None:
+    before = looks_before(trained.store, trained.final)
+    assert before.same > 0
+    anew = {schema.SNAPSHOT_DIGEST: "one more bar", schema.TARGET_DIGEST: "one more label"}
+    sibling = replace(trained.final, run_id="other seeds", tags={**trained.final.tags, **anew})
+    assert looks_before(trained.store, sibling) == Looks(same=0, related=before.same, any=before.any)
+    stranger = replace(sibling, tags={**sibling.tags, schema.CONFIG_FINGERPRINT: "another"})
+    assert looks_before(trained.store, stranger) == Looks(same=0, related=0, any=before.any)
+    for other in ({"threshold": 0.02}, {"validation_end": "2018-12-31", "test_end": "2022-12-31"}):
+        assert looks_before(trained.store, replace(stranger, params={**trained.final.params, **other})).any == 0
+
+
+def test_what_a_look_needs_is_read_before_the_days_are_opened(trained: Trained, evaluated: RunRecord) -> None:
+    """Weights that are gone, or code that has moved on, must not use up the look."""
+    looks = len(records(trained.store, "evaluation"))
+    for needed in ("seed_models", "maps_of", "chosen_thresholds", "plan_of"):
+        with patch(f"pipelines.look.{needed}", side_effect=InputError("gone")), pytest.raises(InputError, match="gone"):
+            look(trained.store, asked(trained, again=True, walk_forward=True, budget="", run=trained.final.run_id), QUIET)
+    assert len(records(trained.store, "evaluation")) == looks
+
+
+def test_a_look_says_whose_process_it_is(evaluated: RunRecord) -> None:
+    assert Owner.read(evaluated.tags[schema.OWNER]).process == ProcessId.mine()
 
 
 def test_a_backtest_takes_the_evaluation_and_its_thresholds(trained: Trained, evaluated: RunRecord) -> None:
@@ -272,13 +302,16 @@ def test_a_backtest_takes_the_evaluation_and_its_thresholds(trained: Trained, ev
 
 
 @pytest.mark.parametrize("method", ["temperature", "isotonic"])
-def test_a_calibrated_ensemble_answers_as_its_evaluation_says(trained: Trained, method: Method) -> None:
+def test_a_calibrated_ensemble_answers_as_its_evaluation_says(trained: Trained, evaluated: RunRecord, method: Method) -> None:
     options = TrainOptions(budget="2K", seeds=2, calibration=method, device="cpu", threads=1, store=trained.store.root)
     final_id = train_final(trained.store, options, QUIET)
     assert final_id != trained.final.run_id
     (final,) = [run for run in records(trained.store, "final") if run.run_id == final_id]
     assert final.params["calibration"] == method
-    evaluation_id = look(trained.store, asked(trained, budget="", run=final_id), QUIET)
+    told = io.StringIO()
+    evaluation_id = look(trained.store, asked(trained, budget="", run=final_id), Console(file=told, width=110))
+    # A map that is chosen after a look at what it would do has seen the test.
+    assert "NO FRESH TEST: this configuration has seen these days" in told.getvalue()
     (run,) = [one for one in records(trained.store, "evaluation") if one.run_id == evaluation_id]
     table = said(trained, run)
     (version,) = trained.store.client.search_model_versions(f"run_id='{final_id}'")
@@ -299,3 +332,7 @@ def test_a_calibrated_ensemble_answers_as_its_evaluation_says(trained: Trained, 
     assert found == pytest.approx([expected.mean, expected.low, expected.high], abs=1e-9)
     assert run.metrics["test_loss"] == run.metrics[f"calibration_{method}/loss"] != run.metrics["calibration_none/loss"]
     assert run.metrics["test_calibration_slope"] == run.metrics[f"calibration_{method}/slope"]
+    # Replicates that came later would fit another map; what is trained again carries that of the final run.
+    later = (np.array([-9.0, 0.1, 0.2, 0.3]), np.array([1, 0, 1, 0], dtype=np.int8))
+    with patch("pipelines.final_plan.unseen_validation", return_value=later):
+        assert plan_of(trained.store, final, maps_of(trained.store, final)).seeds == SEEDS

@@ -12,6 +12,8 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
 from rich.console import Console
 from small_sweeps import copy_of, run
 
@@ -20,7 +22,7 @@ from pipelines.final_options import EvaluateOptions, TrainOptions
 from pipelines.gates import REFERENCES, Evidence, evidence_of, judged, warnings
 from pipelines.latest import served
 from pipelines.look import look
-from pipelines.orphans import close_dead_trainings
+from pipelines.orphans import close_dead
 from pipelines.predict import PredictOptions
 from pipelines.predict import main as predict
 from pipelines.promote import PromoteOptions
@@ -29,13 +31,13 @@ from pipelines.rebuild import rebuilt
 from pipelines.rollback import RollbackOptions
 from pipelines.rollback import main as rollback
 from research.spec import InputError
-from research.tracking import query, schema
+from research.tracking import query, schema, succession
 from research.tracking.owner import STALE_SECONDS, ProcessId
 from research.tracking.query import RunRecord
 from research.tracking.registry import chosen, holder_of, note_tested, register, register_apart
 from research.tracking.runs import RunLog
 from research.tracking.store import Store, open_store
-from research.tracking.succession import in_use
+from research.tracking.succession import in_use, roll_back
 
 QUIET = Console(quiet=True)
 NAME = "sp500-threshold-1pct-2K-h1"
@@ -125,14 +127,14 @@ def trained(migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> S
     return store
 
 
-def opened(store: Store, told: dict[str, str]) -> tuple[str, str]:
-    """A final run and its seed that are open."""
+def opened(
+    store: Store, told: dict[str, str], kind: schema.RunKind = "final", nested: schema.RunKind = "final_seed"
+) -> tuple[str, str]:
+    """A final run and its seed that are open, or another run with a nested one."""
     experiment = store.experiment("sp500-threshold-1pct")
-    final = RunLog.start(store, experiment_id=experiment, kind="final", name="final", params={}, tags=told)
-    seed = RunLog.start(
-        store, experiment_id=experiment, kind="final_seed", name="seed", params={}, tags={}, parent_id=final.run_id
-    )
-    return final.run_id, seed.run_id
+    parent = RunLog.start(store, experiment_id=experiment, kind=kind, name=kind, params={}, tags=told)
+    child = RunLog.start(store, experiment_id=experiment, kind=nested, name=nested, params={}, tags={}, parent_id=parent.run_id)
+    return parent.run_id, child.run_id
 
 
 def gone() -> ProcessId:
@@ -224,7 +226,7 @@ def test_a_killed_training_is_closed_by_the_next(trained: Store) -> None:
     assert {one.status for one in runs if one.outcome == "interrupted"} == {"KILLED"}
 
 
-def test_a_training_that_is_alive_is_left_alone(store_root: Path) -> None:
+def test_a_training_or_look_that_is_alive_is_left_alone_and_a_dead_one_closed(store_root: Path) -> None:
     store = open_store(store_root)
     elsewhere = ProcessId(host="another", pid=1, started=0.0)
     alive = [
@@ -232,8 +234,9 @@ def test_a_training_that_is_alive_is_left_alone(store_root: Path) -> None:
         *opened(store, {schema.OWNER: elsewhere.text(token="", seen=time.time())}),
     ]
     dead = opened(store, {schema.OWNER: elsewhere.text(token="", seen=time.time() - 2 * STALE_SECONDS)})
-    close_dead_trainings(store)
-    runs = query.of_kinds(store, list(query.experiments(store)), ("final", "final_seed"))
+    dead += opened(store, {schema.OWNER: gone().text(token="", seen=time.time())}, "evaluation", "retrained")
+    close_dead(store)
+    runs = query.of_kinds(store, list(query.experiments(store)), ("final", "final_seed", "evaluation", "retrained"))
     assert {one.run_id for one in runs if one.status == "RUNNING"} == set(alive)
     assert {one.run_id for one in runs if one.outcome == "interrupted"} == set(dead)
 
@@ -279,6 +282,40 @@ def test_a_champion_that_was_set_by_hand_can_be_gone_back_to(store_root: Path) -
     for version in (two.version, one.version):
         rollback(RollbackOptions(store=store_root))
         assert alias(store, schema.CHAMPION) == version
+
+
+@pytest.mark.parametrize("call", ["set_registered_model_alias", "set_registered_model_tag"])
+def test_a_rollback_that_is_killed_loses_no_champion(store_root: Path, call: str) -> None:
+    store = open_store(store_root)
+    one, two = invented(store), invented(store)
+    for each in (one, two, one):
+        ask_for(each)
+    with patch.object(store.client, call, side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        roll_back(store, NAME)
+    if alias(store, schema.CHAMPION) == one.version:
+        roll_back(store, NAME)
+    assert alias(store, schema.CHAMPION) == two.version
+    assert roll_back(store, NAME) == (two.version, one.version)
+
+
+def test_two_promotions_of_a_version_at_the_same_moment_are_one_step_back(store_root: Path) -> None:
+    store = open_store(store_root)
+    one, two = invented(store), invented(store)
+    ask_for(one)
+    version = store.client.get_model_version(NAME, two.version)
+    replaced = [succession.promote(store, version, final="f", evaluation="e", forced=()) for _ in range(2)]
+    assert replaced == [one.version] * 2
+    assert roll_back(store, NAME) == (two.version, one.version)
+
+
+def test_a_store_that_fails_is_not_one_without_a_champion(store_root: Path) -> None:
+    store = open_store(store_root)
+    ask_for(invented(store))
+    assert holder_of(store, NAME, schema.CHALLENGER) is None
+    assert holder_of(store, "another", schema.CHAMPION) is None
+    problem = MlflowException("down", error_code=INTERNAL_ERROR)
+    with patch.object(store.client, "get_model_version_by_alias", side_effect=problem), pytest.raises(MlflowException):
+        holder_of(store, NAME, schema.CHAMPION)
 
 
 @pytest.fixture(scope="module")
@@ -352,6 +389,10 @@ def test_looks_for_other_models_are_told_and_close_nothing(evidence: Evidence) -
     assert warnings(evidence) == []
     (told,) = warnings(after_others)
     assert "opened 2 times before, for other models" in told
+    related = with_tags(after_others.evaluation, {schema.LOOKS_RELATED: "1"})
+    mine, others = warnings(replace(evidence, evaluation=related))
+    assert "opened once before, for this very configuration" in mine
+    assert "opened once before, for other models" in others
 
 
 def test_a_second_look_at_the_same_model_closes_a_gate(store_root: Path) -> None:
@@ -385,11 +426,14 @@ def test_what_is_no_tested_final_run_is_refused_with_the_way_there(store_root: P
     one = invented(store, looks=0)
     trial = closed(store, one.final.experiment_id, "trial", {}, {}, model=True)
     register(store, name=NAME, run_id=trial, val_loss=0.5, study=STUDY, description="d")
+    (seed,) = query.children(store, one.final.experiment_id, one.final.run_id)
+    register_apart(store, name="single", run_id=seed.run_id, val_loss=0.4, study=STUDY, description="d")
     for options, words in (
+        ({"model": "single", "version": "1"}, f"single seeds.*make promote RUN={one.final.run_id[:12]}"),
         ({"run": one.final.run_id}, f"make evaluate RUN={one.final.run_id[:12]}"),
         ({"model": NAME, "version": "2"}, f"version 2 is a trial's.*make train RUN={trial[:12]}"),
         ({"model": NAME, "version": "9"}, "VERSION=9: .* give one of 1, 2"),
-        ({"model": "none"}, f"there are: {NAME}"),
+        ({"model": "none"}, f"there are: single, {NAME}"),
         ({"model": NAME, "run": "1"}, "give one of them"),
         ({"version": "1", "budget": "2K"}, "say of which MODEL"),
     ):
