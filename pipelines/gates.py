@@ -19,7 +19,7 @@ REFERENCES = {
 """Metric name -> title of those that an evaluation must have been held against; it may know more."""
 CALIBRATION = {"slope": 1.0, "bias": 0.0}
 """Measure of calibration -> its value where probabilities are true."""
-UNTESTED = "evaluated before calibration was tested; a second look is no test: train anew, with another SEEDS"
+UNTESTED = "evaluated before calibration was tested, and a second look is no test"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +84,16 @@ def warnings(evidence: Evidence) -> list[str]:
 
     Looks for other models are no gate: the second model of a question could never replace the first.
     """
-    before, related = (int(evidence.evaluation.tags.get(tag, "0")) for tag in (schema.LOOKS_BEFORE, schema.LOOKS_RELATED))
-    told = {
-        "for this very configuration on other seeds or under another calibration; what was seen may have chosen these": related,
-        "for other models; the best of several looks better by chance": before - related,
-    }
-    return [f"these test days had been opened {_times(looks)} before, {words}" for words, looks in told.items() if looks]
+    others = int(evidence.evaluation.tags[schema.LOOKS_BEFORE]) - _related(evidence)
+    words = (
+        f"these test days had been opened {_times(others)} before, for other models; the best of several looks better by chance"
+    )
+    return [words] if others else []
+
+
+def _related(evidence: Evidence) -> int:
+    """Earlier looks at the same configuration on other seeds or under another calibration."""
+    return int(evidence.evaluation.tags.get(schema.LOOKS_RELATED, "0"))
 
 
 def _times(number: int) -> str:
@@ -114,35 +118,39 @@ def _beats(metrics: Mapping[str, float], name: str, title: str) -> Gate:
 
 def _calibrated(metrics: Mapping[str, float], name: str, perfect: float) -> Gate:
     metric, gate = f"test_calibration_{name}", f"calibration {name}"
-    needed = f"95% interval holds {perfect:g}"
+    needed = f"95% interval holds {perfect:g}" + (" and not 0" if perfect else "")
     if f"{metric}_high" not in metrics:
         tested = any(f"test_calibration_{one}_high" in metrics for one in CALIBRATION)
         told = "there is none of these probabilities" if tested else UNTESTED
         return Gate(name=gate, passed=False, found=told, needed=needed)
     value, low, high = metrics[metric], metrics[f"{metric}_low"], metrics[f"{metric}_high"]
-    return Gate(name=gate, passed=low <= perfect <= high, found=f"{value:+.3f} [{low:+.3f}, {high:+.3f}]", needed=needed)
+    # An interval so wide that it holds 0 too says nothing of a slope.
+    passed = low <= perfect <= high and (not perfect or low > 0)
+    return Gate(name=gate, passed=passed, found=f"{value:+.3f} [{low:+.3f}, {high:+.3f}]", needed=needed)
 
 
 def _clean(evidence: Evidence) -> Gate:
     runs = [evidence.final, *evidence.seeds]
     commits = {run.tags.get(schema.GIT_COMMIT, "unknown") for run in runs}
-    dirty = any(run.tags.get(schema.GIT_DIRTY) != "false" for run in runs)
+    dirty = any(run.tags.get(schema.GIT_DIRTY) != "false" for run in (*runs, evidence.evaluation))
     told = ", ".join(sorted(commit[:12] for commit in commits))
     return Gate(
         name="clean commit",
         passed=not dirty and len(commits) == 1 and "unknown" not in commits,
         found=f"{told}{' with uncommitted changes' if dirty else ''}",
-        needed="final run and seeds trained from one commit without uncommitted changes",
+        needed="final run and seeds trained from one commit, nothing uncommitted there and in the evaluation",
     )
 
 
 def _looked_once(evidence: Evidence) -> Gate:
-    looks = len(evidence.looks)
+    """Other seeds or another calibration of a configuration that was looked at may have been chosen by what was seen."""
+    looks, related = len(evidence.looks), _related(evidence)
+    before = f", and {_times(related)} before for the same configuration" if related else ""
     return Gate(
         name="one look",
-        passed=looks == 1 and schema.SECOND_LOOK not in evidence.evaluation.tags,
-        found="test days opened once" if looks == 1 else f"test days opened {looks} times",
-        needed="test days opened for this run once",
+        passed=looks == 1 and not related and schema.SECOND_LOOK not in evidence.evaluation.tags,
+        found=f"test days opened {_times(looks)}{before}",
+        needed="test days opened once for this configuration, whatever its seeds and calibration",
     )
 
 
