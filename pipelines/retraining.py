@@ -59,8 +59,9 @@ def _year(plan: Plan, found: Assembled, year: int, saying: Saying, parent_id: st
     study = replace(plan.context.study, prepared=prepared, evidence=evidence_of(prepared))
     dataset = prepared.dataset(plan.context.runtime.device)
     plan = replace(plan, context=replace(plan.context, study=study, dataset=dataset))
+    seeds = "1 seed" if len(plan.seeds) == 1 else f"{len(plan.seeds)} seeds"
     rows = len(prepared.split.train)
-    console.print(f"{year}: {len(plan.seeds)} seeds trained again on the {rows:,} rows known before it", highlight=False)
+    console.print(f"{year}: {seeds} trained again on the {rows:,} rows known before it", highlight=False)
     return saying(fold, dict(_seeds(plan, parent_id)))
 
 
