@@ -305,6 +305,7 @@ def test_it_starts_without_the_heavy_packages(store: Store) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.slow
 def test_a_sweep_is_watched_while_it_runs_and_its_trials_log_the_machine(store_root: Path) -> None:
     flags = ["--budget", "2K", "--trials", "2", "--epochs", "40", "--patience", "40", "--workers", "1", "--device", "cpu"]
     process = subprocess.Popen(

@@ -129,6 +129,7 @@ def test_the_snapshots_run_says_what_it_is_and_what_changed(yahoo: YahooServer, 
     assert rows == [("vanished", "SPY", LOST), ("revised", "SPY", REVISED), ("dividend", "SPY", DIVIDEND)]
 
 
+@pytest.mark.slow
 def test_the_command_line_ends_with_a_snapshot_that_a_sweep_runs_on(store_root: Path):
     with YahooServer() as server:
         environment = {**os.environ, "TAPESCALE_YAHOO": server.url}

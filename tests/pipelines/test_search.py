@@ -124,7 +124,7 @@ def test_a_seed_gives_the_same_proposals_and_another_seed_others() -> None:
     assert proposals(1) != proposals(2)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "gp", "random"])
+@pytest.mark.parametrize("sampler", ["tpe", pytest.param("gp", marks=pytest.mark.slow), "random"])
 @pytest.mark.parametrize("stopped_after", [1, 7, 13])
 def test_a_resumed_search_proposes_what_an_uninterrupted_one_would(stopped_after: int, sampler: str) -> None:
     changes = {"sampler": sampler, "random_share": 0.4, "pruner": "median"}

@@ -90,6 +90,7 @@ def without_residual_scaling(model: PatchTransformer) -> None:
             block.contract.weight.mul_((2 * len(model.blocks)) ** 0.5)
 
 
+@pytest.mark.slow
 def test_the_deepest_net_learns_by_heart() -> None:
     curve = losses(shape(NARROWEST, DEEPEST, 8), 3e-3, steps=40, warmup=20)
     assert curve[0] == pytest.approx(np.log(2), abs=1e-5)

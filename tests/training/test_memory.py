@@ -46,6 +46,7 @@ def planned(
     return memory_plan(architecture, micro, CPU, optimizer=optimizer, batch_size=batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adamw", "adafactor"])
 def test_the_plan_of_a_small_model_is_what_its_tensors_take(optimizer: OptimizerName) -> None:
     shape = (128, 16, 4, 512, 64, 64, optimizer)
