@@ -74,7 +74,17 @@ class Verdict:
         return (
             f"{self.claim}: {told}. {self.slope:+.2%} of the loss per tenfold N, 95% interval [{self.low:+.2%}, "
             f"{self.high:+.2%}], from {self.n_budgets} budgets; a change of {self.detectable:.2%} would have been found "
-            "four times out of five."
+            f"four times out of five.{self.near_miss}"
+        )
+
+    @property
+    def near_miss(self) -> str:
+        """Why nothing is claimed where the 95% interval leaves out zero; empty elsewhere."""
+        if self.claim != "inconclusive" or self.low <= 0 <= self.high:
+            return ""
+        return (
+            f" That interval leaves out zero; a claim needs the {self.claim_level:.0%} one, "
+            f"[{self.claim_low:+.2%}, {self.claim_high:+.2%}], to do so."
         )
 
 

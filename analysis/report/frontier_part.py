@@ -53,7 +53,7 @@ def _scaling(one: Question) -> str:
     return (
         f"{PLAIN[found.claim].format(margin=found.margin)} A tenfold size changes the loss by {found.slope:+.1%}, 95% interval "
         f"[{found.low:+.1%}, {found.high:+.1%}], from {found.n_budgets} budgets; a change of {found.detectable:.1%} would have "
-        "been found four times out of five."
+        f"been found four times out of five.{found.near_miss}"
     )
 
 

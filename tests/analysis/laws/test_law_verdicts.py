@@ -84,6 +84,18 @@ def test_the_sentence_holds_the_smallest_slope_that_would_have_been_found() -> N
     assert f"a change of {told.detectable:.2%} would have been found" in told.sentence()
 
 
+def test_an_interval_that_leaves_out_zero_without_a_claim_is_explained() -> None:
+    """A reader sees the 95% interval; the claim is made at 97%."""
+    n, rng = np.repeat(SIZES, 5), np.random.default_rng(2)
+    noise = 0.03 * rng.normal(size=20)
+    found = [verdict(n, 0.6 * (1 - slope * np.log10(n / n.min())) * (1 + noise)) for slope in np.linspace(0, 0.06, 241)]
+    near = [one for one in found if one.claim == "inconclusive" and one.high < 0]
+    assert near
+    for one in found:
+        assert ("a claim needs the 97% one" in one.sentence()) == (one in near)
+        assert (f"[{one.claim_low:+.2%}, {one.claim_high:+.2%}], to do so." in one.sentence()) == (one in near)
+
+
 def test_a_claim_that_is_smaller_than_the_margin_is_called_equivalent() -> None:
     n, rng = np.repeat(SIZES, 5), np.random.default_rng(0)
     loss = 0.6 * (1 - 0.004 * np.log10(n / n.min())) * (1 + 0.001 * rng.normal(size=20))
