@@ -104,7 +104,7 @@ def _windows_section(sources: Sources) -> Section:
 
 
 def _trust_section(store: Store, sources: Sources, folder: Path) -> Section:
-    """Is the search long enough, do trainings converge, are probabilities true."""
+    """Is the search long enough, do trainings converge, are probabilities true, did budgets foretell each other."""
     blocks: list[Block] = []
     for one in sources.questions:
         tuning, learning = curves.tuning_curves(one.frontier), curves.learning_curves(store, one.frontier)
@@ -121,6 +121,7 @@ def _trust_section(store: Store, sources: Sources, folder: Path) -> Section:
         blocks.append(
             _named(drawn, calibration, "calibration", one, folder, "How often it happened where it was said to happen.")
         )
+        blocks += _ahead_figures(one, folder)
     reading = "A curve that still falls at its end says that more trials, or more epochs, would change the tables above."
     return Section(title="Search, training, calibration and looks ahead", blocks=[Items(items=[reading]), *blocks])
 

@@ -93,6 +93,12 @@ def test_every_figure_has_its_numbers_beside_it(made: tuple[Store, Path, str]) -
         assert {path.suffix for path in (folder / "figures").glob(f"{Path(name).name}.*")} == {".png", ".pdf", ".csv"}
 
 
+def test_how_well_budgets_foretold_each_other_is_drawn(made: tuple[Store, Path, str]) -> None:
+    drawn = {figure.name.split("-")[0] for figure in (made[1] / "figures").glob("*.png")}
+    # A budget is foretold from three others, which this store does not have; their distance to one line is there.
+    assert {"frontier", "shape", "learning", "calibration", "residuals"} <= drawn
+
+
 def test_it_is_kept_as_a_run(made: tuple[Store, Path, str]) -> None:
     store, folder, page = made
     (run,) = query.runs(store, kinds=("report",)).to_dict("records")
