@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from research.child_processes import PIPE_BROKEN, STOP_SIGNALS, die_with_parent
+from research.child_processes import PIPE_BROKEN, STOP_SIGNALS, die_with_parent, leave
 from research.runtime import Runtime, is_out_of_memory
 from research.spec import ArchitectureSpec, TrainingSpec
 from research.training.member import EpochRecord
@@ -95,19 +95,20 @@ class _Telling:
         self._pipe.recv()
 
 
-def work(rank: int, meeting: Path, pipe: Connection) -> None:
-    """A process of the group. What the terminal sends is for the leader, who closes the pipe."""
+def work(rank: int, meeting: Path, pipe: Connection) -> NoReturn:
+    """A process of the group, to its end. What the terminal sends is for the leader, who closes the pipe."""
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     try:
         _train(rank, pipe.recv(), meeting, pipe)
     except (*PIPE_BROKEN, UnpicklingError):
-        return
+        pass
     except Exception as problem:
         sentence = (f"{type(problem).__name__}: {problem}".splitlines() or [""])[0]
         with suppress(*PIPE_BROKEN):
             pipe.send(Failure(sentence, is_out_of_memory(problem)))
+    leave()
 
 
 def _train(rank: int, shared: SharedTraining, meeting: Path, pipe: Connection) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from unittest.mock import MagicMock
 
@@ -23,7 +25,7 @@ from research.runtime import Precision, Runtime
 from research.spec import ArchitectureSpec, TrainingSpec
 from research.training.across_devices import DeviceProcessError, Rank, cause_of_failure, train_across_devices
 from research.training.checkpoint import Checkpoint, epochs_done, micro_batch_of
-from research.training.device_process import Failure, InUse, SharedTraining
+from research.training.device_process import Failure, InUse, SharedTraining, work
 from research.training.member import DivergedError, EpochRecord
 from research.training.sharded import devices_together
 from research.training.sharded_trainer import ShardedTrainer
@@ -282,3 +284,20 @@ def test_what_is_in_use_can_be_refused_before_the_first_step() -> None:
     with pytest.raises(ValueError, match="not what was declared"):
         train_across_devices(shared(), listening, refuse)
     assert not listening.steps
+
+
+def aborting_at_exit(meeting: Path, pipe: Connection) -> None:
+    """A process of the group; a thread of gloo's that still works aborts it where Python is taken down."""
+    atexit.register(os.abort)
+    work(0, meeting, pipe)
+
+
+def test_a_process_leaves_without_waiting_for_what_threads_do_meanwhile(tmp_path: Path) -> None:
+    mp = multiprocessing.get_context("spawn")
+    ours, theirs = mp.Pipe()
+    process = mp.Process(target=aborting_at_exit, args=(tmp_path / "meeting", theirs))
+    process.start()
+    theirs.close()
+    ours.close()
+    process.join()
+    assert process.exitcode == 0

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.distributed.tensor import DTensor
 
+from research.child_processes import leave
 from research.models.patch_transformer import PatchTransformer
 from research.runtime import seed_everything
 from research.spec import ArchitectureSpec
@@ -39,6 +40,7 @@ def one_of(rank: int, count: int, folder: Path) -> None:
         same = [torch.equal(again[name].to_local(), part.to_local()) for name, part in parts.items()]
         held = sum(part.to_local().numel() for part in parts.values())
         save_file({**together, "held": torch.tensor(held), "same": torch.tensor(same)}, folder / f"{rank}.safetensors")
+    leave()
 
 
 @pytest.mark.slow
