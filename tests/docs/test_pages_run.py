@@ -6,10 +6,13 @@ Small numbers take the place of those of the page where the page would take long
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 from pages import PAGES, ROOT, blocks, checkout, run_page
+from yahoo_server import YahooServer, session_bars
 
 pytestmark = pytest.mark.slow
 
@@ -29,6 +32,7 @@ SMALLER = {
         "bars=12000": "bars=4000",
         "TRIALS=4 EPOCHS=8": "TRIALS=2 EPOCHS=1",
     },
+    "data.md": {"make sweep": "make sweep TRIALS=1 LAYERS=1 BUDGET=2K"},
     "run-on-gpus.md": {"make control DEVICE=cpu BUDGET=6K TRIALS=4": SMALL_CONTROL},
 }
 BEFORE = {
@@ -36,6 +40,19 @@ BEFORE = {
     "backtest.md": "make sweep BUDGET=6K TRIALS=1 LAYERS=1",
 }
 """What a page takes for granted that its reader has."""
+LISTED = (("SPY", "ETF", "PCX"), ("QQQ", "ETF", "NGM"), ("^VIX", "INDEX", "WCB"))
+"""Symbol, kind and exchange of what pages ask of Yahoo."""
+
+
+@pytest.fixture(scope="module")
+def yahoo() -> Iterator[str]:
+    """Where pages that ask Yahoo get an answer: walks of the exchange's sessions until yesterday."""
+    last = f"{date.today() - timedelta(days=1)}"
+    with YahooServer() as server:
+        for number, (symbol, kind, exchange) in enumerate(LISTED):
+            bars = session_bars("1993-01-29", last, seed=number, price=20.0)
+            server.add(symbol, bars, kind=kind, exchange=exchange)
+        yield server.url
 
 
 def runnable(page: Path) -> bool:
@@ -43,7 +60,9 @@ def runnable(page: Path) -> bool:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if runnable(page)], ids=lambda page: str(page.relative_to(ROOT)))
-def test_the_page_works_as_it_says(page: Path, migrated_store: Path, tmp_path: Path):
+def test_the_page_works_as_it_says(page: Path, migrated_store: Path, yahoo: str, tmp_path: Path):
     copy = checkout(tmp_path / "tapescale", migrated_store)
-    skipped = run_page(page, copy, before=BEFORE.get(page.name, ""), smaller=SMALLER.get(page.name, {}), environment=EPOCHS)
+    environment = {**EPOCHS, "TAPESCALE_YAHOO": yahoo}
+    before, smaller = BEFORE.get(page.name, ""), SMALLER.get(page.name, {})
+    skipped = run_page(page, copy, before=before, smaller=smaller, environment=environment)
     print("not run:", *skipped, sep="\n  ")
