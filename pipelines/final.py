@@ -22,7 +22,7 @@ from research.tracking.runs import RunLog
 from research.tracking.store import Store
 from research.training.checkpoint import load_weights
 from research.training.ensemble import Answering, SeedInterval, seed_interval
-from research.windows.dataset import predict
+from research.windows.dataset import answer_logits
 
 SEEDS_MODEL = "-seeds"
 """End of the name under which the single seeds of all final runs of a model are registered."""
@@ -123,7 +123,7 @@ def _interval(plan: Plan, weights: list[Path]) -> SeedInterval:
     dataset = plan.context.study.prepared.dataset(torch.device("cpu"))
     rows = dataset.rows(plan.known.study.prepared.split.validation)
     models = (load_weights(spec.architecture, one, base_width=spec.training.base_width) for one in weights)
-    return seed_interval(np.stack([predict(model, dataset, rows) for model in models]))
+    return seed_interval(np.stack([answer_logits(model, dataset, rows) for model in models]))
 
 
 def _print_opening(plan: Plan, console: Console) -> None:

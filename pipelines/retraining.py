@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
@@ -20,7 +21,7 @@ from research.spec import require
 from research.tracking import schema
 from research.tracking.query import RunRecord
 from research.tracking.store import Store
-from research.windows.dataset import known_by, predict
+from research.windows.dataset import answer_logits, known_by
 from research.windows.evidence import evidence_of
 
 Saying = Callable[[Assembled, dict[int, NDArray[np.float64]]], Said]
@@ -68,9 +69,10 @@ def _year(plan: Plan, found: Assembled, year: int, saying: Saying, parent_id: st
 def _seeds(plan: Plan, parent_id: str) -> Iterator[tuple[int, NDArray[np.float64]]]:
     """Seed and its logits of the test rows."""
     context, spec = plan.context, plan.known.spec
-    rows = context.windows.rows(context.study.prepared.split.test)
+    dataset = context.study.prepared.dataset(torch.device("cpu"))
+    rows = dataset.rows(context.study.prepared.split.test)
     for seed in plan.seeds:
         _, result = train_seed(plan, parent_id, seed, kind="retrained")
         model = PatchTransformer(spec.architecture, base_width=spec.training.base_width)
         model.load_state_dict(dict(result.weights))
-        yield seed, predict(model.to(context.runtime.device), context.windows, rows)
+        yield seed, answer_logits(model, dataset, rows)

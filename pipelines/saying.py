@@ -24,7 +24,7 @@ from research.training.checkpoint import load_weights
 from research.training.ensemble import ensemble
 from research.training.metrics import logits_of
 from research.training.verification import rolling_rate, thresholds
-from research.windows.dataset import joined, predict
+from research.windows.dataset import answer_logits, joined
 
 ROLLING = "rolling_prior"
 
@@ -80,7 +80,7 @@ def seed_logits(models: Mapping[int, PatchTransformer], found: Assembled) -> dic
     """Seed -> logits of the test rows."""
     dataset = found.prepared.dataset(torch.device("cpu"))
     rows = dataset.rows(found.prepared.split.test)
-    return {seed: predict(model, dataset, rows) for seed, model in models.items()}
+    return {seed: answer_logits(model, dataset, rows) for seed, model in models.items()}
 
 
 def chosen_thresholds(store: Store, final: RunRecord, maps: Maps) -> dict[str, float]:

@@ -29,7 +29,7 @@ from research.features.standardise import Standardiser
 from research.spec import ArchitectureSpec, InputError
 from research.training.checkpoint import load_weights
 from research.training.ensemble import answering
-from research.windows.dataset import WindowDataset, predict
+from research.windows.dataset import WindowDataset, answer_logits
 
 
 class RefusedBars(MlflowException, InputError):  # noqa: N818
@@ -130,7 +130,7 @@ class BarsToProbability(PythonModel):
         unlabelled, symbols = np.zeros(len(values), dtype=np.int8), np.full(len(values), place)
         dataset = WindowDataset(values, unlabelled, self.architecture.context_length, torch.device("cpu"), symbols)
         rows = torch.arange(first, len(values))
-        logits = np.stack([predict(model, dataset, rows) for model in self.models])
+        logits = np.stack([answer_logits(model, dataset, rows) for model in self.models])
         if not np.isfinite(logits).all():
             raise InputError(f"{symbol}: the bars are so far from those of training that no probability can be computed.")
         return logits

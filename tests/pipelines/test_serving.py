@@ -6,22 +6,18 @@ import io
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import mlflow.pyfunc
 import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
+from scoring_servers import as_json, ask, free_port, mlflow_serving, wait_until_it_answers
 from small_sweeps import copy_of, run
 
 from pipelines.champion import as_table
@@ -88,38 +84,6 @@ def server(sweep: Sweep, root: Path) -> Iterator[tuple[str, int]]:
         assert "Traceback" not in errors
     finally:
         process.kill()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_until_it_answers(address: str, process: subprocess.Popen[str], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        assert process.poll() is None, process.communicate()[1]
-        with suppress(OSError), urlopen(f"{address}/ping", timeout=1):
-            return
-        time.sleep(0.1)
-    raise TimeoutError(address)
-
-
-def ask(address: str, body: bytes, kind: str = "application/json", host: str | None = None) -> tuple[int, dict]:
-    headers = {"Content-Type": kind, **({"Host": host} if host else {})}
-    try:
-        with urlopen(Request(f"{address}/invocations", body, headers), timeout=30) as answer:
-            return answer.status, json.load(answer)
-    except HTTPError as refusal:
-        text = refusal.read().decode()
-        return refusal.code, json.loads(text) if text.startswith("{") else {"message": text}
-
-
-def as_json(table: pd.DataFrame) -> bytes:
-    """Values exactly as they are, so that a boolean stays one and NaN is null."""
-    rows = [[None if one != one else one for one in row] for row in table.astype(object).to_numpy().tolist()]
-    return json.dumps({"dataframe_split": {"columns": list(table.columns), "data": rows}}).encode()
 
 
 def test_python_http_and_training_agree_on_the_days_they_share(
@@ -336,26 +300,9 @@ def test_of_several_models_each_is_asked_and_the_server_wants_a_name(
 
 @pytest.fixture(scope="module")
 def mlflows_own_server(sweep: Sweep, store: Store) -> Iterator[str]:
-    """`mlflow models serve` for the registered version by its alias, as docs/serving.md says to start it."""
-    port = free_port()
-    programs = Path(sys.executable).parent
-    command = [str(programs / "mlflow"), "models", "serve", "--model-uri", f"models:/{NAME}@{schema.CHALLENGER}"]
-    settings = {"MLFLOW_TRACKING_URI": store.uri, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
-    process = subprocess.Popen(
-        [*command, "--env-manager", "local", "--port", str(port)],
-        env={**os.environ, **settings},
-        start_new_session=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        wait_until_it_answers(f"http://127.0.0.1:{port}", process)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        # It starts its server as a process of its own.
-        os.killpg(process.pid, signal.SIGTERM)
-        process.communicate(timeout=30)
+    """`mlflow models serve` for the registered version by its alias."""
+    with mlflow_serving(store, f"models:/{NAME}@{schema.CHALLENGER}") as address:
+        yield address
 
 
 @pytest.mark.slow
