@@ -87,17 +87,33 @@ def auc_with_error(logits: Array, labels: Labels, days: Days | None = None) -> t
 
     Rows of one day, of several instruments, share its news: they are one cluster (Obuchowski 1997).
     """
+    auc, distances = _auc_distances(logits, labels)
+    return auc, _root_of_squares(distances, days)
+
+
+def auc_by_day(logits: Array, labels: Labels, days: Days) -> Array:
+    """One value per day, in the order of days, whose mean is the AUC: for a bootstrap over blocks of days.
+
+    Linearised as DeLong's error is, which takes the days as independent; blocks keep what neighbouring days share.
+    """
+    auc, distances = _auc_distances(logits, labels)
+    each, place = np.unique(days, return_inverse=True)
+    return np.asarray(auc + len(each) * np.bincount(place, weights=distances), dtype=np.float64)
+
+
+def _auc_distances(logits: Array, labels: Labels) -> tuple[float, Array]:
+    """AUC, and what each row adds to its distance from the true one."""
     ones, zeros = logits[labels == 1], logits[labels == 0]
     if len(ones) < 2 or len(zeros) < 2:
-        return float("nan"), float("nan")
+        return float("nan"), np.full(len(labels), np.nan)
     ranks = rankdata(np.concatenate([ones, zeros]))
     above_zeros = (ranks[: len(ones)] - rankdata(ones)) / len(zeros)
     below_ones = 1 - (ranks[len(ones) :] - rankdata(zeros)) / len(ones)
-    auc = above_zeros.mean()
+    auc = float(above_zeros.mean())
     distances = np.empty(len(labels))
     distances[labels == 1] = (above_zeros - auc) / np.sqrt(len(ones) * (len(ones) - 1))
     distances[labels == 0] = (below_ones - auc) / np.sqrt(len(zeros) * (len(zeros) - 1))
-    return float(auc), _root_of_squares(distances, days)
+    return auc, distances
 
 
 def _root_of_squares(distances: Array, days: Days | None) -> float:

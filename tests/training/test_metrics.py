@@ -8,12 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
+from scipy.signal import lfilter
 from scipy.special import expit
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
+from research.significance import standard_error
 from research.training.metrics import (
     COLLAPSED_SPREAD,
     alarm,
+    auc_by_day,
     auc_with_error,
     base_rate_loss,
     calibration_error,
@@ -119,6 +122,33 @@ def test_auc_error_is_that_of_a_bootstrap() -> None:
     rng = np.random.default_rng(1)
     resampled = [auc_with_error(logits[rows], labels[rows])[0] for rows in rng.integers(0, 400, (1000, 400))]
     assert auc_with_error(logits, labels)[1] == pytest.approx(np.std(resampled), rel=0.1)
+
+
+def test_what_days_add_to_the_auc_tells_how_far_a_persistent_market_takes_it() -> None:
+    """Log volatility as an AR(1) of .97: rows that are taken as independent promise half of the distance that there is."""
+    rng = np.random.default_rng(3)
+    shocks = rng.normal(size=(60, 880)) * np.sqrt(1 - 0.97**2)
+    found, errors, widths = [], [], []
+    for shock in shocks:
+        logits = lfilter([1], [1, -0.97], shock) - 1.2
+        labels = (rng.random(880) < expit(logits)).astype(np.int8)
+        auc, error = auc_with_error(logits, labels)
+        daily = auc_by_day(logits, labels, np.arange(880))
+        assert daily.mean() == pytest.approx(auc, abs=1e-12)
+        found, errors, widths = [*found, auc], [*errors, error], [*widths, standard_error(daily)]
+    assert np.mean(errors) < 0.65 * np.std(found)
+    assert np.mean(widths) > 0.75 * np.std(found)
+
+
+def test_days_of_several_instruments_add_to_the_auc_together() -> None:
+    rng = np.random.default_rng(5)
+    labels, days = (rng.random(300) < 0.4).astype(np.int8), np.tile(np.arange(100), 3)
+    logits = labels + rng.normal(size=300)
+    auc, error = auc_with_error(logits, labels, days)
+    daily = auc_by_day(logits, labels, days)
+    assert (len(daily), daily.mean()) == (100, pytest.approx(auc))
+    assert np.sqrt(np.sum(((daily - auc) / 100) ** 2)) == pytest.approx(error)
+    assert np.isnan(auc_by_day(logits, np.ones(300, np.int8), days)).all()
 
 
 def test_loss_error_is_that_of_a_bootstrap() -> None:
