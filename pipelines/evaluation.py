@@ -14,7 +14,14 @@ from scipy.special import expit
 from pipelines.calibration_effect import Effect, effect
 from research.significance import Difference, by_day, paired_difference
 from research.training.ensemble import SeedInterval
-from research.training.metrics import Scores, auc_by_day, auc_with_error, row_losses, scores
+from research.training.metrics import (
+    Scores,
+    auc_by_day,
+    auc_with_error,
+    calibration_error_by_chance,
+    row_losses,
+    scores,
+)
 from research.training.verification import Acting, BrierParts, acting, average_precision, brier_parts
 
 Array = NDArray[np.float64]
@@ -140,6 +147,8 @@ class Evaluation:
     """The same of the area under the ROC curve; None where there is one class alone."""
     against: dict[str, Against]
     brier: BrierParts
+    ece_by_chance: float
+    """Calibration error that probabilities like these would show if they were true."""
     average_precision: float
     calibrations: dict[str, Effect]
     """`none` and every map -> what the model's probabilities are like under it."""
@@ -156,6 +165,7 @@ class Evaluation:
         """As they are logged."""
         told = {f"test_{name}": float(value) for name, value in asdict(self.scores).items()}
         told |= {"test_loss_low": self.loss.low, "test_loss_high": self.loss.high, "test_pr_auc": self.average_precision}
+        told["test_ece_by_chance"] = self.ece_by_chance
         told |= {"test_auc_low": self.auc.low, "test_auc_high": self.auc.high} if self.auc else {}
         mine = self.calibrations[self.carried]
         told |= {**mine.slope.metrics("test_calibration_slope"), **mine.bias.metrics("test_calibration_bias")}
@@ -215,6 +225,7 @@ def evaluate(said: Said, chosen: Mapping[str, float]) -> Evaluation:
         auc=_auc(mine, labels, days),
         against={name: _against(said, daily, name) for name in said.logits if name != MODEL},
         brier=brier_parts(probabilities, labels),
+        ece_by_chance=calibration_error_by_chance(probabilities),
         average_precision=average_precision(probabilities, labels),
         calibrations={name: effect(one, said.calibrated["none"], labels, days) for name, one in said.calibrated.items()},
         carried=said.carried,

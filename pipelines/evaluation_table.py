@@ -122,7 +122,8 @@ def _calibration(found: Evaluation) -> list[str]:
     return [
         f"Brier {b.brier:.4f} = reliability {b.reliability:.4f} - resolution {b.resolution:.4f} "
         f"+ uncertainty {b.uncertainty:.4f} {b.within:+.4f} within bins",
-        f"calibration error {found.scores.ece:.4f} (ten bins of equal mass)   PR-AUC {found.average_precision:.3f}",
+        f"calibration error {found.scores.ece:.4f} (ten bins of equal mass; chance alone gives "
+        f"{found.ece_by_chance:.4f})   PR-AUC {found.average_precision:.3f}",
         f"the model carries calibration {found.carried}: slope {_told(mine.slope, '.2f')}, 1 is calibrated, below 1 too sure; "
         f"bias {_told(mine.bias, '+.3f')}, mean said - seen",
         *_seeds(found),

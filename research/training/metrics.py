@@ -125,18 +125,32 @@ def _root_of_squares(distances: Array, days: Days | None) -> float:
 
 def reliability(probabilities: Array, labels: Labels, bins: int = 10) -> list[tuple[float, float, int]]:
     """Per bin of equal mass: mean probability, observed share, rows."""
+    parts = _bins(probabilities, bins)
+    return [(float(probabilities[part].mean()), float(labels[part].mean()), len(part)) for part in parts]
+
+
+def _bins(probabilities: Array, bins: int = 10) -> list[NDArray[np.int64]]:
+    """Rows of each bin."""
     order = np.argsort(probabilities, kind="stable")
     ranked = probabilities[order]
     borders = len(ranked) * np.arange(1, bins) // bins
     # A border inside a run of equal probabilities moves to its start, else the order of the rows would decide.
-    parts = [part for part in np.split(order, np.searchsorted(ranked, ranked[borders])) if len(part)]
-    return [(float(probabilities[part].mean()), float(labels[part].mean()), len(part)) for part in parts]
+    return [part for part in np.split(order, np.searchsorted(ranked, ranked[borders])) if len(part)]
 
 
 def calibration_error(probabilities: Array, labels: Labels) -> float:
     """Expected calibration error over bins of equal mass (Nguyen & O'Connor 2015)."""
     table = reliability(probabilities, labels)
     return sum(abs(said - seen) * rows for said, seen, rows in table) / len(labels)
+
+
+def calibration_error_by_chance(probabilities: Array) -> float:
+    """What the error would be, on average, if every probability were true and rows were independent: it is never 0.
+
+    A bin's share then lies about its mean probability as a normal number does.
+    """
+    spreads = [np.sqrt((probabilities[part] * (1 - probabilities[part])).sum()) for part in _bins(probabilities)]
+    return float(np.sqrt(2 / np.pi) * np.sum(spreads) / len(probabilities))
 
 
 def alarm(result: Scores) -> str:

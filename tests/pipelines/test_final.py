@@ -39,7 +39,7 @@ from research.tracking.owner import Owner, ProcessId
 from research.tracking.query import RunRecord
 from research.tracking.store import Store, open_store
 from research.training.calibration import Method, fitted
-from research.training.metrics import logits_of
+from research.training.metrics import calibration_error_by_chance, logits_of
 from research.windows.dataset import Prepared, WindowDataset, predict
 
 QUIET = Console(quiet=True)
@@ -216,6 +216,7 @@ def test_metrics_are_those_of_the_stored_predictions(trained: Trained, evaluated
     assert metrics["test_brier"] == pytest.approx(np.mean((p - y) ** 2), abs=1e-12)
     assert metrics["vs_prior/loss"] == pytest.approx(-(y * np.log(known) + (1 - y) * np.log(1 - known)).mean(), abs=1e-9)
     assert metrics["test_skill"] == pytest.approx(1 - losses.mean() / metrics["vs_prior/loss"], abs=1e-9)
+    assert metrics["test_ece_by_chance"] == pytest.approx(calibration_error_by_chance(p), abs=1e-12)
     assert metrics["test_calibration_bias"] == pytest.approx(p.mean() - y.mean(), abs=1e-12)
     regression = LogisticRegression(C=np.inf, tol=1e-10).fit(table[["logit"]], y)
     assert metrics["test_calibration_slope"] == pytest.approx(regression.coef_[0, 0], rel=1e-4)

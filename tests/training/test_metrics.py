@@ -20,6 +20,7 @@ from research.training.metrics import (
     auc_with_error,
     base_rate_loss,
     calibration_error,
+    calibration_error_by_chance,
     logits_of,
     reliability,
     row_losses,
@@ -193,6 +194,14 @@ def test_calibration_error_is_the_distance_between_said_and_seen() -> None:
 def test_a_constant_at_the_observed_share_is_calibrated_in_any_row_order(seed: int) -> None:
     labels = np.random.default_rng(seed).permutation(np.repeat([0, 1], [70, 30])).astype(np.int8)
     assert calibration_error(np.full(100, 0.3), labels) == pytest.approx(0, abs=1e-9)
+
+
+def test_true_probabilities_have_the_calibration_error_of_chance() -> None:
+    rng = np.random.default_rng(2)
+    probabilities = expit(rng.normal(-1.2, 0.8, size=881))
+    found = [calibration_error(probabilities, (rng.random(881) < probabilities).astype(np.int8)) for _ in range(300)]
+    assert calibration_error_by_chance(probabilities) == pytest.approx(np.mean(found), rel=0.05)
+    assert np.mean(found) > 0.03
 
 
 def test_alarm_tells_a_constant_from_a_useless_and_a_good_forecast() -> None:
