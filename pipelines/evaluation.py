@@ -14,7 +14,14 @@ from scipy.special import expit
 from pipelines.calibration_effect import Effect, effect
 from research.significance import Difference, by_day, paired_difference
 from research.training.ensemble import SeedInterval
-from research.training.metrics import Scores, auc_with_error, row_losses, scores
+from research.training.metrics import (
+    Scores,
+    auc_by_day,
+    auc_with_error,
+    calibration_error_by_chance,
+    row_losses,
+    scores,
+)
 from research.training.verification import Acting, BrierParts, acting, average_precision, brier_parts
 
 Array = NDArray[np.float64]
@@ -136,8 +143,12 @@ class Evaluation:
     scores: Scores
     loss: Difference
     """Mean loss with the interval of the days' noise."""
+    auc: Difference | None
+    """The same of the area under the ROC curve; None where there is one class alone."""
     against: dict[str, Against]
     brier: BrierParts
+    ece_by_chance: float
+    """Calibration error that probabilities like these would show if they were true."""
     average_precision: float
     calibrations: dict[str, Effect]
     """`none` and every map -> what the model's probabilities are like under it."""
@@ -154,6 +165,8 @@ class Evaluation:
         """As they are logged."""
         told = {f"test_{name}": float(value) for name, value in asdict(self.scores).items()}
         told |= {"test_loss_low": self.loss.low, "test_loss_high": self.loss.high, "test_pr_auc": self.average_precision}
+        told["test_ece_by_chance"] = self.ece_by_chance
+        told |= {"test_auc_low": self.auc.low, "test_auc_high": self.auc.high} if self.auc else {}
         mine = self.calibrations[self.carried]
         told |= {**mine.slope.metrics("test_calibration_slope"), **mine.bias.metrics("test_calibration_bias")}
         told["seed_interval_coverage"] = self.seed_coverage
@@ -209,8 +222,10 @@ def evaluate(said: Said, chosen: Mapping[str, float]) -> Evaluation:
     return Evaluation(
         scores=scores(mine, labels, said.base_rate, days),
         loss=paired_difference(daily[MODEL], np.zeros_like(daily[MODEL])),
+        auc=_auc(mine, labels, days),
         against={name: _against(said, daily, name) for name in said.logits if name != MODEL},
         brier=brier_parts(probabilities, labels),
+        ece_by_chance=calibration_error_by_chance(probabilities),
         average_precision=average_precision(probabilities, labels),
         calibrations={name: effect(one, said.calibrated["none"], labels, days) for name, one in said.calibrated.items()},
         carried=said.carried,
@@ -219,6 +234,11 @@ def evaluate(said: Said, chosen: Mapping[str, float]) -> Evaluation:
         regimes=_regimes(said),
         acting={rule: acting(probabilities, labels, threshold) for rule, threshold in chosen.items()},
     )
+
+
+def _auc(logits: Array, labels: NDArray[np.int8], days: NDArray[np.generic]) -> Difference | None:
+    daily = auc_by_day(logits, labels, days)
+    return None if np.isnan(daily).any() else paired_difference(daily, np.zeros_like(daily))
 
 
 def _against(said: Said, daily: Mapping[str, Array], name: str) -> Against:

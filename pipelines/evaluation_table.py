@@ -11,7 +11,7 @@ from rich.table import Table
 
 from pipelines.calibration_effect import Interval
 from pipelines.evaluation import Against, Evaluation, Group, Looks, Moved, Said
-from research.significance import Difference
+from research.significance import Difference, block_length
 from research.tracking.query import RunRecord
 from research.tracking.schema import BASELINE_TITLES
 
@@ -40,7 +40,7 @@ def print_evaluation(
         change = moved.against_frozen
         noise = ", inside the noise" if change.inside_noise else ""
         _say(console, [f"{_interval(change)} nats against the model that was not trained again{noise}", ""])
-    _say(console, [*_calibration(found), *verdicts(found), *_ending(run_id), _next(final)])
+    _say(console, [*_calibration(found), *verdicts(found), *_ending(run_id, said.days.nunique()), _next(final)])
 
 
 def verdicts(found: Evaluation) -> list[str]:
@@ -85,10 +85,10 @@ def _times(number: int) -> str:
 
 
 def _references(found: Evaluation, title: str) -> Table:
-    table = _table(title, ["", "log loss", "AUC", "skill of the model", "model - reference"])
-    s = found.scores
+    table = _table(title, ["", "log loss", "AUC", "skill of model", "model - reference"])
     loss = f"{found.loss.mean:.4f} [{found.loss.low:.4f}, {found.loss.high:.4f}]"
-    table.add_row("model", loss, f"{s.auc:.3f} ± {s.auc_se:.3f}", "", "", end_section=True)
+    auc = f"{found.auc.mean:.3f} [{found.auc.low:.3f}, {found.auc.high:.3f}]" if found.auc else "-"
+    table.add_row("model", loss, auc, "", "", end_section=True)
     for name, one in found.against.items():
         cells = [f"{one.loss:.4f}", f"{one.auc:.3f}", f"{one.skill:+.3f}", _interval(one.difference)]
         table.add_row(TITLES.get(name, name), *cells, style="cyan")
@@ -122,7 +122,8 @@ def _calibration(found: Evaluation) -> list[str]:
     return [
         f"Brier {b.brier:.4f} = reliability {b.reliability:.4f} - resolution {b.resolution:.4f} "
         f"+ uncertainty {b.uncertainty:.4f} {b.within:+.4f} within bins",
-        f"calibration error {found.scores.ece:.4f} (ten bins of equal mass)   PR-AUC {found.average_precision:.3f}",
+        f"calibration error {found.scores.ece:.4f} (ten bins of equal mass; chance alone gives "
+        f"{found.ece_by_chance:.4f})   PR-AUC {found.average_precision:.3f}",
         f"the model carries calibration {found.carried}: slope {_told(mine.slope, '.2f')}, 1 is calibrated, below 1 too sure; "
         f"bias {_told(mine.bias, '+.3f')}, mean said - seen",
         *_seeds(found),
@@ -152,9 +153,10 @@ def _told(one: Interval, form: str) -> str:
     return f"{one.value:{form}} [{one.low:{form}}, {one.high:{form}}]"
 
 
-def _ending(run_id: str) -> list[str]:
+def _ending(run_id: str, days: int) -> list[str]:
     return [
-        "[95%]: circular block bootstrap over the test days, blocks of 60; differences are paired by day.",
+        f"[95%]: circular block bootstrap over the test days, blocks of {block_length(days)}; differences are paired by day.",
+        "±: one standard error that takes days as independent, too small where volatility persists.",
         "references were fitted on the same rows as the model; the rolling prior knows the labels of the last 252 days.",
         f"logged as evaluation {run_id[:12]}, with every prediction as Parquet",
     ]

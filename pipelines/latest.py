@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -30,6 +31,8 @@ class Tested:
     """Against the training prior."""
     rows: int
     alarm: str
+    known: str
+    """Why it was no fresh test, in a few words; empty where it was one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,4 +155,13 @@ def _test(store: Store, experiment_id: str, run_id: str) -> Tested | None:
     if first is None:
         return None
     spread, skill = first.metrics["test_spread"], first.metrics["test_skill"]
-    return Tested(run_id=first.run_id, skill=skill, rows=int(first.metrics["test_n"]), alarm=alarm_of(spread, skill))
+    rows, alarm = int(first.metrics["test_n"]), alarm_of(spread, skill)
+    return Tested(run_id=first.run_id, skill=skill, rows=rows, alarm=alarm, known=_known(first.tags))
+
+
+def _known(tags: Mapping[str, str]) -> str:
+    """As the evaluation itself warned: whoever reads the number here has not seen that."""
+    if schema.SECOND_LOOK in tags:
+        return "second look, no test"
+    related = tags.get(schema.LOOKS_RELATED, "0") != "0"
+    return "no fresh test: the configuration had seen these days" if related else ""

@@ -117,7 +117,8 @@ def standing_of(model: Served) -> str:
     """Its skill on test days, or else on the validation days it was chosen on, and whether its gates were passed."""
     if model.test:
         gates = f"; gates {model.version.gates}" if model.version.gates else ""
-        return f"skill {model.test.skill:+.3f} on {model.test.rows:,} test rows (evaluation {model.test.run_id[:12]}){gates}"
+        found = f"evaluation {model.test.run_id[:12]}" + (model.test.known and f"; {model.test.known}")
+        return f"skill {model.test.skill:+.3f} on {model.test.rows:,} test rows ({found}){gates}"
     return "" if model.skill is None else f"skill {model.skill:+.3f} on the validation days that it was chosen on"
 
 

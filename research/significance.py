@@ -45,7 +45,7 @@ def by_day(losses: NDArray[np.float64], days: NDArray[np.generic]) -> NDArray[np
 
 
 def paired_difference(losses: NDArray[np.float64], others: NDArray[np.float64]) -> Difference:
-    """Circular block bootstrap (Politis & Romano 1992) of the mean difference, blocks of 60 days.
+    """Circular block bootstrap (Politis & Romano 1992) of the mean difference, blocks of 60 days (`block_length`).
 
     Both arrays hold one loss per day, in the order of days. Blocks keep what neighbouring days share: label
     intervals overlap and volatility clusters, so single days are not independent.
@@ -66,7 +66,7 @@ def standard_error(differences: NDArray[np.float64]) -> float:
 
 def resampled_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean of each of 2000 resamples of the days: the same days for every series of this length, hence paired."""
-    return _resampled_means(values, _block(len(values)))
+    return _resampled_means(values, block_length(len(values)))
 
 
 def resampled_counts(days: int) -> Iterator[NDArray[np.float64]]:
@@ -74,7 +74,7 @@ def resampled_counts(days: int) -> Iterator[NDArray[np.float64]]:
 
     For what is no mean: a statistic of weighted days, computed with these as weights.
     """
-    block = _block(days)
+    block = block_length(days)
     for slab in _slabs(days, block):
         drawn = ((slab[..., None] + np.arange(block)) % days).reshape(len(slab), -1)[:, :days]
         places = drawn + days * np.arange(len(slab))[:, None]
@@ -82,7 +82,8 @@ def resampled_counts(days: int) -> Iterator[NDArray[np.float64]]:
         yield counted.reshape(len(slab), days).astype(np.float64)
 
 
-def _block(days: int) -> int:
+def block_length(days: int) -> int:
+    """Days of a block: 60, a quarter of the days where there are few."""
     return min(BLOCK_DAYS, max(1, days // 4))
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 
 from research import significance
-from research.significance import by_day, paired_difference
+from research.significance import block_length, by_day, paired_difference
 
 
 def noise(seed: int, days: int, memory: float = 0.0) -> NDArray[np.float64]:
@@ -103,6 +103,10 @@ def test_the_interval_narrows_with_more_days() -> None:
 def test_fewer_days_than_a_block_still_have_an_interval(days: int) -> None:
     difference = paired_difference(noise(11, days), np.zeros(days))
     assert difference.low < difference.mean < difference.high
+
+
+def test_blocks_have_sixty_days_where_there_are_enough() -> None:
+    assert [block_length(days) for days in (2, 200, 240, 881)] == [1, 50, 60, 60]
 
 
 def test_rows_of_one_day_become_one_value_and_the_mean_stays() -> None:

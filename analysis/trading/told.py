@@ -15,6 +15,9 @@ COLUMNS = ("total", "a year", "volatility", "Sharpe", "95%", "PSR", "drawdown", 
 FEW_TRADES = 30
 """With fewer a result that is inside the noise says nothing about the signal."""
 
+ALIKE = 0.5
+"""With a lower rank correlation a forecast is something else than volatility, though it may earn no more."""
+
 LEGEND = (
     "as many entries: the rows on which it says most, as many as the model enters (its cut is known afterwards only). every "
     "session: the same trade without a forecast.",
@@ -151,8 +154,10 @@ def _against_volatility(reading: Reading) -> str:
     if not differs(found) and few < FEW_TRADES:
         return f"{few} trades are too few to tell the signal from one volatility number: {told}"
     if not differs(found):
+        # Chance alone earns no more either, and is no volatility.
+        only = "VOLATILITY ONLY" if reading.alike[VOLATILITY] >= ALIKE else "NO MORE THAN VOLATILITY, which it does not follow"
         return (
-            f"VOLATILITY ONLY: its daily results cannot be told from those of one volatility number. {told} "
+            f"{only}: its daily results cannot be told from those of one volatility number. {told} "
             f"A true distance of {1e4 * found.detectable:.1f} bp a day would be seen in 4 of 5 studies."
         )
     return f"{'better' if found.difference.mean > 0 else 'worse'} than one volatility number: {told}"

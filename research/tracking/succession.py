@@ -87,7 +87,8 @@ def _in_use(name: str, version: ModelVersion) -> InUse:
         version=str(version.version),
         run_id=str(version.run_id),
         evaluation=told.get("evaluation", ""),
-        since=json.loads(version.tags.get(schema.RESTORED, "{}")).get("at", "") or told.get("at", ""),
+        # One that was gone back to may have been promoted again since; times of one form are in the order of their text.
+        since=max(json.loads(version.tags.get(schema.RESTORED, "{}")).get("at", ""), told.get("at", "")),
         gates=gates_of(version),
     )
 

@@ -87,17 +87,33 @@ def auc_with_error(logits: Array, labels: Labels, days: Days | None = None) -> t
 
     Rows of one day, of several instruments, share its news: they are one cluster (Obuchowski 1997).
     """
+    auc, distances = _auc_distances(logits, labels)
+    return auc, _root_of_squares(distances, days)
+
+
+def auc_by_day(logits: Array, labels: Labels, days: Days) -> Array:
+    """One value per day, in the order of days, whose mean is the AUC: for a bootstrap over blocks of days.
+
+    Linearised as DeLong's error is, which takes the days as independent; blocks keep what neighbouring days share.
+    """
+    auc, distances = _auc_distances(logits, labels)
+    each, place = np.unique(days, return_inverse=True)
+    return np.asarray(auc + len(each) * np.bincount(place, weights=distances), dtype=np.float64)
+
+
+def _auc_distances(logits: Array, labels: Labels) -> tuple[float, Array]:
+    """AUC, and what each row adds to its distance from the true one."""
     ones, zeros = logits[labels == 1], logits[labels == 0]
     if len(ones) < 2 or len(zeros) < 2:
-        return float("nan"), float("nan")
+        return float("nan"), np.full(len(labels), np.nan)
     ranks = rankdata(np.concatenate([ones, zeros]))
     above_zeros = (ranks[: len(ones)] - rankdata(ones)) / len(zeros)
     below_ones = 1 - (ranks[len(ones) :] - rankdata(zeros)) / len(ones)
-    auc = above_zeros.mean()
+    auc = float(above_zeros.mean())
     distances = np.empty(len(labels))
     distances[labels == 1] = (above_zeros - auc) / np.sqrt(len(ones) * (len(ones) - 1))
     distances[labels == 0] = (below_ones - auc) / np.sqrt(len(zeros) * (len(zeros) - 1))
-    return float(auc), _root_of_squares(distances, days)
+    return auc, distances
 
 
 def _root_of_squares(distances: Array, days: Days | None) -> float:
@@ -109,18 +125,32 @@ def _root_of_squares(distances: Array, days: Days | None) -> float:
 
 def reliability(probabilities: Array, labels: Labels, bins: int = 10) -> list[tuple[float, float, int]]:
     """Per bin of equal mass: mean probability, observed share, rows."""
+    parts = _bins(probabilities, bins)
+    return [(float(probabilities[part].mean()), float(labels[part].mean()), len(part)) for part in parts]
+
+
+def _bins(probabilities: Array, bins: int = 10) -> list[NDArray[np.int64]]:
+    """Rows of each bin."""
     order = np.argsort(probabilities, kind="stable")
     ranked = probabilities[order]
     borders = len(ranked) * np.arange(1, bins) // bins
     # A border inside a run of equal probabilities moves to its start, else the order of the rows would decide.
-    parts = [part for part in np.split(order, np.searchsorted(ranked, ranked[borders])) if len(part)]
-    return [(float(probabilities[part].mean()), float(labels[part].mean()), len(part)) for part in parts]
+    return [part for part in np.split(order, np.searchsorted(ranked, ranked[borders])) if len(part)]
 
 
 def calibration_error(probabilities: Array, labels: Labels) -> float:
     """Expected calibration error over bins of equal mass (Nguyen & O'Connor 2015)."""
     table = reliability(probabilities, labels)
     return sum(abs(said - seen) * rows for said, seen, rows in table) / len(labels)
+
+
+def calibration_error_by_chance(probabilities: Array) -> float:
+    """What the error would be, on average, if every probability were true and rows were independent: it is never 0.
+
+    A bin's share then lies about its mean probability as a normal number does.
+    """
+    spreads = [np.sqrt((probabilities[part] * (1 - probabilities[part])).sum()) for part in _bins(probabilities)]
+    return float(np.sqrt(2 / np.pi) * np.sum(spreads) / len(probabilities))
 
 
 def alarm(result: Scores) -> str:

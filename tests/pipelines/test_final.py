@@ -40,7 +40,7 @@ from research.tracking.owner import Owner, ProcessId
 from research.tracking.query import RunRecord
 from research.tracking.store import Store, open_store
 from research.training.calibration import Method, fitted
-from research.training.metrics import logits_of
+from research.training.metrics import calibration_error_by_chance, logits_of
 from research.windows.dataset import Prepared, WindowDataset, answer_logits
 
 QUIET = Console(quiet=True)
@@ -217,11 +217,13 @@ def test_metrics_are_those_of_the_stored_predictions(trained: Trained, evaluated
     assert metrics["test_brier"] == pytest.approx(np.mean((p - y) ** 2), abs=1e-12)
     assert metrics["vs_prior/loss"] == pytest.approx(-(y * np.log(known) + (1 - y) * np.log(1 - known)).mean(), abs=1e-9)
     assert metrics["test_skill"] == pytest.approx(1 - losses.mean() / metrics["vs_prior/loss"], abs=1e-9)
+    assert metrics["test_ece_by_chance"] == pytest.approx(calibration_error_by_chance(p), abs=1e-12)
     assert metrics["test_calibration_bias"] == pytest.approx(p.mean() - y.mean(), abs=1e-12)
     regression = LogisticRegression(C=np.inf, tol=1e-10).fit(table[["logit"]], y)
     assert metrics["test_calibration_slope"] == pytest.approx(regression.coef_[0, 0], rel=1e-4)
     for name in ("test_calibration_slope", "test_calibration_bias"):
         assert metrics[f"{name}_low"] < metrics[name] < metrics[f"{name}_high"]
+    assert metrics["test_auc_low"] < metrics["test_auc"] < metrics["test_auc_high"]
     years = table["date"].dt.year.to_numpy()
     for year in range(2015, 2019):
         assert metrics[f"year_{year}/loss"] == pytest.approx(losses[years == year].mean(), abs=1e-9)
@@ -263,6 +265,10 @@ def test_a_second_look_is_refused_and_marked_where_it_is_insisted_on(trained: Tr
     # It takes no alias, even where the first one came to nothing.
     noted.assert_not_called()
     assert "SECOND LOOK: this model has seen these days 2 times" in told.getvalue()
+    # 881 test days hold blocks of 60; the area is told with their interval.
+    metrics = evaluated.metrics
+    assert "blocks of 60;" in told.getvalue()
+    assert f"{metrics['test_auc']:.3f} [{metrics['test_auc_low']:.3f}, {metrics['test_auc_high']:.3f}]" in told.getvalue()
 
 
 def test_days_that_were_seen_before_are_counted_whatever_the_snapshot(trained: Trained, evaluated: RunRecord) -> None:

@@ -308,6 +308,21 @@ def test_two_promotions_of_a_version_at_the_same_moment_are_one_step_back(store_
     assert roll_back(store, NAME) == (two.version, one.version)
 
 
+def test_a_champion_is_in_use_since_it_was_last_taken_into_use(store_root: Path) -> None:
+    store = open_store(store_root)
+    one, two = invented(store), invented(store)
+    times = iter(f"2026-01-0{day}T00:00:00+00:00" for day in range(1, 10))
+    with patch.object(succession, "_now", lambda: next(times)):
+        ask_for(one)
+        ask_for(two)
+        roll_back(store, NAME)
+        assert in_use(store)[0].since.startswith("2026-01-03")
+        ask_for(two)
+        ask_for(one)
+    (used,) = in_use(store)
+    assert (used.version, used.since[:10]) == (one.version, "2026-01-05")
+
+
 def test_a_store_that_fails_is_not_one_without_a_champion(store_root: Path) -> None:
     store = open_store(store_root)
     ask_for(invented(store))

@@ -22,7 +22,7 @@ from small_sweeps import copy_of, run
 
 from pipelines.champion import as_table
 from pipelines.latest import ages, newest_snapshot, probabilities, require_fresh, served
-from pipelines.predict import Answer, PredictOptions, main, show
+from pipelines.predict import Answer, PredictOptions, main, show, standing_of
 from pipelines.serve import ServeOptions, curl
 from pipelines.serve import main as serve
 from pipelines.state import Sweep
@@ -32,6 +32,7 @@ from research.data.sources import Request as DataRequest
 from research.spec import InputError
 from research.tracking import query, schema
 from research.tracking.registry import chosen, load, register, sentence_of
+from research.tracking.runs import RunLog
 from research.tracking.store import Store, open_store
 
 NAME = "sp500-threshold-1pct-2K-h1"
@@ -269,6 +270,28 @@ def test_a_champion_is_asked_before_the_challenger(store: Store) -> None:
         store.client.delete_registered_model_alias(NAME, schema.CHAMPION)
     with pytest.raises(InputError, match=f"MODEL=none: no such registered model; there are: {NAME}"):
         chosen(store, "none")
+
+
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        ({}, ")"),
+        ({schema.LOOKS_RELATED: "0"}, ")"),
+        ({schema.LOOKS_RELATED: "2"}, "; no fresh test: the configuration had seen these days)"),
+        ({schema.LOOKS_RELATED: "2", schema.SECOND_LOOK: "1 before"}, "; second look, no test)"),
+    ],
+)
+def test_a_skill_that_is_no_fresh_test_says_so(store: Store, tags: dict[str, str], words: str) -> None:
+    version = chosen(store)[0]
+    experiment = store.client.get_run(version.run_id).info.experiment_id
+    told = {schema.FINAL_RUN: version.run_id, **tags}
+    log = RunLog.start(store, experiment_id=experiment, kind="evaluation", name="e", params={}, tags=told)
+    log.finish("complete", metrics={"test_skill": 0.1, "test_spread": 0.1, "test_n": 881.0})
+    try:
+        expected = f"skill +0.100 on 881 test rows (evaluation {log.run_id[:12]}{words}"
+        assert standing_of(served(store, version)) == expected
+    finally:
+        store.client.delete_run(log.run_id)
 
 
 def test_bars_of_another_instrument_are_no_data_for_the_model(store: Store, sweep: Sweep) -> None:

@@ -8,15 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
+from scipy.signal import lfilter
 from scipy.special import expit
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
+from research.significance import standard_error
 from research.training.metrics import (
     COLLAPSED_SPREAD,
     alarm,
+    auc_by_day,
     auc_with_error,
     base_rate_loss,
     calibration_error,
+    calibration_error_by_chance,
     logits_of,
     reliability,
     row_losses,
@@ -121,6 +125,33 @@ def test_auc_error_is_that_of_a_bootstrap() -> None:
     assert auc_with_error(logits, labels)[1] == pytest.approx(np.std(resampled), rel=0.1)
 
 
+def test_what_days_add_to_the_auc_tells_how_far_a_persistent_market_takes_it() -> None:
+    """Log volatility as an AR(1) of .97: rows that are taken as independent promise half of the distance that there is."""
+    rng = np.random.default_rng(3)
+    shocks = rng.normal(size=(60, 880)) * np.sqrt(1 - 0.97**2)
+    found, errors, widths = [], [], []
+    for shock in shocks:
+        logits = lfilter([1], [1, -0.97], shock) - 1.2
+        labels = (rng.random(880) < expit(logits)).astype(np.int8)
+        auc, error = auc_with_error(logits, labels)
+        daily = auc_by_day(logits, labels, np.arange(880))
+        assert daily.mean() == pytest.approx(auc, abs=1e-12)
+        found, errors, widths = [*found, auc], [*errors, error], [*widths, standard_error(daily)]
+    assert np.mean(errors) < 0.65 * np.std(found)
+    assert np.mean(widths) > 0.75 * np.std(found)
+
+
+def test_days_of_several_instruments_add_to_the_auc_together() -> None:
+    rng = np.random.default_rng(5)
+    labels, days = (rng.random(300) < 0.4).astype(np.int8), np.tile(np.arange(100), 3)
+    logits = labels + rng.normal(size=300)
+    auc, error = auc_with_error(logits, labels, days)
+    daily = auc_by_day(logits, labels, days)
+    assert (len(daily), daily.mean()) == (100, pytest.approx(auc))
+    assert np.sqrt(np.sum(((daily - auc) / 100) ** 2)) == pytest.approx(error)
+    assert np.isnan(auc_by_day(logits, np.ones(300, np.int8), days)).all()
+
+
 def test_loss_error_is_that_of_a_bootstrap() -> None:
     logits, labels = informed(seed=2, rows=400)
     rng = np.random.default_rng(3)
@@ -163,6 +194,14 @@ def test_calibration_error_is_the_distance_between_said_and_seen() -> None:
 def test_a_constant_at_the_observed_share_is_calibrated_in_any_row_order(seed: int) -> None:
     labels = np.random.default_rng(seed).permutation(np.repeat([0, 1], [70, 30])).astype(np.int8)
     assert calibration_error(np.full(100, 0.3), labels) == pytest.approx(0, abs=1e-9)
+
+
+def test_true_probabilities_have_the_calibration_error_of_chance() -> None:
+    rng = np.random.default_rng(2)
+    probabilities = expit(rng.normal(-1.2, 0.8, size=881))
+    found = [calibration_error(probabilities, (rng.random(881) < probabilities).astype(np.int8)) for _ in range(300)]
+    assert calibration_error_by_chance(probabilities) == pytest.approx(np.mean(found), rel=0.05)
+    assert np.mean(found) > 0.03
 
 
 def test_alarm_tells_a_constant_from_a_useless_and_a_good_forecast() -> None:
