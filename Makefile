@@ -5,7 +5,7 @@ PY     := $(VENV)/bin/python
 READY  := $(VENV)/.installed
 
 # VARIABLE=value -> --flag value, only where the user gave one.
-flag = $(if $($(1)),--$(2) '$($(1))')
+flag = $(if $($(1)),--$(2) '$(subst ','\'',$($(1)))')
 # VARIABLE=a,b,c -> --flag a b c
 comma := ,
 list = $(if $($(1)),--$(2) $(subst $(comma), ,$($(1))))
