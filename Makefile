@@ -5,26 +5,28 @@ PY     := $(VENV)/bin/python
 READY  := $(VENV)/.installed
 
 # VARIABLE=value -> --flag value, only where the user gave one.
-flag = $(if $($(1)),--$(2) '$($(1))')
+flag = $(if $($(1)),--$(2) '$(subst ','\'',$($(1)))')
 # VARIABLE=a,b,c -> --flag a b c
 comma := ,
 list = $(if $($(1)),--$(2) $(subst $(comma), ,$($(1))))
+# What any verb takes: HELP=1 shows what it does, its flags and examples, and does nothing.
+args = $(ARGS) $(if $(HELP),--help)
 # STORE=folder is another store than mlruns/, for every verb that has one.
-override ARGS += $(call flag,STORE,store)
+stored = $(call flag,STORE,store) $(args)
 # Some shells export COLUMNS, the width of the terminal, and WSL exports NAME, the machine's; only what was typed is meant.
 typed = $(if $(findstring environment,$(origin $(1))),,$(call flag,$(1),$(2)))
 # TRIALS=50 is 50 in all, TRIALS=+10 is 10 more.
 more = $(if $(filter +%,$(TRIALS)),--add-trials '$(patsubst +%,%,$(TRIALS))',$(call flag,TRIALS,trials))
-# HELP=1 shows what a verb does, its flags and examples, and does nothing.
-ifdef HELP
-override ARGS += --help
-FLAGLESS := $(filter setup setup-ray setup-notebook setup-bench notebook screenshots lint,$(MAKECMDGOALS))
-$(if $(FLAGLESS),$(error error: HELP=1: $(FLAGLESS) has no flags; `make` says what it does))
-endif
-# A variable that nothing reads would leave its verb at another question than was asked.
-GIVEN := $(foreach one,$(subst \ ,,$(MAKEOVERRIDES)),$(if $(findstring =,$(one)),$(firstword $(subst =, ,$(subst :, ,$(one))))))
-READ := $(shell grep -oE '[A-Z][A-Z_]*' $(firstword $(MAKEFILE_LIST)) | sort -u)
-$(if $(filter-out $(READ),$(GIVEN)),$(error error: $(filter-out $(READ),$(GIVEN)): no verb reads this; `make` lists what there is))
+# A variable that a verb does not read would leave it at another question than was asked: what was typed is held against
+# what the recipes read. Make's own variables are its affair.
+goals := $(or $(MAKECMDGOALS),help)
+typed_names := $(foreach one,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(one)))),$(one)))
+given := $(strip $(filter-out MAKEFLAGS SHELL,$(typed_names)) $(if $(HELP),HELP))
+given := $(subst ',,$(if $(filter help,$(goals)),$(filter-out HELP,$(given)),$(given)))
+reading = $(shell awk -v goals='$(goals)' -v given='$(1)' -f variables.awk $(firstword $(MAKEFILE_LIST)))
+refused := $(if $(given),$(call reading,$(given)))
+$(if $(refused),$(error $(refused)))
+$(if $(filter-out help,$(if $(HELP),$(goals))),$(info make $(goals) reads: $(call reading)))
 
 STUDY = $(call flag,DATA,data) $(call flag,SYMBOL,symbol) $(call list,SYMBOLS,symbols) $(call list,VALIDATE_ON,validate-on) \
         $(call flag,FEATURES,features) $(call flag,INDEX,index) $(call flag,VOLATILITY_INDEX,volatility-index) \
@@ -36,8 +38,8 @@ SEARCH = $(STUDY) $(more) $(call flag,EPOCHS,epochs) $(call flag,PATIENCE,patien
         $(call flag,SAMPLER,sampler) $(call flag,PRUNER,pruner) $(call flag,REPLICATES,replicates) \
         $(call flag,DEVICE,device) $(call flag,WORKERS,workers) $(call flag,THREADS,threads) $(call flag,RAY,ray) \
         $(call flag,STACK,stack) $(call flag,PRECISION,precision) $(call flag,OPTIMIZER,optimizer) $(call flag,WIDTH_TRANSFER,base-width)
-SWEEP = $(SEARCH) $(call flag,BUDGET,budget) $(ARGS)
-LADDER = $(SEARCH) $(call flag,BUDGET,budget) $(call flag,BUDGETS,budgets) $(call list,HORIZONS,horizons) $(ARGS)
+SWEEP = $(SEARCH) $(call flag,BUDGET,budget) $(stored)
+LADDER = $(SEARCH) $(call flag,BUDGET,budget) $(call flag,BUDGETS,budgets) $(call list,HORIZONS,horizons) $(stored)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-ray setup-bench data plan sweep study status baselines control features adopt leaderboard effects compare scaling forecast report train evaluate backtest promote rollback predict serve tour ui notebook setup-notebook screenshots doctor bench test test-slow lint
@@ -71,7 +73,7 @@ setup-ray: $(READY) ## add Ray, for trials on a cluster (RAY=auto)
 data: $(READY) ## take bars in, or bring a data set up to date: SYMBOLS=SPY,^VIX START=1993-01-29, DATA=<file or name>
 	@$(PY) -m pipelines.ingest $(call flag,DATA,data) $(call flag,SYMBOLS,symbols) $(call flag,START,start) $(call flag,END,end) \
 	  $(call typed,NAME,name) $(call typed,COLUMNS,columns) $(call flag,CALENDAR,calendar) $(call flag,KIND,kind) \
-	  $(call flag,PRICES,prices) $(call flag,ALLOW,allow) $(if $(FULL),--full) $(ARGS)
+	  $(call flag,PRICES,prices) $(call flag,ALLOW,allow) $(if $(FULL),--full) $(stored)
 
 plan: $(READY) ## what a sweep would take here: sizes, FLOPs, memory, hours, disk; nothing is trained
 	@$(PY) -m pipelines.plan $(SWEEP)
@@ -83,75 +85,75 @@ study: $(READY) ## a ladder of sweeps, resumable as a whole: BUDGETS=2K..2M/half
 	@$(PY) -m pipelines.ladder $(LADDER)
 
 status: $(READY) ## running sweeps, best so far, time left, stalls, disk; WATCH=5 redraws every 5 seconds
-	@$(PY) -m analysis.status $(call flag,WATCH,watch) $(ARGS)
+	@$(PY) -m analysis.status $(call flag,WATCH,watch) $(stored)
 
 adopt: $(READY) ## bring results of an earlier study in: PATHS='log.txt results.csv folder'
-	@$(PY) -m pipelines.adopt $(PATHS) $(ARGS)
+	@$(PY) -m pipelines.adopt $(PATHS) $(stored)
 
 baselines: $(READY) ## what the reference models reach year by year, with intervals: HORIZONS=1,3,5 YEARS=2005-2018
 	@$(PY) -m pipelines.baselines $(STUDY) $(call list,HORIZONS,horizons) $(call list,THRESHOLDS,thresholds) \
-	  $(call flag,YEARS,years) $(ARGS)
+	  $(call flag,YEARS,years) $(stored)
 
 control: $(READY) ## does the pipeline find a planted signal, and none in shuffled labels? (two small sweeps)
 	@$(PY) -m pipelines.control $(call flag,SIGNAL,signal) $(call flag,LAG,lag) $(call flag,BARS,bars) $(call flag,BUDGET,budget) $(call flag,TRIALS,trials) $(call flag,EPOCHS,epochs) \
 	  $(call flag,HORIZON,horizon) $(call flag,SEED,seed) $(call flag,DEVICE,device) $(call flag,WORKERS,workers) \
-	  $(call flag,THREADS,threads) $(ARGS)
+	  $(call flag,THREADS,threads) $(stored)
 
 features: $(READY) ## every feature: group, formula, warm-up, source, and the sets that hold it
-	@$(PY) -m research.features $(ARGS)
+	@$(PY) -m research.features $(args)
 
 leaderboard: $(READY) ## best architecture per budget and horizon, beside the baselines, and how sure; FIGURES=1 draws
-	@$(PY) -m analysis.leaderboard $(if $(ADOPTED),--adopted) $(if $(FIGURES),--figures) $(ARGS)
+	@$(PY) -m analysis.leaderboard $(if $(ADOPTED),--adopted) $(if $(FIGURES),--figures) $(stored)
 
 effects: $(READY) ## what depth, width and the other settings contribute at each budget, and whether a shape serves elsewhere
-	@$(PY) -m analysis.architecture_effects $(ARGS)
+	@$(PY) -m analysis.architecture_effects $(stored)
 
 compare: $(READY) ## is A=20K better than B=logistic (budget, baseline or run id)? without A and B: which of all may be best
-	@$(PY) -m analysis.compare $(A) $(B) $(ARGS)
+	@$(PY) -m analysis.compare $(A) $(B) $(stored)
 
 scaling: $(READY) ## val_loss against counted parameters: table and figure
-	@$(PY) -m analysis.scaling $(ARGS)
+	@$(PY) -m analysis.scaling $(stored)
 
 forecast: $(READY) ## the loss of a budget that was not tried, sealed before its sweep: BUDGET=20M HORIZON=1; without: how all did
-	@$(PY) -m analysis.forecast $(call flag,BUDGET,budget) $(call flag,HORIZON,horizon) $(ARGS)
+	@$(PY) -m analysis.forecast $(call flag,BUDGET,budget) $(call flag,HORIZON,horizon) $(stored)
 
 report: $(READY) ## one page of all that the store says: verdicts, frontier, shapes, baselines, what is not established
-	@$(PY) -m analysis.report $(ARGS)
+	@$(PY) -m analysis.report $(stored)
 
 train: $(READY) ## the best trial again on training and validation days, over fresh seeds: BUDGET=20K HORIZON=1, or RUN=<trial> SEEDS=3 CALIBRATION=
 	@$(PY) -m pipelines.train $(call flag,BUDGET,budget) $(call flag,HORIZON,horizon) $(call flag,RUN,run) $(call flag,SEEDS,seeds) \
-	  $(call flag,CALIBRATION,calibration) $(call flag,DEVICE,device) $(call flag,THREADS,threads) $(ARGS)
+	  $(call flag,CALIBRATION,calibration) $(call flag,DEVICE,device) $(call flag,THREADS,threads) $(stored)
 
 evaluate: $(READY) ## open the test days for what `make train` left, once: BUDGET=20K HORIZON=1, or RUN=<final run>; WALK_FORWARD=1
 	@$(PY) -m pipelines.evaluate $(call flag,BUDGET,budget) $(call flag,HORIZON,horizon) $(call flag,RUN,run) \
-	  $(if $(AGAIN),--again) $(if $(WALK_FORWARD),--walk-forward) $(ARGS)
+	  $(if $(AGAIN),--again) $(if $(WALK_FORWARD),--walk-forward) $(stored)
 
 promote: $(READY) ## take what was tested into use, if it passes every gate: BUDGET=20K HORIZON=1, RUN=<final run>, or MODEL= VERSION=; FORCE=1
 	@$(PY) -m pipelines.promote $(call flag,BUDGET,budget) $(call flag,HORIZON,horizon) $(call flag,RUN,run) $(call flag,MODEL,model) \
-	  $(call flag,VERSION,version) $(if $(FORCE),--force) $(ARGS)
+	  $(call flag,VERSION,version) $(if $(FORCE),--force) $(stored)
 
 rollback: $(READY) ## the champion before the present one again: MODEL=
-	@$(PY) -m pipelines.rollback $(call flag,MODEL,model) $(ARGS)
+	@$(PY) -m pipelines.rollback $(call flag,MODEL,model) $(stored)
 
 backtest: $(READY) ## what acting on the probabilities would have earned, after costs: BUDGET= HORIZON= or RUN=, COST=1 SLIPPAGE=1 ENTER=
 	@$(PY) -m analysis.backtest $(call flag,BUDGET,budget) $(call flag,HORIZON,horizon) $(call flag,RUN,run) $(call flag,COST,cost) \
-	  $(call flag,SLIPPAGE,slippage) $(call flag,ENTER,enter) $(ARGS)
+	  $(call flag,SLIPPAGE,slippage) $(call flag,ENTER,enter) $(stored)
 
 predict: $(READY) ## the newest probabilities of every registered model, or of MODEL=; refuses stale data: DAYS=5 MAX_AGE=1 STALE_OK=1
 	@$(PY) -m pipelines.predict $(call flag,MODEL,model) $(call flag,DATA,data) $(call flag,DAYS,days) $(call flag,MAX_AGE,max-age) \
-	  $(if $(STALE_OK),--stale-ok) $(ARGS)
+	  $(if $(STALE_OK),--stale-ok) $(stored)
 
 serve: $(READY) ## a registered model over HTTP, on this machine only: MODEL= PORT=
-	@$(PY) -m pipelines.serve $(call flag,MODEL,model) $(call flag,PORT,port) $(ARGS)
+	@$(PY) -m pipelines.serve $(call flag,MODEL,model) $(call flag,PORT,port) $(stored)
 
 tour: $(READY) ## every verb once at a tiny size, in a store of its own: an empty store to a served prediction (FOLDER= keeps it there)
-	@$(PY) -m pipelines.tour $(call flag,FOLDER,folder) $(call flag,PORT,port) $(ARGS)
+	@$(PY) -m pipelines.tour $(call flag,FOLDER,folder) $(call flag,PORT,port) $(args)
 
 ui: $(READY) ## MLflow's pages over mlruns/, on this machine only
-	@$(PY) -m pipelines.ui $(call flag,PORT,port) $(ARGS)
+	@$(PY) -m pipelines.ui $(call flag,PORT,port) $(stored)
 
 doctor: $(READY) ## are machine, packages, store and data in order, and what to do; FIX=1 does what is safe
-	@$(PY) -m pipelines.doctor $(if $(FIX),--fix) $(ARGS)
+	@$(PY) -m pipelines.doctor $(if $(FIX),--fix) $(stored)
 
 screenshots: $(READY) ## the pictures of docs/ui.md, in headless Chromium over a small study; STORE=mlruns takes that one's newest sweep
 	@$(PY) -m tests.screenshots $(if $(STORE),'$(STORE)')
@@ -166,13 +168,13 @@ setup-bench: $(READY) ## add the published model that `make bench` compares with
 	@$(PY) -c 'import transformers' 2>/dev/null || $(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[bench]'
 
 bench: setup-bench ## what training, data, tracking and start-up cost, beside what others pay for the same; BIG=1: a 2B step
-	@$(PY) -m pipelines.bench $(call flag,DEVICE,device) $(if $(BIG),--big) $(ARGS)
+	@$(PY) -m pipelines.bench $(call flag,DEVICE,device) $(if $(BIG),--big) $(args)
 
 test: $(READY) ## the tests
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest $(args)
 
 test-slow: setup-ray setup-notebook ## the tests that take minutes; they need Ray and what runs the notebook
-	@$(PY) -m pytest -m slow $(ARGS)
+	@$(PY) -m pytest -m slow $(args)
 
 lint: $(READY) ## style and types
 	@$(PY) -m ruff check .

@@ -7,6 +7,7 @@ from analysis.options import BacktestOptions
 
 def main(options: BacktestOptions) -> None:
     """Read one run's predictions, print the reading, write its figure and tables, log it."""
+    from research.hints import print_next
     from research.spec import require
     from research.tracking.store import open_store
 
@@ -37,8 +38,8 @@ def main(options: BacktestOptions) -> None:
     if options.log:
         run_id = keep(store, reading, files, "\n\n".join((heading, *lines)))
         screen.print(f"logged as report {run_id[:12]}", highlight=False)
-    follow = "make train   make evaluate" if found.split == "validation" else "make ui   make compare"
-    screen.print(f"next  {follow}", highlight=False)
+    further = ("make train", "make evaluate") if found.split == "validation" else ("make ui", "make compare")
+    print_next(screen, options.store, *further)
 
 
 MOST_BP = 1_000

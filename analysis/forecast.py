@@ -18,6 +18,7 @@ def main(options: ForecastOptions) -> None:
     from analysis.frontier import frontiers
     from analysis.sealed import foretell, seal, sealed
     from analysis.terminal import console
+    from research.hints import print_next
     from research.spec import require
     from research.tracking.store import open_store
 
@@ -36,7 +37,7 @@ def main(options: ForecastOptions) -> None:
     for line in LEGEND:
         screen.print(line, soft_wrap=True, highlight=False)
     follow = f"make sweep BUDGET={options.budget}" if options.budget else "make forecast BUDGET=<a larger size>"
-    screen.print(f"next  {follow}   make forecast   make report", highlight=False)
+    print_next(screen, options.store, follow, "make forecast", "make report")
 
 
 LEGEND = (

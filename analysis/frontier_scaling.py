@@ -110,6 +110,7 @@ def show(options: ScalingOptions) -> None:
     from analysis.data_axis import law_table as laws_of
     from analysis.frontier import frontiers
     from analysis.terminal import console, shown
+    from research.hints import print_next
     from research.tracking.store import open_store
 
     screen = console()
@@ -126,7 +127,7 @@ def show(options: ScalingOptions) -> None:
         if laws := laws_of(axis):
             screen.print(laws)
         axis.table().to_csv(store.root / REPORTS / f"data-{_slug(axis.title)}-{axis.frontiers[0].study[:6]}.csv", index=False)
-    screen.print("next  make report   make forecast BUDGET=<a larger size>   make leaderboard", highlight=False)
+    print_next(screen, options.store, "make report", "make forecast BUDGET=<a larger size>", "make leaderboard")
 
 
 def draw(frontier: Frontier, folder: Path) -> list[Path]:

@@ -22,6 +22,7 @@ def main(options: LeaderboardOptions) -> None:
     """Print one table per question."""
     from analysis import adopted, sure_table
     from analysis.terminal import console
+    from research.hints import print_next
     from research.tracking.store import open_store
 
     screen = console()
@@ -40,9 +41,8 @@ def main(options: LeaderboardOptions) -> None:
         screen.print(f"figures and their numbers in {_draw(store, found)}", soft_wrap=True, highlight=False)
     if options.adopted:
         adopted.show(earlier, screen)
-    screen.print(
-        "next  make scaling   make effects   make compare   make ui   make sweep BUDGET=<another size>", highlight=False
-    )
+    further = ("make scaling", "make effects", "make compare", "make ui", "make sweep BUDGET=<another size>")
+    print_next(screen, options.store, *further)
 
 
 def _frontiers(store: Store, experiment: str | None, *, needed: bool) -> list[Frontier]:

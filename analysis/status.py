@@ -49,6 +49,7 @@ def view(store: Store, experiment: str | None) -> Group:
 
     from analysis.disk import disk_under
     from analysis.watching import sweeps
+    from research.hints import in_store
 
     running, finished = sweeps(store, experiment, FINISHED_SHOWN)
     blocks: list[Text | Table] = []
@@ -58,7 +59,8 @@ def view(store: Store, experiment: str | None) -> Group:
         blocks.append(_text("finished", *(f"  {ending(sweep)}" for sweep in finished), ""))
     if not running:
         where = f" in experiment {experiment}" if experiment else ""
-        blocks.append(_text(f"no sweep is running{where}; start one with `make sweep BUDGET=3K`.", ""))
+        start = in_store(store.root, "make sweep BUDGET=3K")
+        blocks.append(_text(f"no sweep is running{where}; start one with `{start}`.", ""))
     return Group(*blocks, _text(room(disk_under(store.root))))
 
 

@@ -86,6 +86,7 @@ def main(options: AdoptOptions) -> None:
 
     from pipelines.legacy.adoption import SourceFile
     from pipelines.legacy.report import print_file
+    from research.hints import print_next
     from research.tracking.store import open_store
 
     screen = Console()
@@ -106,7 +107,7 @@ def main(options: AdoptOptions) -> None:
     rejected = sum(len(one.source.rejections) for one in results)
     refused = len(files) - len(sources)
     console.print(f"adopted {adopted}, repeated {known}, not taken {rejected}; files refused {refused}", highlight=False)
-    console.print("next  make leaderboard ADOPTED=1   make ui", highlight=False)
+    print_next(console, options.store, "make leaderboard ADOPTED=1", "make ui")
 
 
 if __name__ == "__main__":

@@ -70,6 +70,7 @@ def main(options: BaselinesOptions) -> None:
     from pipelines.baselines_table import print_ending, print_opening, table_of
     from pipelines.ingest import ingest
     from pipelines.walk_forward import standings, years_of
+    from research.hints import print_next
     from research.tracking.store import open_store
 
     console = Screen()
@@ -88,6 +89,7 @@ def main(options: BaselinesOptions) -> None:
             _record(found, snapshot, said, rows[-1][1], store)
     screen.print(table_of(rows))
     print_ending(store, screen)
+    print_next(screen, options.store, "make sweep", "make ui")
 
 
 def _predict(found: Assembled, options: BaselinesOptions, screen: Console) -> Forecasts:

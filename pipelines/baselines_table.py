@@ -62,6 +62,5 @@ def print_ending(store: Store, console: Console) -> None:
     for line in (
         "[95%]: circular block bootstrap over the predicted days, blocks of 60; distances are paired by day.",
         f"one run of kind report per question in {store.root.name}, with every prediction as Parquet",
-        "next  make sweep   make ui",
     ):
         console.print(line, soft_wrap=True, highlight=False, markup=False)

@@ -78,7 +78,7 @@ def main(options: ControlOptions) -> None:
     _record(arms, options, sweep.context.store)
     screen.rule("controls, on test days that nothing was chosen on", align="left")
     screen.print(table_of(arms))
-    _conclude(arms, screen)
+    _conclude(arms, options.store, screen)
     if not all(arm.passed for arm in arms):
         raise SystemExit(FAILED)
 
@@ -134,11 +134,14 @@ def table_of(arms: list[Arm]) -> Table:
     return table
 
 
-def _conclude(arms: list[Arm], screen: Console) -> None:
+def _conclude(arms: list[Arm], store: Path, screen: Console) -> None:
+    from research.hints import print_next
+
     for arm in arms:
         screen.print(f"{arm.title}: {arm.verdict}", soft_wrap=True, highlight=False)
     if all(arm.passed for arm in arms):
-        screen.print("The pipeline finds what is there and nothing that is not.\nnext  make sweep", highlight=False)
+        screen.print("The pipeline finds what is there and nothing that is not.", highlight=False)
+        print_next(screen, store, "make sweep")
     else:
         screen.print("[red]A control failed[/]: believe no result until it passes.", highlight=False)
 

@@ -40,6 +40,8 @@ def main(options: DoctorOptions) -> None:
     """Print one table; exit code 1 if a problem remains."""
     from rich.console import Console
 
+    from research.hints import FIX, in_store
+
     screen = Console()
     screen = screen if screen.is_terminal else Console(width=PIPE_WIDTH)
     found = list(findings(options.store))
@@ -49,8 +51,9 @@ def main(options: DoctorOptions) -> None:
         found = list(findings(options.store))
     screen.print(table_of(found))
     problems, warnings = (sum(one.verdict == verdict for one in found) for verdict in ("problem", "warning"))
-    fixable = " Some of it is fixed by make doctor FIX=1." if any(one.mend for one in found) and not options.fix else ""
-    screen.print(f"problems: {problems}, warnings: {warnings}.{fixable}", highlight=False)
+    fixed = any(one.mend for one in found) and not options.fix
+    fixable = f" Some of it is fixed by {in_store(options.store, FIX)}." if fixed else ""
+    screen.print(f"problems: {problems}, warnings: {warnings}.{fixable}", highlight=False, markup=False, soft_wrap=True)
     if problems:
         raise SystemExit(PROBLEM)
 

@@ -40,7 +40,7 @@ def print_evaluation(
         change = moved.against_frozen
         noise = ", inside the noise" if change.inside_noise else ""
         _say(console, [f"{_interval(change)} nats against the model that was not trained again{noise}", ""])
-    _say(console, [*_calibration(found), *verdicts(found), *_ending(run_id, said.days.nunique()), _next(final)])
+    _say(console, [*_calibration(found), *verdicts(found), *_ending(run_id, said.days.nunique())])
 
 
 def verdicts(found: Evaluation) -> list[str]:
@@ -160,10 +160,6 @@ def _ending(run_id: str, days: int) -> list[str]:
         "references were fitted on the same rows as the model; the rolling prior knows the labels of the last 252 days.",
         f"logged as evaluation {run_id[:12]}, with every prediction as Parquet",
     ]
-
-
-def _next(final: RunRecord) -> str:
-    return f"next  make promote RUN={final.run_id[:12]}   make ui   make compare"
 
 
 def _interval(one: Difference) -> str:

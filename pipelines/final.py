@@ -15,6 +15,7 @@ from pipelines.final_plan import TRAINED_ON, Plan, planned
 from pipelines.final_seed import train_seed, write_spec
 from pipelines.lease import Lease, only_driver
 from pipelines.orphans import close_dead
+from research.hints import print_next
 from research.tracking import query, schema
 from research.tracking.owner import ProcessId
 from research.tracking.registry import Registered, register_apart
@@ -39,7 +40,7 @@ def train_final(store: Store, options: TrainOptions, console: Console) -> str:
             # A kill after the last word to the run may have come before the version.
             _register(plan, known.run_id)
             console.print(f"trained before as run {known.run_id}; nothing to do", highlight=False)
-            console.print(f"next  make evaluate RUN={known.run_id[:12]}", highlight=False)
+            print_next(console, options.store, f"make evaluate RUN={known.run_id[:12]}")
             return known.run_id
         log = _open(plan)
         with log.ending(), Lease(log):
@@ -52,7 +53,7 @@ def train_final(store: Store, options: TrainOptions, console: Console) -> str:
         soft_wrap=True,
         highlight=False,
     )
-    console.print(f"next  make evaluate RUN={log.run_id[:12]}   (opens the test days, once)", highlight=False)
+    print_next(console, options.store, f"make evaluate RUN={log.run_id[:12]}", "(opens the test days, once)")
     return log.run_id
 
 

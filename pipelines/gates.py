@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from research.hints import in_store
 from research.spec import InputError
 from research.tracking import query, schema
 from research.tracking.query import RunRecord
@@ -52,12 +53,13 @@ def evidence_of(store: Store, final: RunRecord) -> Evidence:
     found = query.with_tag(store, final.experiment_id, schema.FINAL_RUN, final.run_id, kinds=("evaluation",))
     looks = [one for one in found if one.tags[schema.SNAPSHOT_DIGEST] == final.tags[schema.SNAPSHOT_DIGEST]]
     short = final.run_id[:12]
+    look = in_store(store.root, f"make evaluate RUN={short}")
     if not looks:
-        raise InputError(f"RUN={short}: it has not been tested, and FORCE=1 cannot stand for that; make evaluate RUN={short}")
+        raise InputError(f"RUN={short}: it has not been tested, and FORCE=1 cannot stand for that; {look}")
     evaluation = next((one for one in looks if one.outcome == "complete"), None)
     if evaluation is None:
         how = looks[-1].outcome or "still running, or killed"
-        raise InputError(f"RUN={short}: its look at the test days did not end ({how}); make evaluate RUN={short} AGAIN=1")
+        raise InputError(f"RUN={short}: its look at the test days did not end ({how}); {look} AGAIN=1")
     return Evidence(
         final=final,
         seeds=[one for one in query.children(store, final.experiment_id, final.run_id) if one.kind == "final_seed"],

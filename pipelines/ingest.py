@@ -91,9 +91,9 @@ def main(options: IngestOptions) -> None:
     if order.name:
         taken = _take(order, options, store, screen)
         _recorded(taken.snapshot, store, order.name)
-        print_taken(taken, screen)
+        print_taken(taken, options.store, screen)
     else:
-        print_snapshot(_recorded(_as_it_is(order, options, store), store), screen)
+        print_snapshot(_recorded(_as_it_is(order, options, store), store), options.store, screen)
 
 
 def _take(order: Order, options: IngestOptions, store: Store, screen: Console) -> Taken:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from rich.box import SIMPLE_HEAD
@@ -16,6 +17,7 @@ from research.data.comparison import WORDS, Change
 from research.data.refresh import Taken
 from research.data.snapshots import Snapshot
 from research.data.sources import Request
+from research.hints import in_store
 
 PIPE_WIDTH = 140
 MOST_LISTED = 12
@@ -114,15 +116,15 @@ def console() -> Console:
     return screen if screen.is_terminal else Console(width=PIPE_WIDTH)
 
 
-def print_snapshot(snapshot: Snapshot, screen: Console) -> None:
+def print_snapshot(snapshot: Snapshot, store: Path, screen: Console) -> None:
     """A snapshot that belongs to no data set."""
     manifest = snapshot.manifest
     _say(screen, "snapshot", f"{snapshot.digest} from source {manifest.source}, licence {manifest.licence}")
     screen.print(data_table(rows_of(snapshot)))
-    _print_ending(snapshot, snapshot.digest, screen)
+    _print_ending(snapshot, snapshot.digest, store, screen)
 
 
-def print_taken(taken: Taken, screen: Console) -> None:
+def print_taken(taken: Taken, store: Path, screen: Console) -> None:
     """A data set that was brought up to date."""
     manifest = taken.snapshot.manifest
     _say(screen, "data set", status_of(taken))
@@ -130,14 +132,14 @@ def print_taken(taken: Taken, screen: Console) -> None:
     screen.print(data_table(rows_of(taken.snapshot, taken)))
     for label, sentence in changes_of(taken):
         _say(screen, label, sentence, style="yellow")
-    _print_ending(taken.snapshot, taken.data_set.name, screen)
+    _print_ending(taken.snapshot, taken.data_set.name, store, screen)
 
 
-def _print_ending(snapshot: Snapshot, name: str, screen: Console) -> None:
+def _print_ending(snapshot: Snapshot, name: str, store: Path, screen: Console) -> None:
     for warning in snapshot.manifest.warnings:
         _say(screen, "warning", warning, style="yellow")
     _say(screen, "stored in", str(snapshot.folder))
-    _say(screen, "next", f"make sweep DATA={name} SYMBOL={next(iter(snapshot.manifest.symbols))}")
+    _say(screen, "next", in_store(store, f"make sweep DATA={name} SYMBOL={next(iter(snapshot.manifest.symbols))}"))
 
 
 class Asking(logging.Handler):

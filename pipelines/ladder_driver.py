@@ -128,7 +128,7 @@ def run_ladder(options: SweepOptions, rungs: Sequence[Rung], console: Console) -
             raise
     overview = ladder.overview()
     ladder_table.print_overview(overview, console)
-    ladder_table.print_ending(overview, console)
+    ladder_table.print_ending(overview, options.store, console)
     return overview
 
 

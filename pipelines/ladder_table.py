@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -10,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipelines.plan_table import duration
+from research.hints import print_next
 
 if TYPE_CHECKING:
     from pipelines.ladder_driver import Ladder
@@ -59,13 +61,13 @@ def print_stop(title: str, console: Console) -> None:
     _say(console, f"stopped in {title}; the same command goes on there")
 
 
-def print_ending(overview: Overview, console: Console) -> None:
+def print_ending(overview: Overview, store: Path, console: Console) -> None:
     """What failed and why, and what to type next."""
     for cell in overview.failed:
         _say(console, f"[red]failed[/]  {cell.rung.title}: {escape(cell.reason)}")
     if overview.failed:
         _say(console, "The same command tries them again and leaves the others alone.")
-    _say(console, "next  make leaderboard   make scaling")
+    print_next(console, store, "make leaderboard", "make scaling")
 
 
 def overview_table(overview: Overview) -> Table:

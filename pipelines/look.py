@@ -20,6 +20,7 @@ from pipelines.orphans import close_dead
 from pipelines.rebuild import Rebuilt, final_run, rebuilt
 from pipelines.retraining import plan_of, retrained
 from pipelines.saying import chosen_thresholds, last_training, say, seed_logits, seed_models
+from research.hints import print_next
 from research.runtime import choose_device, hardware
 from research.spec import InputError
 from research.tracking import query, schema
@@ -71,6 +72,7 @@ def look(store: Store, options: EvaluateOptions, console: Console) -> str:
     if not before.same:
         note_tested(store, final.run_id, log.run_id)
     print_evaluation(final, said, found, before, log.run_id, console, moved)
+    print_next(console, options.store, f"make promote RUN={final.run_id[:12]}", "make ui", "make compare")
     return log.run_id
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.plan_rows import Machine, PlanRow, PlanTotals, Workload
+from research.hints import print_next
 from research.models.accounting import parameter_count
 from research.models.architectures import Budget
 from research.runtime import hardware
@@ -58,12 +59,10 @@ def print_plan(rows: Sequence[PlanRow], sums: PlanTotals, options: PlanOptions, 
     for line in findings(rows, sums, options.trials):
         _say(screen, line)
     fitting = any(not row.obstacles for row in rows)
-    _say(
-        screen,
-        f"next  make sweep BUDGET={options.budget} (with the other variables of this plan)"
-        if fitting
-        else "next  make plan BUDGET=<a smaller size>",
-    )
+    if fitting:
+        print_next(screen, options.store, f"make sweep BUDGET={options.budget}", "(with the other variables of this plan)")
+    else:
+        print_next(screen, options.store, "make plan BUDGET=<a smaller size>")
 
 
 def plan_table(rows: Sequence[PlanRow], *, one_by_one: bool) -> Table:

@@ -14,6 +14,7 @@ from rich.table import Table
 from pipelines.gates import Evidence, Gate, evidence_of, judged, warnings
 from pipelines.promote import PromoteOptions
 from pipelines.rebuild import final_run
+from research.hints import in_store, print_next
 from research.spec import InputError
 from research.tracking import schema, succession
 from research.tracking.query import RunRecord
@@ -48,7 +49,9 @@ def promote(store: Store, options: PromoteOptions, console: Console) -> None:
             "FORCE=1 takes it into use all the same and records that."
         )
     previous = succession.promote(store, version, final=final.run_id, evaluation=evidence.evaluation.run_id, forced=failed)
-    _say(console, _ending(title, version.name, previous, failed))
+    _say(console, _ending(title, previous, failed))
+    back = (f"make rollback MODEL={version.name}",) if previous else ()
+    print_next(console, options.store, f"make predict MODEL={version.name}", f"make serve MODEL={version.name}", *back)
 
 
 def candidate(store: Store, options: PromoteOptions) -> tuple[RunRecord, ModelVersion]:
@@ -58,19 +61,21 @@ def candidate(store: Store, options: PromoteOptions) -> tuple[RunRecord, ModelVe
         told = store.client.get_run(str(version.run_id)).data.tags
         kind = told.get(schema.KIND)
         if kind == "final_seed":
-            whole = told[schema.PARENT][:12]
-            raise InputError(f"MODEL={options.model}: it holds single seeds, none of them tested; make promote RUN={whole}")
+            whole = in_store(store.root, f"make promote RUN={told[schema.PARENT][:12]}")
+            raise InputError(f"MODEL={options.model}: it holds single seeds, none of them tested; {whole}")
         if kind != "final":
+            first = in_store(store.root, f"make train RUN={str(version.run_id)[:12]}")
             raise InputError(
                 f"MODEL={options.model}: version {version.version} is a {kind}'s, and only what make train left can be "
-                f"promoted; make train RUN={str(version.run_id)[:12]}"
+                f"promoted; {first}"
             )
         return final_run(store, budget="", horizon=1, run=str(version.run_id)), version
     final = final_run(store, budget=options.budget, horizon=options.horizon, run=options.run)
     registered = version_of(store, final.run_id)
     if registered is None:
         trial = final.tags[schema.TRAINED_FROM][:12]
-        raise InputError(f"RUN={final.run_id[:12]}: no version was registered from it; make train RUN={trial} does that.")
+        again = in_store(store.root, f"make train RUN={trial}")
+        raise InputError(f"RUN={final.run_id[:12]}: no version was registered from it; {again} does that.")
     return final, registered
 
 
@@ -130,12 +135,10 @@ def _opening(title: str, evidence: Evidence) -> list[str]:
     ]
 
 
-def _ending(title: str, name: str, previous: str, failed: Sequence[str]) -> list[str]:
+def _ending(title: str, previous: str, failed: Sequence[str]) -> list[str]:
     instead = f"instead of version {previous}" if previous else "the first of its model"
     lines = [f"forced     past {', '.join(failed)}; the version says so"] if failed else []
-    lines.append(f"champion   {title}, {instead}")
-    back = f"   make rollback MODEL={name}" if previous else ""
-    return [*lines, f"next  make predict MODEL={name}   make serve MODEL={name}{back}"]
+    return [*lines, f"champion   {title}, {instead}"]
 
 
 def _count(gates: Sequence[Gate]) -> str:

@@ -23,6 +23,9 @@ class RollbackOptions:
 
 def main(options: RollbackOptions) -> None:
     """Move the alias back, record it on both versions, say so."""
+    from rich.console import Console
+
+    from research.hints import print_next
     from research.spec import InputError
     from research.tracking.store import open_store
     from research.tracking.succession import in_use, roll_back
@@ -37,7 +40,7 @@ def main(options: RollbackOptions) -> None:
         (name,) = names
     left, restored = roll_back(store, name)
     print(f"champion   {name} version {restored}, instead of version {left}")
-    print(f"next  make predict MODEL={name}   make rollback MODEL={name}")
+    print_next(Console(), options.store, f"make predict MODEL={name}", f"make rollback MODEL={name}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.checkups import Finding, gigabytes, some
+from research.hints import FIX, in_store
 from research.tracking import schema
 from research.tracking.records import RunRecord
 from research.tracking.store import DATABASE
@@ -97,7 +98,7 @@ def journal(root: Path, mode: str) -> Finding:
         set_journal(root)
         return "write-ahead logging is on"
 
-    fix = "make doctor FIX=1 switches write-ahead logging on"
+    fix = f"{in_store(root, FIX)} switches write-ahead logging on"
     return Finding(check="journal", found=f"{mode}: slow, and readers wait", verdict="warning", fix=fix, mend=mend)
 
 
@@ -115,13 +116,13 @@ def addresses(root: Path, state: DatabaseState) -> Finding:
         return f"addresses begin with {root} now ({told}); the database before is {backup.name}"
 
     if state.left_behind:
-        fix = f"copy them into {root / 'artifacts'}, then make doctor FIX=1"
+        fix = f"copy them into {root / 'artifacts'}, then {in_store(root, FIX)}"
         found = f"{some([str(folder) for folder in state.left_behind])} were not copied with {DATABASE}"
         return Finding(check="artifacts", found=found, verdict="problem", fix=fix)
 
     told = ", ".join(f"{count} in {as_path(old)}" for old, count in moved.items())
     there = " (which is there still: this is a copy)" if any(as_path(old).exists() for old in moved) else ""
-    fix = "make doctor FIX=1 lets them begin with this folder, after a backup"
+    fix = f"{in_store(root, FIX)} lets them begin with this folder, after a backup"
     found = f"{told}{there}: MLflow's pages show no artifacts of this store"
     return Finding(check="artifacts", found=found, verdict="problem", fix=fix, mend=mend)
 
@@ -145,7 +146,7 @@ def open_runs(root: Path, runs: list[RunRecord]) -> Finding:
         return f"closed {len(left)} runs; the same make sweep or make train goes on where they stopped"
 
     names = some([f"{run.kind} {run.name}" for run in left])
-    fix = "the command that started them goes on with them; make doctor FIX=1 only closes them"
+    fix = f"the command that started them goes on with them; {in_store(root, FIX)} only closes them"
     return Finding(check="open runs", found=f"{len(left)} without a process: {names}", verdict="warning", fix=fix, mend=mend)
 
 
@@ -188,7 +189,7 @@ def checkpoints(root: Path, runs: list[RunRecord]) -> Finding:
     names = f" ({some([file.name for file in unknown])})" if unknown else ""
     found = f"{len(left)} of trials that have ended, {len(unknown)} of trials that no run names{names}, {size}"
     fix = (
-        "make doctor FIX=1 removes the former"
+        f"{in_store(root, FIX)} removes the former"
         if left
         else f"rm them in {root / 'checkpoints'}, unless runs on a server have them"
     )
@@ -238,12 +239,13 @@ def _age_of(name: str, root: Path, now: datetime) -> Finding:
     from research.spec import InputError
 
     check = f"data {name}"
+    again = in_store(root.parent, f"make data DATA={name}")
     try:
         known = read_name(name, root)
         assert known is not None
         manifest = json.loads((root / known.digest / MANIFEST_FILE).read_text())
     except (InputError, OSError, ValueError) as problem:
-        return Finding(check=check, found=f"cannot be read ({problem})", verdict="problem", fix=f"make data DATA={name} FULL=1")
+        return Finding(check=check, found=f"cannot be read ({problem})", verdict="problem", fix=f"{again} FULL=1")
     missed = {}
     for symbol, facts in manifest["symbols"].items():
         calendar = manifest["instruments"].get(symbol, {}).get("calendar", "")
@@ -254,7 +256,7 @@ def _age_of(name: str, root: Path, now: datetime) -> Finding:
     # What has an end of its own was asked for so; only a data set that can grow is stale.
     if missed[oldest] <= MOST_MISSED or known.request.end:
         return Finding(check=check, found=found)
-    return Finding(check=check, found=found, verdict="warning", fix=f"make data DATA={name}")
+    return Finding(check=check, found=found, verdict="warning", fix=again)
 
 
 def locks(root: Path) -> Finding:

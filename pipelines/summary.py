@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 
 from pipelines.job import Finished
 from pipelines.parent import replicates_of
@@ -15,6 +16,7 @@ from pipelines.replicates import Replicated
 from pipelines.run_views import sweep_link
 from pipelines.study import Study
 from pipelines.terminal import results_table
+from research.hints import in_store, print_next
 from research.models.accounting import parameter_count
 from research.models.architectures import Budget
 from research.significance import by_day, paired_difference
@@ -133,9 +135,10 @@ def print_summary(sweep: Sweep, registered: Registered | None, console: Console)
         kept = f"; {registered.kept}" if registered.kept else ""
         _say(console, f"\nregistered {registered.name} version {registered.version}{kept}")
     where = (sweep.context.store, sweep.context.experiment_id, sweep.log.run_id)
-    _say(console, f"see   {'make ui, then ' if sweep.context.store.is_local else ''}{sweep_link(*where)}")
+    pages = f"{escape(in_store(sweep.options.store, 'make ui'))}, then " if sweep.context.store.is_local else ""
+    _say(console, f"see   {pages}{sweep_link(*where)}")
     _say(console, f"      charts: {sweep_link(*where, charts=True)}")
-    _say(console, "next  make leaderboard   make scaling   make sweep BUDGET=<another size>")
+    print_next(console, sweep.options.store, "make leaderboard", "make scaling", "make sweep BUDGET=<another size>")
 
 
 def _spread(row: Replicated) -> str:

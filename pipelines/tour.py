@@ -57,6 +57,8 @@ def _print_end(titles: list[str], seconds: list[float], total: float, store: Pat
     from rich.console import Console
     from rich.table import Table
 
+    from research.hints import USUAL, in_store, print_next
+
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("stop")
     table.add_column("seconds", justify="right")
@@ -66,8 +68,9 @@ def _print_end(titles: list[str], seconds: list[float], total: float, store: Pat
     console.rule("[bold]the tour")
     console.print(table)
     console.print(f"{total / 60:.1f} minutes; everything is in {store}", soft_wrap=True, highlight=False)
-    console.print(f"look  make ui STORE={store}   {store}/reports/report-all/report.html", soft_wrap=True, highlight=False)
-    console.print("next  make sweep BUDGET=20K   (your own store, mlruns/)   docs/tutorial.md", soft_wrap=True, highlight=False)
+    look = f"{in_store(store, 'make ui')}   {store}/reports/report-all/report.html"
+    console.print(f"look  {look}", soft_wrap=True, highlight=False, markup=False)
+    print_next(console, USUAL, "make sweep BUDGET=20K", "(your own store, mlruns/)", "docs/tutorial.md")
 
 
 if __name__ == "__main__":

@@ -30,8 +30,10 @@ def run(main: Callable[[Options], None], options_type: type[Options]) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     # Idle OpenMP threads that spin take half the speed of whatever else runs; torch reads this when it loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    options = None
     try:
-        main(parsed(options_type, sys.argv[1:], _verb()))
+        options = parsed(options_type, sys.argv[1:], _verb())
+        main(options)
         sys.stdout.flush()
     except ValueError as problem:
         # Loaded only now: `--help` and a verb that succeeds need not wait for it here.
@@ -46,7 +48,10 @@ def run(main: Callable[[Options], None], options_type: type[Options]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(CUT_OFF) from None
     except KeyboardInterrupt:
-        print("interrupted; what had finished is in the store: see make leaderboard.", file=sys.stderr)
+        from research.hints import USUAL, in_store
+
+        see = in_store(getattr(options, "store", USUAL), "make leaderboard")
+        print(f"interrupted; what had finished is in the store: see {see}.", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -78,7 +79,25 @@ def test_ctrl_c_says_where_the_results_are(capsys: pytest.CaptureFixture[str]) -
     with pytest.raises(SystemExit) as ended:
         raising(KeyboardInterrupt())
     assert ended.value.code == cli.INTERRUPTED
-    assert "make leaderboard" in capsys.readouterr().err
+    assert "make leaderboard." in capsys.readouterr().err
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored(Options):
+    """A verb with a store."""
+
+    store: Path = Path("mlruns")
+    """Its folder."""
+
+
+def test_ctrl_c_names_the_store_that_was_given(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def main(_: Stored) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["verb", "--store", "mlruns/practice"])
+    with pytest.raises(SystemExit):
+        cli.run(main, Stored)
+    assert "see make leaderboard STORE=mlruns/practice." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,9 @@ FLOORS = {
     "research/spec.py": Floor(others=()),
     "research/runtime.py": Floor(ours=("research.spec",), others=("torch", "numpy", "psutil")),
     "research/child_processes.py": Floor(others=()),
+    "research/hints.py": Floor(others=()),
     "research/significance.py": Floor(ours=("research.spec",), others=("numpy",)),
-    "research/cli.py": Floor(ours=("research.spec", "research.refusals"), others=("tyro",)),
+    "research/cli.py": Floor(ours=("research.spec", "research.refusals", "research.hints"), others=("tyro",)),
     "research/refusals.py": Floor(ours=("research.spec",), others=("tyro",)),
     "research/data/": Floor(ours=("research.spec", "research.data")),
     "research/features/": Floor(ours=("research.spec", "research.data", "research.features")),
@@ -53,10 +54,11 @@ FLOORS = {
             "research.training",
         )
     ),
-    "research/tracking/": Floor(ours=("research.spec", "research.tracking"), never=("torch",)),
+    "research/tracking/": Floor(ours=("research.spec", "research.hints", "research.tracking"), never=("torch",)),
     "pipelines/": Floor(ours=("research", "pipelines")),
     "analysis/": Floor(
-        ours=("research.spec", "research.significance", "research.cli", "research.tracking", "analysis"), never=("torch",)
+        ours=("research.spec", "research.significance", "research.cli", "research.hints", "research.tracking", "analysis"),
+        never=("torch",),
     ),
     # A trade needs prices: the one part that reads bars, by the reader that verifies them.
     "analysis/trading/subject.py": Floor(

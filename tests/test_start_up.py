@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from verbs import commands_to_type
 
 from analysis.frontier import SETTING
 from pipelines.benches.start_up import cpu_seconds
@@ -118,12 +119,14 @@ def test_make_alone_starts_no_python() -> None:
 def test_the_leaderboard_of_a_local_store_needs_no_client(store: Store) -> None:
     told, loaded = run("analysis.leaderboard", "--store", str(store.root), "--adopted")
     assert "6K: 0.0500 nats better than the strongest baseline, prior" in told
+    assert "make sweep BUDGET=<another size>" in commands_to_type(told, store.root)
     assert loaded & HEAVY == set()
 
 
 def test_scaling_of_a_local_store_adds_only_what_draws_and_judges(store: Store) -> None:
     told, loaded = run("analysis.scaling", "--store", str(store.root))
     assert "2K -> 6K (x3.0): +0.0000 nats" in told
+    assert "make report" in commands_to_type(told, store.root)
     assert loaded & HEAVY == {"matplotlib", "scipy"}
 
 

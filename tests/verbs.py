@@ -13,6 +13,16 @@ ROOT = Path(__file__).parents[1]
 MODULES = sorted(set(re.findall(r"-m ((?:pipelines|analysis|research)\.\w+)", (ROOT / "Makefile").read_text())))
 
 
+def commands_to_type(said: str, store: Path) -> list[str]:
+    """The commands of the last `next` line, each without the STORE= that it must end with."""
+    line = next(line for line in reversed(said.splitlines()) if line.startswith("next "))
+    commands = [one for one in re.split(r"\s{2,}", line) if one.startswith("make ")]
+    assert commands, line
+    for one in commands:
+        assert one.endswith(f" STORE={store}"), one
+    return [one.removesuffix(f" STORE={store}") for one in commands]
+
+
 def module_of(verb: str) -> ModuleType:
     """What `python -m` runs."""
     loaded = importlib.import_module(verb)

@@ -16,6 +16,7 @@ def main(options: ReportOptions) -> None:
     from analysis.report.sources import read
     from analysis.report.write import keep, write
     from analysis.terminal import console, shown
+    from research.hints import print_next
     from research.tracking.store import open_store
 
     screen = console()
@@ -31,7 +32,7 @@ def main(options: ReportOptions) -> None:
         screen.print(f"report {shown(page)}", soft_wrap=True, highlight=False)
     if options.log:
         screen.print(f"run    {keep(store, sources, folder)}", highlight=False)
-    screen.print("next   open the page in a browser   make ui   make forecast BUDGET=<a larger size>", highlight=False)
+    print_next(screen, options.store, "open the page in a browser", "make ui", "make forecast BUDGET=<a larger size>")
 
 
 def summary(report: Report) -> list[str]:

@@ -39,7 +39,7 @@ def compose(store: Store, sources: Sources, folder: Path) -> Report:
         _trust_section(store, sources, folder),
         *([use_part.section(sources.champions)] if sources.champions else []),
         limits_part.not_established(sources),
-        limits_part.next_steps(sources),
+        limits_part.next_steps(sources, store.root),
         data_part.reproduction_section(sources),
     ]
     return Report(

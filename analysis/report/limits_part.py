@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from analysis.report.data_part import test_days
 from analysis.report.document import Commands, Items, Paragraph, Section
 from analysis.report.sources import Question, Sources
+from research.hints import in_store
 from research.spec import count_label, parse_count
 
 ENOUGH_FRESH = 3
@@ -52,27 +54,28 @@ def _common(sources: Sources) -> list[str]:
     ]
 
 
-def next_steps(sources: Sources) -> Section:
+def next_steps(sources: Sources, store: Path) -> Section:
     """Commands that would settle what is open, cheapest first."""
-    commands = list(dict.fromkeys(command for one in sources.questions for command in _next(one)))
+    steps = dict.fromkeys(step for one in sources.questions for step in _next(one))
+    commands = [f"{in_store(store, command)}   # {why}" for command, why in steps]
     if not commands:
         return Section(title="What to run next", blocks=[Paragraph(text="Nothing here is open that a sweep could settle.")])
     why = "Each settles something that is open above; the same command goes on where a sweep stopped."
     return Section(title="What to run next", blocks=[Paragraph(text=why), Commands(lines=commands)])
 
 
-def _next(one: Question) -> Iterator[str]:
+def _next(one: Question) -> Iterator[tuple[str, str]]:
     frontier = one.frontier
     for sure in one.sure:
         if sure.fresh_seeds < ENOUGH_FRESH:
-            yield f"make sweep BUDGET={sure.budget} HORIZON={frontier.horizon} REPLICATES={ENOUGH_FRESH}   # fresh seeds"
+            yield f"make sweep BUDGET={sure.budget} HORIZON={frontier.horizon} REPLICATES={ENOUGH_FRESH}", "fresh seeds"
     counts = {entry.budget: entry.complete + entry.failed for entry in frontier.entries}
     most = max(counts.values())
     for budget in (budget for budget, count in counts.items() if count < most):
-        yield f"make sweep BUDGET={budget} HORIZON={frontier.horizon} TRIALS={most}   # equal numbers of trials"
+        yield f"make sweep BUDGET={budget} HORIZON={frontier.horizon} TRIALS={most}", "equal numbers of trials"
     largest = count_label(MORE * parse_count(frontier.entries[-1].budget, "BUDGET", "parameters"))
     if one.judgement is None or one.judgement.verdict.claim == "inconclusive":
-        yield f"make forecast BUDGET={largest} HORIZON={frontier.horizon}   # before it is known"
-        yield f"make sweep BUDGET={largest} HORIZON={frontier.horizon}   # a longer lever for the slope"
+        yield f"make forecast BUDGET={largest} HORIZON={frontier.horizon}", "before it is known"
+        yield f"make sweep BUDGET={largest} HORIZON={frontier.horizon}", "a longer lever for the slope"
     if any(not one.effects.best_is_known(budget) for budget in one.effects.curves):
-        yield f"make sweep BUDGET={frontier.entries[0].budget} HORIZON={frontier.horizon} TRIALS=+20   # which shape"
+        yield f"make sweep BUDGET={frontier.entries[0].budget} HORIZON={frontier.horizon} TRIALS=+20", "which shape"

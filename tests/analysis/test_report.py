@@ -59,7 +59,7 @@ def test_what_is_open_is_said_with_a_way_to_settle_it(made: tuple[Store, Path, s
     sections = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", made[2], flags=re.MULTILINE | re.DOTALL))
     assert "knows more than the simplest regression" in sections["What was not established"]
     assert "not opened" in sections["What was not established"]
-    assert "REPLICATES=3" in sections["What to run next"]
+    assert f"REPLICATES=3 STORE={made[0].root}   # fresh seeds" in sections["What to run next"]
 
 
 def test_looks_at_the_test_days_are_told(store_root: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from small_store import add_run, add_sweep
+from verbs import commands_to_type
 
 from analysis import forecast as verb
 from analysis.frontier import Frontier, frontiers
@@ -108,6 +109,8 @@ def test_the_verb_writes_all_or_nothing(store: Store, capsys: pytest.CaptureFixt
         verb.main(ForecastOptions(store=store.root, budget="128K"))
     assert query.runs(store, kinds=("forecast",)).empty
     verb.main(ForecastOptions(store=store.root, budget="128K", horizon=1))
-    assert "its sweep has not ended" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "its sweep has not ended" in told
+    assert commands_to_type(told, store.root) == ["make sweep BUDGET=128K", "make forecast", "make report"]
     (run,) = query.runs(store, kinds=("forecast",)).to_dict("records")
     assert run["forecast/low"] < run["forecast/loss"] < run["forecast/high"]

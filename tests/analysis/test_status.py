@@ -239,7 +239,7 @@ def test_finished_sweeps_take_one_line_each_and_only_the_last_few_are_shown(stor
 
 
 def test_without_a_sweep_it_says_what_to_type(store: Store, tmp_path: Path) -> None:
-    assert "no sweep is running; start one with `make sweep BUDGET=3K`." in shown(store)
+    assert f"no sweep is running; start one with `make sweep BUDGET=3K STORE={store.root}`." in shown(store)
     with pytest.raises(InputError, match="start with `make sweep`"):
         status.main(StatusOptions(store=tmp_path / "nothing"))
 

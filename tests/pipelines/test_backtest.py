@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 from small_sweeps import copy_of, options
+from verbs import commands_to_type
 
 from analysis import backtest as verb
 from analysis.options import BacktestOptions
@@ -79,6 +80,7 @@ def test_the_best_trial_is_read_and_said_to_be_in_sample(swept: Swept, capsys: p
     out = capsys.readouterr().out
     assert out.startswith(f"IN-SAMPLE, validation days: {swept.best.name} was chosen on these very days among 2 trials.")
     assert "costs 1.5 bp and slippage 0.5 bp" in out
+    assert commands_to_type(out, swept.store.root) == ["make train", "make evaluate"]
     assert re.search(r"against the volatility regression|nothing is traded", out)
     (report,) = query.of_kinds(swept.store, [swept.best.experiment_id], ("report",))
     assert report.tags[schema.BACKTEST_OF] == swept.best.run_id

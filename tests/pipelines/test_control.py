@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from verbs import commands_to_type
 
 from pipelines import control
 from pipelines.assembly import assemble
@@ -135,4 +136,6 @@ def test_a_sweep_on_a_synthetic_market_knows_the_lowest_loss_there_is(store_root
 @pytest.mark.slow
 def test_the_pipeline_passes_its_controls(store_root: Path, capsys: pytest.CaptureFixture[str]):
     control.main(ControlOptions(store=store_root, trials=2, device="cpu", workers=1, threads=1))
-    assert "The pipeline finds what is there and nothing that is not." in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "The pipeline finds what is there and nothing that is not." in told
+    assert commands_to_type(told, store_root) == ["make sweep"]

@@ -208,7 +208,7 @@ def test_a_damaged_snapshot_and_old_data_are_told(store: Store) -> None:
     data_set = DataSet(name="sp", request=Request(source="yahoo"), history=(Version(digest=digest, at="2019-01-01"),))
     write_name(data_set, root)
     (age,) = freshness(root, datetime(2019, 1, 4, 23, tzinfo=UTC))
-    assert (age.verdict, age.fix) == ("warning", "make data DATA=sp")
+    assert (age.verdict, age.fix) == ("warning", f"make data DATA=sp STORE={store.root}")
     assert "2018-12-31" in age.found
     assert "3 sessions missed" in age.found
     content = bytearray((root / digest / "bars.parquet").read_bytes())

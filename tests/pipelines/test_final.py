@@ -19,6 +19,7 @@ from scipy.special import expit
 from scoring_servers import as_json, ask, mlflow_serving
 from sklearn.linear_model import LogisticRegression
 from small_sweeps import options
+from verbs import commands_to_type
 
 from analysis.options import BacktestOptions
 from analysis.trading.reading import read
@@ -182,8 +183,10 @@ def test_each_seed_is_registered_as_a_model_of_its_own(trained: Trained, evaluat
 
 def test_the_same_training_is_not_done_twice(trained: Trained) -> None:
     options = TrainOptions(run=trained.final.tags[schema.TRAINED_FROM][:10], seeds=2, device="cpu", store=trained.store.root)
+    told = io.StringIO()
     with patch("pipelines.final_seed.FinalTrainer", side_effect=AssertionError("trained again")):
-        assert train_final(trained.store, options, QUIET) == trained.final.run_id
+        assert train_final(trained.store, options, Console(file=told, width=80)) == trained.final.run_id
+    assert commands_to_type(told.getvalue(), trained.store.root) == [f"make evaluate RUN={trained.final.run_id[:12]}"]
 
 
 def test_a_training_that_is_stopped_leaves_closed_runs_and_registers_nothing(trained: Trained) -> None:
@@ -269,6 +272,8 @@ def test_a_second_look_is_refused_and_marked_where_it_is_insisted_on(trained: Tr
     metrics = evaluated.metrics
     assert "blocks of 60;" in told.getvalue()
     assert f"{metrics['test_auc']:.3f} [{metrics['test_auc_low']:.3f}, {metrics['test_auc_high']:.3f}]" in told.getvalue()
+    promote = f"make promote RUN={trained.final.run_id[:12]}"
+    assert commands_to_type(told.getvalue(), trained.store.root) == [promote, "make ui", "make compare"]
 
 
 def test_days_that_were_seen_before_are_counted_whatever_the_snapshot(trained: Trained, evaluated: RunRecord) -> None:

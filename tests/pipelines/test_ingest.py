@@ -18,6 +18,7 @@ import pytest
 from conftest import random_bars
 from mlflow.entities import Run
 from small_sweeps import run
+from verbs import commands_to_type
 from yahoo_server import TOO_MANY, YahooServer, fresh_yahoo, session_bars
 
 from pipelines import ingest_table, snapshot_run
@@ -97,7 +98,7 @@ def test_three_calls_take_in_find_nothing_and_list_what_changed(
     assert f"SPY {REVISED} close {old:g} -> {new:g}\n" in said
     assert f"SPY {LOST} close {HISTORY.loc[LOST, 'close']:g} -> none; the source no longer has it, it is kept\n" in said
     assert f"SPY {DIVIDEND} dividends 0 -> 0.4\n" in said
-    assert "next       make sweep DATA=spy-vix SYMBOL=SPY\n" in said
+    assert commands_to_type(said, store_root) == ["make sweep DATA=spy-vix SYMBOL=SPY"]
     assert stored(store_root) == sorted([first.digest, second.digest, "spy-vix.json"])
 
     grown = ingest("spy-vix", open_store(store_root)).of("SPY")
@@ -221,7 +222,7 @@ def test_a_file_becomes_a_data_set_that_follows_it(store_root: Path, tmp_path: P
     make_data(store_root, data=str(tmp_path / "prices.csv"), kind="stock")
     bars.to_csv(tmp_path / "prices.csv")
     make_data(store_root, data="prices")
-    assert "next       make sweep DATA=prices SYMBOL=PRICES" in capsys.readouterr().out
+    assert commands_to_type(capsys.readouterr().out, store_root) == ["make sweep DATA=prices SYMBOL=PRICES"]
     snapshot = ingest("prices", open_store(store_root))
     assert snapshot.manifest.changes["PRICES"]["appended"] == 10
     assert snapshot.manifest.instruments["PRICES"]["kind"] == "stock"

@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import prepare_study
 from rich.console import Console
+from verbs import commands_to_type
 
 from pipelines import plan
 from pipelines.assembly import architectures_of
@@ -188,6 +189,7 @@ def test_planning_makes_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     plan.main(PlanOptions(budget="2B", store=store, device="cpu"))
     told = capsys.readouterr().out
     assert not (tmp_path / "not").exists()
+    assert commands_to_type(told, store)
     assert "3,012 + 877 windows" in told
     assert f"2B: {len(TWO_BILLION)} architectures" in told
 

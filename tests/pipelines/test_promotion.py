@@ -16,6 +16,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
 from rich.console import Console
 from small_sweeps import copy_of, run
+from verbs import commands_to_type
 
 from pipelines.final import train_final
 from pipelines.final_options import EvaluateOptions, TrainOptions
@@ -152,7 +153,7 @@ def complete_final(store: Store) -> RunRecord:
 def test_from_the_sweep_to_use_and_back(trained: Store, capsys: pytest.CaptureFixture[str]) -> None:
     store, root, final = trained, trained.root, complete_final(trained)
     assert (alias(store, schema.CHALLENGER), alias(store, schema.CHAMPION)) == ("1", None)
-    with pytest.raises(InputError, match=f"not been tested.*make evaluate RUN={final.run_id[:12]}"):
+    with pytest.raises(InputError, match=f"not been tested.*make evaluate RUN={final.run_id[:12]} STORE={root}"):
         promote(PromoteOptions(budget="2K", force=True, store=root))
     look_at_the_same_moment(store)
     assert alias(store, schema.CHALLENGER) == "2"
@@ -172,7 +173,9 @@ def test_from_the_sweep_to_use_and_back(trained: Store, capsys: pytest.CaptureFi
 
     capsys.readouterr()
     promote(PromoteOptions(model=NAME, force=True, store=root))
-    assert f"champion   {NAME} version 2, the first of its model" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert f"champion   {NAME} version 2, the first of its model" in shown
+    assert commands_to_type(shown, root) == [f"make predict MODEL={NAME}", f"make serve MODEL={NAME}"]
     assert (alias(store, schema.CHALLENGER), alias(store, schema.CHAMPION)) == (None, "2")
     assert tags(store, "2")[schema.FORCED] == ", ".join(failed)
 
@@ -267,6 +270,10 @@ def test_a_champion_replaces_another_and_every_step_back_is_there(store_root: Pa
     ask_for(two)
     assert alias(store, schema.CHALLENGER) is None
     rollback(back)
+    assert commands_to_type(capsys.readouterr().out, store_root) == [
+        f"make predict MODEL={NAME}",
+        f"make rollback MODEL={NAME}",
+    ]
     (used,) = in_use(store)
     assert (used.version, used.run_id, used.gates) == (one.version, one.final.run_id, "passed")
     ask_for(one)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from threadpoolctl import threadpool_limits
+from verbs import commands_to_type
 
 from pipelines import baselines
 from pipelines.assembly import Assembled, assemble
@@ -152,6 +153,7 @@ def test_the_verb_prints_a_table_and_leaves_a_run_per_question(store_root: Path,
     baselines.main(BaselinesOptions(store=store_root, horizons=(1,), thresholds=(0.01, 0.02), years="2017-2018"))
     told = capsys.readouterr().out
     assert "walk-forward 2017-2018 on ^GSPC" in told
+    assert commands_to_type(told, store_root) == ["make sweep", "make ui"]
     assert told.count("logistic") == 2
     store = open_store(store_root)
     runs = query.of_kinds(store, list(query.experiments(store)), ["report"])
