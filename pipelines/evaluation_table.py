@@ -12,6 +12,7 @@ from rich.table import Table
 from pipelines.calibration_effect import Interval
 from pipelines.evaluation import Against, Evaluation, Group, Looks, Moved, Said
 from research.significance import Difference
+from research.tracking.looks import listed
 from research.tracking.query import RunRecord
 from research.tracking.schema import BASELINE_TITLES
 
@@ -77,6 +78,9 @@ def _opening(final: RunRecord, said: Said, before: Looks) -> list[str]:
         lines.append(
             f"warning    these test days have been opened {_times(before.any)} before, for other models of the question."
         )
+    if before.others:
+        seen = f"other questions have opened these test days {_times(sum(before.others.values()))} before"
+        lines.append(f"warning    {seen}: {listed(before.others)}; the best of several looks better by chance.")
     return lines
 
 

@@ -78,6 +78,22 @@ def test_looks_at_the_test_days_are_told(store_root: Path) -> None:
     assert "not opened" not in page
 
 
+def test_looks_of_other_questions_are_told_even_where_there_was_none_of_ones_own(store_root: Path) -> None:
+    store = open_store(store_root)
+    add_sweep(store)
+    add_run(store, "0000 d4 L2 h1 ff2", loss=0.5)
+    days = {"validation_end": "2015-06-30", "test_start": "2015-07-01", "test_end": "2018-12-31"}
+    asked = {"task": "threshold", "threshold": 0.01, "touch": "high"}
+    for horizon, symbol in ((3, "^GSPC"), (3, "^GSPC"), (5, "SPY")):
+        params = {**days, **asked, "horizon": horizon, "symbol": symbol, "validate_on": symbol}
+        tags = {schema.TARGET_DIGEST: f"labels of {horizon}"}
+        experiment = store.experiment("sp500-threshold-1pct")
+        RunLog.start(store, experiment_id=experiment, kind="evaluation", name="e", params=params, tags=tags).finish("complete")
+    main(ReportOptions(store=store.root, log=False))
+    page = (store.root / "reports" / "report-all" / "report.md").read_text()
+    assert "not opened for this question. Other questions opened them: sp500-threshold-1pct h3 (2)." in page
+
+
 def test_it_can_be_done_again(made: tuple[Store, Path, str]) -> None:
     (command,) = re.findall(r"^make study .*$", made[2], flags=re.MULTILINE)
     assert "BUDGETS=2K,8K,32K HORIZONS=1 DATA=0123456789abcdef" in command

@@ -19,7 +19,7 @@ from small_sweeps import copy_of, run
 
 from pipelines.final import train_final
 from pipelines.final_options import EvaluateOptions, TrainOptions
-from pipelines.gates import REFERENCES, Evidence, evidence_of, judged, warnings
+from pipelines.gates import REFERENCES, Evidence, evidence_of, judged, looks_of_others, warnings
 from pipelines.latest import served
 from pipelines.look import look
 from pipelines.orphans import close_dead
@@ -400,6 +400,29 @@ def test_looks_for_other_models_are_told_and_close_nothing(evidence: Evidence) -
     related = with_tags(after_others.evaluation, {schema.LOOKS_RELATED: "1"})
     (told,) = warnings(replace(evidence, evaluation=related))
     assert "opened once before, for other models" in told
+
+
+def test_looks_of_other_questions_are_on_the_versions_page_and_close_nothing(
+    store_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = invented(open_store(store_root))
+    (run,) = query.of_kinds(one.store, [one.final.experiment_id], ("evaluation",))
+    for name, value in {schema.LOOKS_OTHER: "2", schema.QUESTIONS_BEFORE: "sp500-threshold-1pct h3 (2)"}.items():
+        one.store.client.set_tag(run.run_id, name, value)
+    ask_for(one)
+    assert alias(one.store, schema.CHAMPION) == one.version
+    told = "looks of other questions at these test days: 2 times before: sp500-threshold-1pct h3 (2)"
+    assert told in capsys.readouterr().out
+    assert told in one.store.client.get_model_version(NAME, one.version).description
+    assert "h3 (2)" in json.loads(tags(one.store, one.version)[schema.GATES])["looks_of_other_questions"]
+
+
+@pytest.mark.parametrize(("number", "words"), [("0", "none before"), (None, "not counted when it was evaluated")])
+def test_that_no_other_question_looked_is_told_apart_from_not_counted(
+    evidence: Evidence, number: str | None, words: str
+) -> None:
+    counted = with_tags(evidence.evaluation, {schema.LOOKS_OTHER: number} if number else {})
+    assert looks_of_others(replace(evidence, evaluation=counted)) == words
 
 
 def test_a_second_look_at_the_same_model_closes_a_gate(store_root: Path) -> None:
