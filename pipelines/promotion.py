@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.gates import Evidence, Gate, evidence_of, judged, looks_of_others, warnings
+from pipelines.orphans import note_untold
 from pipelines.promote import PromoteOptions
 from pipelines.rebuild import final_run
 from research.spec import InputError
@@ -31,6 +32,7 @@ def promote(store: Store, options: PromoteOptions, console: Console) -> None:
 
     `InputError` names the gates that were not; then nothing has moved.
     """
+    note_untold(store)
     final, version = candidate(store, options)
     title = f"{version.name} version {version.version}"
     champion = holder_of(store, version.name, schema.CHAMPION)

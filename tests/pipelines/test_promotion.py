@@ -402,6 +402,32 @@ def test_looks_for_other_models_are_told_and_close_nothing(evidence: Evidence) -
     assert "opened once before, for other models" in told
 
 
+@pytest.mark.parametrize("call", ["set_model_version_tag", "set_registered_model_alias"])
+def test_a_kill_before_a_version_says_that_it_was_tested_is_made_good_by_promotion(store_root: Path, call: str) -> None:
+    store = open_store(store_root)
+    one = invented(store)
+    with patch.object(store.client, call, side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        note_tested(store, one.final.run_id, "its evaluation")
+    promote(PromoteOptions(model=NAME, store=store_root))
+    assert alias(store, schema.CHAMPION) == one.version
+
+
+def test_an_earlier_test_that_is_told_late_takes_no_alias_from_a_later_one(store_root: Path) -> None:
+    store = open_store(store_root)
+    first, second = invented(store), invented(store)
+    note_tested(store, second.final.run_id, "its evaluation")
+    close_dead(store)
+    assert alias(store, schema.CHALLENGER) == second.version
+    assert schema.EVALUATION_RUN in tags(store, first.version)
+    third = invented(store)
+    again = invented(store, looks=0)
+    told = {**CLEAN, schema.FINAL_RUN: again.final.run_id, schema.SECOND_LOOK: "1 before"}
+    closed(store, again.final.experiment_id, "evaluation", told, GOOD)
+    close_dead(store)
+    assert alias(store, schema.CHALLENGER) == third.version
+    assert schema.EVALUATION_RUN not in tags(store, again.version)
+
+
 def test_looks_of_other_questions_are_on_the_versions_page_and_close_nothing(
     store_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
