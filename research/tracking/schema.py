@@ -217,6 +217,11 @@ def baseline_titles(names: Iterable[str]) -> dict[str, str]:
     return known | {name: name for name in sorted(there - set(known))}
 
 
+def in_sentence(title: str) -> str:
+    """A model's title as a sentence has it: `the logistic regression`, but `LightGBM` and `trees`, which are names."""
+    return f"the {title}" if " " in title and title[0].islower() else title
+
+
 WHOLE_NUMBERS = (
     *("number", "seed", "horizon", "d_model", "n_layers", "n_heads", "d_ff", "context_length", "patch_length", "patch_stride"),
     *("n_features", "n_symbols", "base_width", "warmup_steps", "batch_size", "epochs", "patience", "embargo"),
