@@ -24,7 +24,7 @@ from research.tracking.store import Store
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-OTHERS = "looks of other questions at these test days"
+OTHERS = "of other questions at these test days"
 
 
 def promote(store: Store, options: PromoteOptions, console: Console) -> None:
@@ -111,7 +111,9 @@ def markdown(evidence: Evidence, gates: Sequence[Gate]) -> str:
         "|---|---|---|---|",
         *(f"| {gate.name} | {gate.found} | {_verdict(gate)} | {gate.needed} |" for gate in gates),
     ]
-    return "\n".join([*lines, "", f"No gate, but to be known: {OTHERS}: {looks_of_others(evidence)}.", *warnings(evidence)])
+    return "\n".join(
+        [*lines, "", f"No gate, but to be known: looks {OTHERS}: {looks_of_others(evidence)}.", *warnings(evidence)]
+    )
 
 
 def table_of(gates: Sequence[Gate]) -> Table:

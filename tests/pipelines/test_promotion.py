@@ -437,7 +437,7 @@ def test_looks_of_other_questions_are_on_the_versions_page_and_close_nothing(
         one.store.client.set_tag(run.run_id, name, value)
     ask_for(one)
     assert alias(one.store, schema.CHAMPION) == one.version
-    told = "looks of other questions at these test days: 2 times before: sp500-threshold-1pct h3 (2)"
+    told = "of other questions at these test days: 2 times before: sp500-threshold-1pct h3 (2)"
     assert told in capsys.readouterr().out
     assert told in one.store.client.get_model_version(NAME, one.version).description
     assert "h3 (2)" in json.loads(tags(one.store, one.version)[schema.GATES])["looks_of_other_questions"]
