@@ -13,8 +13,9 @@ from small_store import add_run, add_sweep
 
 from analysis.options import ReportOptions
 from analysis.report.__main__ import main
+from analysis.report.data_part import test_days as days_told
 from analysis.report.document import Table
-from analysis.report.sources import champions, titles
+from analysis.report.sources import champions, read, titles
 from analysis.report.use_part import section
 from research.tracking import query, schema
 from research.tracking.registry import register_apart, version_of
@@ -89,9 +90,9 @@ def test_looks_of_other_questions_are_told_even_where_there_was_none_of_ones_own
         tags = {schema.TARGET_DIGEST: f"labels of {horizon}"}
         experiment = store.experiment("sp500-threshold-1pct")
         RunLog.start(store, experiment_id=experiment, kind="evaluation", name="e", params=params, tags=tags).finish("complete")
-    main(ReportOptions(store=store.root, log=False))
-    page = (store.root / "reports" / "report-all" / "report.md").read_text()
-    assert "not opened for this question. Other questions opened them: sp500-threshold-1pct h3 (2)." in page
+    (question,) = read(store, None, "http://127.0.0.1:5000").questions
+    told = "not opened for this question. Other questions opened them: sp500-threshold-1pct h3 (2)."
+    assert days_told(question).endswith(told)
 
 
 def test_it_can_be_done_again(made: tuple[Store, Path, str]) -> None:
