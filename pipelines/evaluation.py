@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,8 @@ class Looks:
     """Of other final runs of its configuration: they differ by seeds or calibration."""
     any: int
     """Of any final run of the question on some of these days: each of them has made them a little less unseen."""
+    others: Mapping[str, int] = field(default_factory=dict)
+    """Other question -> evaluations of it on some of these days: not in the numbers above, and no gate asks for them."""
 
 
 @dataclass(frozen=True, kw_only=True)

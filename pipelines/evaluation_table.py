@@ -12,8 +12,9 @@ from rich.table import Table
 from pipelines.calibration_effect import Interval
 from pipelines.evaluation import Against, Evaluation, Group, Looks, Moved, Said
 from research.significance import Difference, block_length
+from research.tracking.looks import listed
 from research.tracking.query import RunRecord
-from research.tracking.schema import BASELINE_TITLES
+from research.tracking.schema import BASELINE_TITLES, in_sentence
 
 TITLES = {**BASELINE_TITLES, "prior": "training prior", "rolling_prior": "rolling prior"}
 """Of the references, by the name under which their logits stand."""
@@ -46,12 +47,12 @@ def print_evaluation(
 def verdicts(found: Evaluation) -> list[str]:
     """One sentence per reference."""
     return [
-        f"{_interval(one.difference)} nats against the {_sentence(name)}: {_verdict(one)}"
+        f"{_interval(one.difference)} nats against {in_sentence(_title(name))}: {_verdict(one)}"
         for name, one in found.against.items()
     ]
 
 
-def _sentence(name: str) -> str:
+def _title(name: str) -> str:
     return {"volatility": "volatility regression", "logistic": "logistic regression"}.get(name, TITLES.get(name, name))
 
 
@@ -77,6 +78,9 @@ def _opening(final: RunRecord, said: Said, before: Looks) -> list[str]:
         lines.append(
             f"warning    these test days have been opened {_times(before.any)} before, for other models of the question."
         )
+    if before.others:
+        seen = f"other questions have opened these test days {_times(sum(before.others.values()))} before"
+        lines.append(f"warning    {seen}: {listed(before.others)}; the best of several looks better by chance.")
     return lines
 
 

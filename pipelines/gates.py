@@ -93,6 +93,15 @@ def warnings(evidence: Evidence) -> list[str]:
     return [words] if others else []
 
 
+def looks_of_others(evidence: Evidence) -> str:
+    """How often other questions had opened these test days: whether that speaks against a claim is the reader's to say."""
+    tags = evidence.evaluation.tags
+    if schema.LOOKS_OTHER not in tags:
+        return "not counted when it was evaluated"
+    number = int(tags[schema.LOOKS_OTHER])
+    return f"{_times(number)} before: {tags[schema.QUESTIONS_BEFORE]}" if number else "none before"
+
+
 def _related(evidence: Evidence) -> int:
     """Earlier looks at the same configuration on other seeds or under another calibration."""
     return int(evidence.evaluation.tags.get(schema.LOOKS_RELATED, "0"))

@@ -24,6 +24,7 @@ from research.hints import print_next
 from research.runtime import choose_device, hardware
 from research.spec import InputError
 from research.tracking import query, schema
+from research.tracking.looks import by_question, listed, same_question, shares_days, shares_instruments
 from research.tracking.owner import ProcessId
 from research.tracking.provenance import Provenance, provenance
 from research.tracking.query import RunRecord
@@ -31,9 +32,6 @@ from research.tracking.registry import note_tested
 from research.tracking.runs import RunLog
 from research.tracking.store import Store
 from research.training.metrics import alarm, reliability
-
-QUESTION = ("symbol", "task", "horizon", "threshold", "touch", "shuffled")
-"""Parameters that labels depend on."""
 
 
 def look(store: Store, options: EvaluateOptions, console: Console) -> str:
@@ -52,7 +50,8 @@ def look(store: Store, options: EvaluateOptions, console: Console) -> str:
     models = seed_models(store, final, known)
     plan = plan_of(store, final, maps) if options.walk_forward else None
     # Two that look at the same moment: the second counts when the run of the first is there.
-    with store.one_at_a_time(f"look-{final.tags[schema.TARGET_DIGEST]}"):
+    # And two of different questions: both may open the same days.
+    with store.one_at_a_time("look"):
         before = looks_before(store, final)
         _require_first(before, final, options)
         log = _opened(store, final, known, before, code)
@@ -86,25 +85,33 @@ def _require_first(before: Looks, final: RunRecord, options: EvaluateOptions) ->
 
 def looks_before(store: Store, final: RunRecord) -> Looks:
     """Evaluations of any outcome: one that crashed may have been seen too."""
-    alike = [one for one in query.of_kinds(store, [final.experiment_id], ("evaluation",)) if _shares_days(one, final)]
+    experiments = query.experiments(store)
+    every = query.of_kinds(store, list(experiments), ("evaluation",))
+    alike = [one for one in every if _is_of_the_question(one, final)]
     others = [one for one in alike if one.tags[schema.FINAL_RUN] != final.run_id]
     related = [one for one in others if one.tags[schema.CONFIG_FINGERPRINT] == final.tags[schema.CONFIG_FINGERPRINT]]
-    return Looks(same=len(alike) - len(others), related=len(related), any=len(alike))
+    known = {one.run_id for one in alike}
+    elsewhere = (one for one in every if one.run_id not in known and _opened_the_days(one, final))
+    return Looks(
+        same=len(alike) - len(others),
+        related=len(related),
+        any=len(alike),
+        others=by_question(elsewhere, experiments),
+    )
 
 
-def _shares_days(evaluation: RunRecord, final: RunRecord) -> bool:
-    """Whether it has looked at the same labels of some of the same days.
-
-    By days and not by digests: with one more bar the snapshot is another, and its test days are the old ones.
-    """
-    theirs, mine = evaluation.params, final.params
-    if "test_start" not in theirs:
+def _is_of_the_question(evaluation: RunRecord, final: RunRecord) -> bool:
+    """Whether it has looked at the same labels of some of the same days."""
+    if evaluation.experiment_id != final.experiment_id:
+        return False
+    if "test_start" not in evaluation.params:
         # Killed before it could say what it opens.
         return evaluation.tags[schema.TARGET_DIGEST] == final.tags[schema.TARGET_DIGEST]
-    # A run from before there was a parameter has its default.
-    if any(theirs.get(name, mine[name]) != mine[name] for name in QUESTION if name in mine):
-        return False
-    return str(theirs["test_start"]) <= str(mine["test_end"]) and str(mine["validation_end"]) < str(theirs["test_end"])
+    return same_question(evaluation.params, final.params) and shares_days(evaluation.params, final.params)
+
+
+def _opened_the_days(evaluation: RunRecord, final: RunRecord) -> bool:
+    return shares_days(evaluation.params, final.params) and shares_instruments(evaluation.params, final.params)
 
 
 def _opened(store: Store, final: RunRecord, known: Rebuilt, before: Looks, code: Provenance) -> RunLog:
@@ -130,6 +137,8 @@ def _opened(store: Store, final: RunRecord, known: Rebuilt, before: Looks, code:
             schema.FINAL_RUN: final.run_id,
             schema.LOOKS_BEFORE: str(before.any),
             schema.LOOKS_RELATED: str(before.related),
+            schema.LOOKS_OTHER: str(sum(before.others.values())),
+            **({schema.QUESTIONS_BEFORE: listed(before.others)} if before.others else {}),
             schema.OWNER: ProcessId.mine().text(token="", seen=time.time()),
             **second,
         },

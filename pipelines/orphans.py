@@ -1,10 +1,11 @@
-"""Runs of last trainings and evaluations that were killed: the next of either closes them."""
+"""What killed last trainings and evaluations left undone: the next of either, or a promotion, does it."""
 
 from __future__ import annotations
 
 from pipelines.resume import close_open
 from research.tracking import query, schema
 from research.tracking.owner import Owner
+from research.tracking.registry import is_tested, note_tested, version_of
 from research.tracking.runs import RunLog
 from research.tracking.store import Store
 
@@ -25,3 +26,22 @@ def close_dead(store: Store) -> None:
         # It may have ended by itself since it was read.
         if (owner is None or owner.is_gone) and RunLog(store, run.run_id).tags_and_status()[1] == "RUNNING":
             close_open(store, run, "its process died")
+    note_untold(store)
+
+
+def note_untold(store: Store) -> None:
+    """Say on the version of every final run that it was tested, where a kill came between its evaluation and that word.
+
+    It becomes challenger as it would have then: not where another version of its model was tested later.
+    """
+    runs = query.of_kinds(store, list(query.experiments(store)), ("evaluation",))
+    taken: set[str] = set()
+    for run in reversed(runs):
+        if run.outcome != "complete" or schema.SECOND_LOOK in run.tags:
+            continue
+        version = version_of(store, run.tags[schema.FINAL_RUN])
+        if version is None:
+            continue
+        if not is_tested(version):
+            note_tested(store, run.tags[schema.FINAL_RUN], run.run_id, challenges=version.name not in taken)
+        taken.add(version.name)

@@ -11,7 +11,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.gates import Evidence, Gate, evidence_of, judged, warnings
+from pipelines.gates import Evidence, Gate, evidence_of, judged, looks_of_others, warnings
+from pipelines.orphans import note_untold
 from pipelines.promote import PromoteOptions
 from pipelines.rebuild import final_run
 from research.hints import in_store, print_next
@@ -24,12 +25,15 @@ from research.tracking.store import Store
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
+OTHERS = "of other questions at these test days"
+
 
 def promote(store: Store, options: PromoteOptions, console: Console) -> None:
     """Judge a final run's version, write down what was found, and make it champion if every gate is passed, or if forced.
 
     `InputError` names the gates that were not; then nothing has moved.
     """
+    note_untold(store)
     final, version = candidate(store, options)
     title = f"{version.name} version {version.version}"
     champion = holder_of(store, version.name, schema.CHAMPION)
@@ -41,7 +45,7 @@ def promote(store: Store, options: PromoteOptions, console: Console) -> None:
     failed = [gate.name for gate in gates if not gate.passed]
     _say(console, _opening(title, evidence))
     console.print(table_of(gates))
-    _say(console, [f"warning    {line}" for line in warnings(evidence)])
+    _say(console, [f"looks      {OTHERS}: {looks_of_others(evidence)}", *(f"warning    {line}" for line in warnings(evidence))])
     record(store, version, evidence, gates)
     if failed and not options.force:
         raise InputError(
@@ -87,6 +91,7 @@ def record(store: Store, version: ModelVersion, evidence: Evidence, gates: Seque
         "evaluation": evidence.evaluation.run_id,
         "passed": passed,
         "gates": [{"name": g.name, "passed": g.passed, "found": g.found, "needed": g.needed} for g in gates],
+        "looks_of_other_questions": looks_of_others(evidence),
     }
     tags = {
         schema.GATES: json.dumps(told),
@@ -111,8 +116,9 @@ def markdown(evidence: Evidence, gates: Sequence[Gate]) -> str:
         "|---|---|---|---|",
         *(f"| {gate.name} | {gate.found} | {_verdict(gate)} | {gate.needed} |" for gate in gates),
     ]
-    told = warnings(evidence)
-    return "\n".join([*lines, *(["", *told] if told else [])])
+    return "\n".join(
+        [*lines, "", f"No gate, but to be known: looks {OTHERS}: {looks_of_others(evidence)}.", *warnings(evidence)]
+    )
 
 
 def table_of(gates: Sequence[Gate]) -> Table:

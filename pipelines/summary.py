@@ -24,6 +24,7 @@ from research.spec import ArchitectureSpec
 from research.tracking import schema
 from research.tracking.query import predictions
 from research.tracking.registry import Registered
+from research.tracking.schema import in_sentence
 
 if TYPE_CHECKING:
     from pipelines.executors.choose import Layout
@@ -155,7 +156,9 @@ def standings(sweep: Sweep, best: Finished) -> list[str]:
             found = paired_difference(mine, _day_losses(sweep, one))
             word = "better than" if found.mean < 0 else "worse than"
             verdict = f"{word} it, but inside the noise" if found.inside_noise else f"{word} it"
-            lines.append(f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}] nats against the {one.name}: {verdict}")
+            lines.append(
+                f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}] nats against {in_sentence(one.name)}: {verdict}"
+            )
     return [*lines, *_above_the_floor(sweep, best)]
 
 

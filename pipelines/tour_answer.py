@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import Request, urlopen
@@ -23,8 +24,8 @@ CLOSE = 1e-6
 PATIENCE_SECONDS = 120
 
 
-def agreement(root: Path, *, model: str, port: int) -> str:
-    """Send all bars to the server; says what it answered for the newest day.
+def agreement(root: Path, alive: Callable[[], None], *, model: str, port: int) -> str:
+    """Send all bars to the server; says what it answered for the newest day. `alive` raises once the server has ended.
 
     `InputError` if it does not answer, or otherwise than the evaluation of the champion's final run did.
     """
@@ -34,7 +35,7 @@ def agreement(root: Path, *, model: str, port: int) -> str:
     snapshot = newest_snapshot(store, known)
     bars = as_table({symbol: snapshot.of(symbol) for symbol in known.symbols})
     address = f"http://127.0.0.1:{port}"
-    _wait_for(address)
+    wait_for(address, alive)
     answer = _ask(address, bars)
     stored = _stored(store, version.run_id)
     days = stored.index.intersection(answer.index)
@@ -50,13 +51,15 @@ def agreement(root: Path, *, model: str, port: int) -> str:
     )
 
 
-def _wait_for(address: str) -> None:
+def wait_for(address: str, alive: Callable[[], None]) -> None:
+    """Until the server answers; `alive` raises once there is none any more."""
     end = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < end:
         try:
             with urlopen(f"{address}/ping", timeout=1):
                 return
         except (URLError, TimeoutError):
+            alive()
             time.sleep(0.2)
     raise InputError(f"tour: nothing answers at {address} after {PATIENCE_SECONDS} s; its message is above.")
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
+import threading
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +22,8 @@ FINAL = f"BUDGET={CHOSEN} HORIZON=1"
 MODEL = f"sp500-threshold-1pct-{CHOSEN}-h1"
 OF_MAKE = ("MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "MAKELEVEL")
 ROOT = Path(__file__).parents[1]
+PATIENCE_AT_END_SECONDS = 10.0
+"""How long a server that ends may still speak."""
 
 STOPS = (
     ("doctor", "Are machine, packages and store in order?", "doctor"),
@@ -44,6 +50,12 @@ STOPS = (
 """Title, why, and the command behind `make`."""
 
 
+Alive = Callable[[], None]
+"""Raises `InputError` with a server's last words once it has ended by itself."""
+Check = Callable[[Path, Alive], str]
+"""(store, of its server) -> a sentence."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stop:
     """One command and why it is given."""
@@ -51,8 +63,8 @@ class Stop:
     title: str
     why: str
     command: tuple[str, ...]
-    check: Callable[[Path], str] | None = None
-    """Of a command that serves until it is told to end: what must hold meanwhile. Gets the store, returns a sentence."""
+    check: Check | None = None
+    """Of a command that serves until it is told to end: what must hold meanwhile."""
 
 
 def stops(store: Path, port: int) -> list[Stop]:
@@ -61,7 +73,7 @@ def stops(store: Path, port: int) -> list[Stop]:
 
 
 def _stop(title: str, why: str, command: list[str], store: Path, port: int) -> Stop:
-    check: Callable[[Path], str] | None = None
+    check: Check | None = None
     if title == "serve":
         from pipelines.tour_answer import agreement
 
@@ -82,10 +94,36 @@ def run_stop(stop: Stop, store: Path) -> None:
         raise InputError(f"tour: {stop.title} failed ({ended.returncode}); its message is above, the store is {store}.")
 
 
-def _serve(command: list[str], environment: dict[str, str], check: Callable[[Path], str], store: Path) -> None:
+def _serve(command: list[str], environment: dict[str, str], check: Check, store: Path) -> None:
     # A group of its own: make passes no signal on to what it started.
-    with subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True) as server:
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True, errors="replace"
+    ) as server:
+        said: deque[str] = deque(maxlen=20)
+        listener = threading.Thread(target=_listen, args=(server, said), daemon=True)
+        listener.start()
         try:
-            print(check(store), flush=True)
+            print(check(store, partial(_require_alive, server, said, listener)), flush=True)
         finally:
-            os.killpg(server.pid, signal.SIGTERM)
+            # A server that has ended may have left no group.
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGTERM)
+            listener.join(PATIENCE_AT_END_SECONDS)
+
+
+def _listen(server: subprocess.Popen[str], said: deque[str]) -> None:
+    """Show what a server says, and keep the end of it."""
+    assert server.stderr is not None
+    for line in server.stderr:
+        print(line, end="", file=sys.stderr, flush=True)
+        said.append(line.strip())
+
+
+def _require_alive(server: subprocess.Popen[str], said: deque[str], listener: threading.Thread) -> None:
+    if server.poll() is None:
+        return
+    listener.join(PATIENCE_AT_END_SECONDS)
+    # make has the last line for itself.
+    words = [line for line in said if line and not line.startswith(("make:", "make["))]
+    told = words[-1] if words else "it said nothing"
+    raise InputError(f"tour: the server ended by itself ({server.returncode}): {told}")

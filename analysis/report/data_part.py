@@ -9,6 +9,7 @@ from typing import Any
 from analysis.report.document import Block, Commands, Inline, Paragraph, Section, Table
 from analysis.report.sources import Question, Sources
 from research.tracking import schema
+from research.tracking.looks import listed
 
 TASKS = {
     "threshold": "does the {touch} touch {threshold:+.4g}% within {horizon} session{s}?",
@@ -134,10 +135,11 @@ def evidence_section(sources: Sources) -> Section:
 
 def test_days(one: Question) -> str:
     """Whether they were opened, and how often."""
+    others = f" Other questions opened them: {listed(one.other_looks)}." if one.other_looks else ""
     if not one.looks:
-        return "the test days were not opened."
+        return f"the test days were not opened{' for this question' if others else ''}.{others}"
     again = f", {one.second_looks} of them a second look at the same final run" if one.second_looks else ""
-    return f"the test days were opened {one.looks} time{'s' if one.looks > 1 else ''} by `make evaluate`{again}."
+    return f"the test days were opened {one.looks} time{'s' if one.looks > 1 else ''} by `make evaluate`{again}.{others}"
 
 
 def _counts(run: Any, split: str) -> list[Inline]:

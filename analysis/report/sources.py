@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -18,6 +18,8 @@ from analysis.report.document import Link
 from analysis.sealed import Sealed, sealed
 from analysis.transfer import Transfer, transfers
 from research.tracking import query, schema
+from research.tracking.looks import by_question, same_question, shares_days, shares_instruments
+from research.tracking.query import RunRecord
 from research.tracking.store import Store
 from research.tracking.succession import InUse, in_use
 
@@ -43,6 +45,8 @@ class Question:
     """Evaluations that have opened the test days of this question's labels."""
     second_looks: int
     """Those of them that came after one of the same final run."""
+    other_looks: dict[str, int]
+    """Other question -> evaluations of it that have opened some of these test days, of one of these instruments."""
     title: str
     """The horizon, and as much else as tells it from the other questions."""
 
@@ -79,6 +83,7 @@ def read(store: Store, experiment: str | None, ui: str) -> Sources:
     parents = query.runs(store, kinds=("sweep",), experiment=experiment)
     evaluations = query.runs(store, kinds=("evaluation",))
     opened = [_looks_at(evaluations, frontier) for frontier in found]
+    elsewhere = other_looks(store, [_sweeps_of(parents, frontier) for frontier in found])
     questions = [
         Question(
             frontier=frontier,
@@ -90,9 +95,10 @@ def read(store: Store, experiment: str | None, ui: str) -> Sources:
             sweeps=_sweeps_of(parents, frontier),
             looks=looks,
             second_looks=second,
+            other_looks=others,
             title=title,
         )
-        for frontier, effect, (looks, second), title in zip(found, every, opened, titles(found), strict=True)
+        for frontier, effect, (looks, second), others, title in zip(found, every, opened, elsewhere, titles(found), strict=True)
     ]
     return Sources(
         questions=questions,
@@ -155,6 +161,20 @@ def _looks_at(evaluations: pd.DataFrame, frontier: Frontier) -> tuple[int, int]:
     mine = evaluations[evaluations[schema.TARGET_DIGEST] == frontier.setting[0]]
     again = mine[schema.SECOND_LOOK].notna() if schema.SECOND_LOOK in mine else pd.Series(dtype=bool)
     return len(mine), int(again.sum())
+
+
+def other_looks(store: Store, sweeps: Sequence[pd.DataFrame]) -> list[dict[str, int]]:
+    """For each question, given by its sweeps: which others have opened its test days, and how often."""
+    experiments = query.experiments(store)
+    evaluations = query.of_kinds(store, list(experiments), ("evaluation",))
+    mine = [dict(rows.iloc[0].dropna()) if len(rows) else {} for rows in sweeps]
+    return [by_question((run for run in evaluations if _is_anothers(run, one)), experiments) for one in mine]
+
+
+def _is_anothers(evaluation: RunRecord, sweep: Mapping[str, object]) -> bool:
+    theirs = evaluation.params
+    same = evaluation.experiment_id == sweep.get("experiment_id") and same_question(theirs, sweep)
+    return not same and shares_days(theirs, sweep) and shares_instruments(theirs, sweep)
 
 
 def _snapshots(runs: pd.DataFrame, questions: Sequence[Question]) -> pd.DataFrame:

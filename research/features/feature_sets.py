@@ -79,10 +79,6 @@ def with_references(whole: FeatureSet, *, index: str = "", volatility_index: str
     return replace(whole, features=columns, index=index, volatility_index=volatility_index)
 
 
-FEATURE_SETS = {name: with_references(whole) for name, whole in WHOLE_SETS.items()}
-"""Every set by name, with the columns that an instrument's own bars give."""
-
-
 def feature_set_named(name: str, *, index: str = "", volatility_index: str = "") -> FeatureSet:
     """The set of that name with the columns that the given instruments allow; `InputError` lists the names there are."""
     if name not in WHOLE_SETS:

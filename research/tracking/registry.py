@@ -128,15 +128,24 @@ def register_apart(store: Store, *, name: str, run_id: str, val_loss: float, stu
     return Registered(name=name, version=version, kept="it is not tested yet")
 
 
-def note_tested(store: Store, run_id: str, evaluation: str) -> None:
-    """Say on the run's version that it was tested, and make it challenger, the first time: a second look is no test."""
+def is_tested(version: ModelVersion) -> bool:
+    """Whether the version says of itself that it was."""
+    return schema.EVALUATION_RUN in version.tags
+
+
+def note_tested(store: Store, run_id: str, evaluation: str, *, challenges: bool = True) -> None:
+    """Make the run's version challenger if it `challenges`, and say on it that it was tested.
+
+    Only the first time: a second look is no test.
+    """
     version = version_of(store, run_id)
-    if version is None or schema.EVALUATION_RUN in version.tags:
+    if version is None or is_tested(version):
         return
-    store.client.set_model_version_tag(version.name, version.version, schema.EVALUATION_RUN, evaluation)
     champion = holder_of(store, version.name, schema.CHAMPION)
-    if champion is None or str(champion.version) != str(version.version):
+    if challenges and (champion is None or str(champion.version) != str(version.version)):
         store.client.set_registered_model_alias(version.name, schema.CHALLENGER, version.version)
+    # Last: where it is missing after a kill, all of this is done again.
+    store.client.set_model_version_tag(version.name, version.version, schema.EVALUATION_RUN, evaluation)
 
 
 def version_of(store: Store, run_id: str, name: str = "") -> ModelVersion | None:
@@ -190,7 +199,7 @@ def _stands_before(store: Store, name: str, version: str, val_loss: float, study
     """What keeps an untested version from being challenger, in a few words; empty if nothing does."""
     challenger, champion = holder_of(store, name, schema.CHALLENGER), holder_of(store, name, schema.CHAMPION)
     if challenger and str(challenger.version) != version:
-        if schema.EVALUATION_RUN in challenger.tags:
+        if is_tested(challenger):
             return f"version {challenger.version} is tested and stays challenger"
         if _loss_of(challenger, study) < val_loss:
             return "an earlier version has the lower val_loss and stays challenger"

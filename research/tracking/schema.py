@@ -117,6 +117,10 @@ LOOKS_BEFORE = "looks_before"
 """How many evaluations of any model of the question had opened some of these test days before."""
 LOOKS_RELATED = "looks_before_of_configuration"
 """How many of these were of the same configuration, on other seeds or under another calibration."""
+LOOKS_OTHER = "looks_before_of_other_questions"
+"""How many evaluations of other questions had opened some of these test days of one of these instruments before."""
+QUESTIONS_BEFORE = "questions_before"
+"""Which questions those were, each with its number of looks."""
 
 BACKTEST_OF = "backtest_of"
 """The trial or evaluation whose predictions a backtest, a run of kind `report`, has read."""
@@ -127,7 +131,8 @@ VAL_LOSS = "val_loss"
 EVALUATION_RUN = "evaluation_run_id"
 """The first complete evaluation of the version's run; a version that has it is tested."""
 GATES = "gates"
-"""What `make promote` found, as JSON: at, evaluation, passed, gates (name, passed, found, needed)."""
+"""What `make promote` found, as JSON: at, evaluation, passed, gates (name, passed, found, needed), and
+looks_of_other_questions, which is no gate."""
 GATES_PASSED = "gates_passed"
 """`true` where every gate was passed, else `false`."""
 FORCED = "forced"
@@ -210,6 +215,11 @@ def baseline_titles(names: Iterable[str]) -> dict[str, str]:
     there = set(names)
     known = {name: title for name, title in BASELINE_TITLES.items() if name in there}
     return known | {name: name for name in sorted(there - set(known))}
+
+
+def in_sentence(title: str) -> str:
+    """A model's title as a sentence has it: `the logistic regression`, but `LightGBM` and `trees`, which are names."""
+    return f"the {title}" if " " in title and title[0].islower() else title
 
 
 WHOLE_NUMBERS = (

@@ -6,7 +6,6 @@ import warnings
 from importlib.util import find_spec
 
 import torch
-from torch import nn
 
 from research.models.patch_transformer import PatchTransformer
 
@@ -26,8 +25,3 @@ def compiles(device: torch.device) -> bool:
         warnings.warn("triton is not installed; blocks are not compiled", stacklevel=2)
         return False
     return True
-
-
-def is_compiled(block: nn.Module) -> bool:
-    """Whether a block's calls go through the compiler."""
-    return block._compiled_call_impl is not None

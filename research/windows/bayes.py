@@ -52,23 +52,11 @@ def has_known_answer(bars: pd.DataFrame, spec: TargetSpec) -> bool:
     return {"sigma_next", "drift_next"} <= set(bars.columns) and spec.kind in SOLVED
 
 
-def label_probability(bars: pd.DataFrame, spec: TargetSpec, rows: Rows | None = None) -> Array:
-    """[days]: P(label = 1) given the market's state at each close; NaN on the last horizon - 1 days.
-
-    NaN also outside `rows` where they are given: over several days a row takes a tenth of a millisecond. Shuffled labels
-    have their base rate on every day.
-    """
-    wanted = np.arange(len(bars) - spec.horizon + 1) if rows is None else rows
-    probabilities = np.full(len(bars), np.nan)
-    probabilities[wanted] = _probabilities(bars, spec, wanted).mean(axis=0)
-    return probabilities
-
-
 def bayes_loss(bars: pd.DataFrame, spec: TargetSpec, rows: Rows) -> BayesLoss:
     """The floor on these rows, all of which need a known label."""
     labels = label(bars, spec).labels[rows]
     assert (labels >= 0).all(), "rows need known labels"
-    by_replicate = np.clip(_probabilities(bars, spec, rows), 1e-12, 1 - 1e-12)
+    by_replicate = np.clip(label_probabilities(bars, spec, rows), 1e-12, 1 - 1e-12)
     p = by_replicate.mean(axis=0)
     logit = np.log(p) - np.log1p(-p)
     losses = -np.log1p(-p) - logit * labels
@@ -93,8 +81,12 @@ def _error_of_mean(surprises: Array, rows: Rows, horizon: int) -> float:
     return float(np.sqrt(max(total, by_day @ by_day)) / len(rows))
 
 
-def _probabilities(bars: pd.DataFrame, spec: TargetSpec, rows: Rows) -> Array:
-    """[replicates, rows]; one replicate where no simulation takes part."""
+def label_probabilities(bars: pd.DataFrame, spec: TargetSpec, rows: Rows) -> Array:
+    """[replicates, rows]: P(label = 1) given the market's state at the close of each row; their mean over replicates is best.
+
+    One replicate where no simulation takes part; over several days a row takes a tenth of a millisecond. Shuffled labels
+    have their base rate on every day.
+    """
     if spec.shuffled is not None:
         target = label(bars, spec)
         return np.full((1, len(rows)), target.labels[: target.n_labelled].mean())

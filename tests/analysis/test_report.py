@@ -13,8 +13,9 @@ from small_store import add_run, add_sweep
 
 from analysis.options import ReportOptions
 from analysis.report.__main__ import main
+from analysis.report.data_part import test_days as days_told
 from analysis.report.document import Table
-from analysis.report.sources import champions, titles
+from analysis.report.sources import champions, read, titles
 from analysis.report.use_part import section
 from research.tracking import query, schema
 from research.tracking.registry import register_apart, version_of
@@ -76,6 +77,22 @@ def test_looks_at_the_test_days_are_told(store_root: Path) -> None:
     page = (store.root / "reports" / "report-all" / "report.md").read_text()
     assert "the test days were opened 2 times by \\`make evaluate\\`, 1 of them a second look" in page
     assert "not opened" not in page
+
+
+def test_looks_of_other_questions_are_told_even_where_there_was_none_of_ones_own(store_root: Path) -> None:
+    store = open_store(store_root)
+    add_sweep(store)
+    add_run(store, "0000 d4 L2 h1 ff2", loss=0.5)
+    days = {"validation_end": "2015-06-30", "test_start": "2015-07-01", "test_end": "2018-12-31"}
+    asked = {"task": "threshold", "threshold": 0.01, "touch": "high"}
+    for horizon, symbol in ((3, "^GSPC"), (3, "^GSPC"), (5, "SPY")):
+        params = {**days, **asked, "horizon": horizon, "symbol": symbol, "validate_on": symbol}
+        tags = {schema.TARGET_DIGEST: f"labels of {horizon}"}
+        experiment = store.experiment("sp500-threshold-1pct")
+        RunLog.start(store, experiment_id=experiment, kind="evaluation", name="e", params=params, tags=tags).finish("complete")
+    (question,) = read(store, None, "http://127.0.0.1:5000").questions
+    told = "not opened for this question. Other questions opened them: sp500-threshold-1pct h3 (2)."
+    assert days_told(question).endswith(told)
 
 
 def test_it_can_be_done_again(made: tuple[Store, Path, str]) -> None:

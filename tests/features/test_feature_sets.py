@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from research.features import indicators as ind
 from research.features.feature import Bars
-from research.features.feature_sets import A25, A25S, FEATURE_SETS, WHOLE_SETS, build, feature_set_named
+from research.features.feature_sets import A25, A25S, WHOLE_SETS, build, feature_set_named
 from research.features.reference_columns import VOLUME_FLOOR
 from research.spec import InputError
 
@@ -29,7 +29,7 @@ seeds = st.integers(0, 100_000)
 
 
 def table(name: str, bars: pd.DataFrame) -> pd.DataFrame:
-    matrix = build(FEATURE_SETS[name], bars)
+    matrix = build(feature_set_named(name), bars)
     return pd.DataFrame(matrix.values, index=matrix.days, columns=matrix.columns)
 
 
@@ -39,14 +39,14 @@ def scaled(bars: pd.DataFrame, prices: float, volume: float) -> pd.DataFrame:
 
 @both_sets
 def test_the_columns_are_the_reference_ones_in_order(name: str):
-    assert FEATURE_SETS[name].columns == A25_COLUMNS
+    assert feature_set_named(name).columns == A25_COLUMNS
     assert len(set(A25_COLUMNS)) == 25
 
 
 @both_sets
 @pytest.mark.parametrize("symbol", ["^GSPC", "^IXIC"])
 def test_the_first_complete_row_is_199(bundled_bars: dict[str, pd.DataFrame], name: str, symbol: str):
-    matrix = build(FEATURE_SETS[name], bundled_bars[symbol])
+    matrix = build(feature_set_named(name), bundled_bars[symbol])
     assert matrix.first_row == FIRST_ROW
     assert np.isnan(matrix.values[FIRST_ROW - 1]).any()
     assert np.isfinite(matrix.values[FIRST_ROW:]).all()
@@ -60,7 +60,7 @@ def test_no_feature_changes_when_later_bars_arrive(name: str, seed: int, days: i
     full, prefix = Bars.of(frame), Bars.of(frame[: min(known, days)])
     looking_ahead = [
         feature.name
-        for feature in FEATURE_SETS[name].features
+        for feature in feature_set_named(name).features
         if not np.array_equal(feature.compute(prefix), feature.compute(full)[: len(prefix.days)], equal_nan=True)
     ]
     assert looking_ahead == []
@@ -70,7 +70,7 @@ def test_no_feature_changes_when_later_bars_arrive(name: str, seed: int, days: i
 @given(known=st.integers(FIRST_ROW + 1, 5031))
 @settings(deadline=None, max_examples=40)
 def test_real_features_do_not_change_when_later_bars_arrive(sp500: pd.DataFrame, name: str, known: int):
-    full, prefix = build(FEATURE_SETS[name], sp500), build(FEATURE_SETS[name], sp500[:known])
+    full, prefix = build(feature_set_named(name), sp500), build(feature_set_named(name), sp500[:known])
     np.testing.assert_array_equal(prefix.values, full.values[:known])
     assert prefix.first_row == full.first_row
 
@@ -264,12 +264,12 @@ def test_vwap_of_days_without_volume_is_the_plain_mean():
 @pytest.mark.parametrize("days", [1, 2, FIRST_ROW])
 def test_a_history_shorter_than_the_warm_up_is_refused(name: str, days: int):
     with pytest.raises(InputError, match=f"FEATURES={name}: {days} days are too few"):
-        build(FEATURE_SETS[name], random_bars(1, days))
+        build(feature_set_named(name), random_bars(1, days))
 
 
 @both_sets
 def test_a_history_of_exactly_the_warm_up_has_one_row(name: str):
-    assert build(FEATURE_SETS[name], random_bars(1, FIRST_ROW + 1)).first_row == FIRST_ROW
+    assert build(feature_set_named(name), random_bars(1, FIRST_ROW + 1)).first_row == FIRST_ROW
 
 
 def test_an_unknown_feature_set_lists_the_known_ones():
@@ -295,8 +295,8 @@ def test_a_feature_set_is_found_by_its_name():
 def test_the_reference_sets_stay_what_earlier_runs_were_trained_on(
     bundled_bars: dict[str, pd.DataFrame], name: str, symbol: str, digest: str
 ):
-    assert FEATURE_SETS[name].version == 1
-    assert build(FEATURE_SETS[name], bundled_bars[symbol]).digest == digest
+    assert feature_set_named(name).version == 1
+    assert build(feature_set_named(name), bundled_bars[symbol]).digest == digest
 
 
 def test_each_tier_holds_the_one_before():
@@ -315,7 +315,6 @@ def test_cross_asset_columns_exist_where_their_instrument_is_given(name: str, ow
     ]
     assert [len(one.columns) for one in sets] == [own, with_index, with_both]
     assert [(one.spec.index, one.spec.volatility_index) for one in sets] == [("", ""), ("^GSPC", ""), ("^GSPC", "^VIX")]
-    assert FEATURE_SETS[name] == sets[0]
 
 
 @both_sets

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from research.features.feature import Bars, FeatureSet
-from research.features.feature_sets import FEATURE_SETS, WHOLE_SETS, build, feature_set_named
+from research.features.feature_sets import WHOLE_SETS, build, feature_set_named
 from research.features.references import joined_references
 
 WEEKLY = {"rsi_14_weekly", "stoch_rsi_weekly"}
@@ -198,7 +198,7 @@ def test_every_column_of_a_tier_has_a_value_when_the_references_stand_still(name
 @tiers
 def test_the_tiers_begin_with_the_reference_columns_bit_for_bit(bundled_bars: dict[str, pd.DataFrame], name: str):
     frame = bundled_bars["^GSPC"]
-    reference, tier = build(FEATURE_SETS["a25s"], frame), build(FEATURE_SETS[name], frame)
+    reference, tier = build(feature_set_named("a25s"), frame), build(feature_set_named(name), frame)
     assert tier.first_row == reference.first_row
     np.testing.assert_array_equal(tier.values[:, :25], reference.values)
 

@@ -39,6 +39,7 @@ from research.spec import InputError
 from research.tracking import query, schema
 from research.tracking.owner import Owner, ProcessId
 from research.tracking.query import RunRecord
+from research.tracking.runs import RunLog
 from research.tracking.store import Store, open_store
 from research.training.calibration import Method, fitted
 from research.training.metrics import calibration_error_by_chance, logits_of
@@ -284,8 +285,43 @@ def test_days_that_were_seen_before_are_counted_whatever_the_snapshot(trained: T
     assert looks_before(trained.store, sibling) == Looks(same=0, related=before.same, any=before.any)
     stranger = replace(sibling, tags={**sibling.tags, schema.CONFIG_FINGERPRINT: "another"})
     assert looks_before(trained.store, stranger) == Looks(same=0, related=0, any=before.any)
-    for other in ({"threshold": 0.02}, {"validation_end": "2018-12-31", "test_end": "2022-12-31"}):
+    closed = {"validation_end": "2018-12-31", "test_end": "2022-12-31"}
+    for other in ({"threshold": 0.02}, closed):
         assert looks_before(trained.store, replace(stranger, params={**trained.final.params, **other})).any == 0
+
+
+def test_looks_of_other_questions_are_counted_by_day_and_instrument(trained: Trained, evaluated: RunRecord) -> None:
+    """A later horizon or another threshold finds its test days opened; other days and other instruments are not."""
+    store, mine = trained.store, trained.final.params
+    number = looks_before(store, trained.final).any
+
+    def others(experiment: str = "", **params: object) -> dict[str, int]:
+        asks = replace(trained.final, params={**mine, **params}, experiment_id=experiment or trained.final.experiment_id)  # type: ignore[dict-item]
+        return dict(looks_before(store, asks).others)
+
+    assert others() == {}
+    seen = {"sp500-threshold-1pct h1": number}
+    assert others(horizon=3) == others("another", threshold=0.02) == others("another", validate_on="AAPL,^GSPC") == seen
+    assert others(horizon=3, validation_end="2018-12-31", test_end="2022-12-31") == others("another", validate_on="SPY") == {}
+
+
+def test_an_evaluation_says_which_other_questions_opened_its_days(trained: Trained, evaluated: RunRecord) -> None:
+    assert evaluated.tags[schema.LOOKS_OTHER] == "0"
+    store, told = trained.store, io.StringIO()
+    log = RunLog.start(
+        store,
+        experiment_id=store.experiment("sp500-threshold-2pct"),
+        kind="evaluation",
+        name="evaluation",
+        params={**evaluated.params, "threshold": 0.02, "horizon": 3},
+        tags={schema.FINAL_RUN: "another"},
+    )
+    log.finish("complete")
+    with patch("pipelines.figures.save"):
+        run_id = look(store, asked(trained, again=True), Console(file=told, width=110))
+    assert "other questions have opened these test days once before: sp500-threshold-2pct h3 (1);" in told.getvalue()
+    tags = store.client.get_run(run_id).data.tags
+    assert (tags[schema.LOOKS_OTHER], tags[schema.QUESTIONS_BEFORE]) == ("1", "sp500-threshold-2pct h3 (1)")
 
 
 def test_what_a_look_needs_is_read_before_the_days_are_opened(trained: Trained, evaluated: RunRecord) -> None:

@@ -20,7 +20,7 @@ from verbs import commands_to_type
 
 from pipelines.final import train_final
 from pipelines.final_options import EvaluateOptions, TrainOptions
-from pipelines.gates import REFERENCES, Evidence, evidence_of, judged, warnings
+from pipelines.gates import REFERENCES, Evidence, evidence_of, judged, looks_of_others, warnings
 from pipelines.latest import served
 from pipelines.look import look
 from pipelines.orphans import close_dead
@@ -422,6 +422,55 @@ def test_looks_for_other_models_are_told_and_close_nothing(evidence: Evidence) -
     related = with_tags(after_others.evaluation, {schema.LOOKS_RELATED: "1"})
     (told,) = warnings(replace(evidence, evaluation=related))
     assert "opened once before, for other models" in told
+
+
+@pytest.mark.parametrize("call", ["set_model_version_tag", "set_registered_model_alias"])
+def test_a_kill_before_a_version_says_that_it_was_tested_is_made_good_by_promotion(store_root: Path, call: str) -> None:
+    store = open_store(store_root)
+    one = invented(store)
+    with patch.object(store.client, call, side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        note_tested(store, one.final.run_id, "its evaluation")
+    promote(PromoteOptions(model=NAME, store=store_root))
+    assert alias(store, schema.CHAMPION) == one.version
+
+
+def test_an_earlier_test_that_is_told_late_takes_no_alias_from_a_later_one(store_root: Path) -> None:
+    store = open_store(store_root)
+    first, second = invented(store), invented(store)
+    note_tested(store, second.final.run_id, "its evaluation")
+    close_dead(store)
+    assert alias(store, schema.CHALLENGER) == second.version
+    assert schema.EVALUATION_RUN in tags(store, first.version)
+    third = invented(store)
+    again = invented(store, looks=0)
+    told = {**CLEAN, schema.FINAL_RUN: again.final.run_id, schema.SECOND_LOOK: "1 before"}
+    closed(store, again.final.experiment_id, "evaluation", told, GOOD)
+    close_dead(store)
+    assert alias(store, schema.CHALLENGER) == third.version
+    assert schema.EVALUATION_RUN not in tags(store, again.version)
+
+
+def test_looks_of_other_questions_are_on_the_versions_page_and_close_nothing(
+    store_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = invented(open_store(store_root))
+    (run,) = query.of_kinds(one.store, [one.final.experiment_id], ("evaluation",))
+    for name, value in {schema.LOOKS_OTHER: "2", schema.QUESTIONS_BEFORE: "sp500-threshold-1pct h3 (2)"}.items():
+        one.store.client.set_tag(run.run_id, name, value)
+    ask_for(one)
+    assert alias(one.store, schema.CHAMPION) == one.version
+    told = "of other questions at these test days: 2 times before: sp500-threshold-1pct h3 (2)"
+    assert told in capsys.readouterr().out
+    assert told in one.store.client.get_model_version(NAME, one.version).description
+    assert "h3 (2)" in json.loads(tags(one.store, one.version)[schema.GATES])["looks_of_other_questions"]
+
+
+@pytest.mark.parametrize(("number", "words"), [("0", "none before"), (None, "not counted when it was evaluated")])
+def test_that_no_other_question_looked_is_told_apart_from_not_counted(
+    evidence: Evidence, number: str | None, words: str
+) -> None:
+    counted = with_tags(evidence.evaluation, {schema.LOOKS_OTHER: number} if number else {})
+    assert looks_of_others(replace(evidence, evaluation=counted)) == words
 
 
 def test_a_second_look_at_the_same_model_closes_a_gate(store_root: Path) -> None:

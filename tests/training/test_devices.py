@@ -15,7 +15,7 @@ import research.training.precision as precision
 from research.models.patch_transformer import PatchTransformer
 from research.runtime import Runtime
 from research.spec import ArchitectureSpec
-from research.training.compiled import compile_blocks, compiles, is_compiled
+from research.training.compiled import compile_blocks, compiles
 from research.training.optim import WarmupCosine, build_optimizer, keep_on_device
 from research.training.precision import faster_precision
 from research.training.step_graph import WARM_UP_STEPS, StepGraph
@@ -119,14 +119,13 @@ def compilations(depth: int) -> int:
     model = PatchTransformer(architecture, 0.1)
     model.noise.generators = [torch.Generator()]
     compile_blocks(model, counter)
-    assert all(is_compiled(block) for block in model.blocks)
     for size in (4, 4, 4):
         model(torch.randn(size, 60, 3)).sum().backward()
     return counter.frame_count
 
 
 def test_depth_adds_no_compilation() -> None:
-    assert compilations(24) == compilations(2) <= 2
+    assert 0 < compilations(24) == compilations(2) <= 2
 
 
 def test_compiled_blocks_compute_the_same() -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 from scipy.integrate import quad
 from scipy.special import erfcx, ndtr
 from scipy.stats import chi2, norm
@@ -13,10 +14,19 @@ from scipy.stats import chi2, norm
 from research.data.garch import SP500
 from research.data.synthetic import Market, market_bars
 from research.spec import QUESTIONS, InputError, TargetSpec
-from research.windows.bayes import SOLVED, bayes_loss, label_probability
+from research.windows.bayes import SOLVED, bayes_loss, label_probabilities
 from research.windows.targets import label
 
+Rows = NDArray[np.int64]
 ASKED = [(kind, touch) for kind in SOLVED for touch in QUESTIONS[kind].touches]
+
+
+def label_probability(bars: pd.DataFrame, spec: TargetSpec, rows: Rows | None = None) -> NDArray[np.float64]:
+    """[days]: NaN where no label is known, and outside `rows` where they are given."""
+    wanted = np.arange(len(bars) - spec.horizon + 1) if rows is None else rows
+    probabilities = np.full(len(bars), np.nan)
+    probabilities[wanted] = label_probabilities(bars, spec, wanted).mean(axis=0)
+    return probabilities
 
 
 @pytest.fixture(scope="module")
