@@ -9,6 +9,8 @@ flag = $(if $($(1)),--$(2) '$(subst ','\'',$($(1)))')
 # VARIABLE=a,b,c -> --flag a b c
 comma := ,
 list = $(if $($(1)),--$(2) $(subst $(comma), ,$($(1))))
+# SWITCH=1 -> --switch; 0 and no leave it off.
+switch = $(if $(filter-out 0 no false,$($(1))),--$(2))
 # What any verb takes: HELP=1 shows what it does, its flags and examples, and does nothing.
 args = $(ARGS) $(if $(HELP),--help)
 # STORE=folder is another store than mlruns/, for every verb that has one.
@@ -73,7 +75,7 @@ setup-ray: $(READY) ## add Ray, for trials on a cluster (RAY=auto)
 data: $(READY) ## take bars in, or bring a data set up to date: SYMBOLS=SPY,^VIX START=1993-01-29, DATA=<file or name>
 	@$(PY) -m pipelines.ingest $(call flag,DATA,data) $(call flag,SYMBOLS,symbols) $(call flag,START,start) $(call flag,END,end) \
 	  $(call typed,NAME,name) $(call typed,COLUMNS,columns) $(call flag,CALENDAR,calendar) $(call flag,KIND,kind) \
-	  $(call flag,PRICES,prices) $(call flag,ALLOW,allow) $(if $(FULL),--full) $(stored)
+	  $(call flag,PRICES,prices) $(call flag,ALLOW,allow) $(call switch,FULL,full) $(stored)
 
 plan: $(READY) ## what a sweep would take here: sizes, FLOPs, memory, hours, disk; nothing is trained
 	@$(PY) -m pipelines.plan $(SWEEP)
@@ -103,7 +105,7 @@ features: $(READY) ## every feature: group, formula, warm-up, source, and the se
 	@$(PY) -m research.features $(args)
 
 leaderboard: $(READY) ## best architecture per budget and horizon, beside the baselines, and how sure; FIGURES=1 draws
-	@$(PY) -m analysis.leaderboard $(if $(ADOPTED),--adopted) $(if $(FIGURES),--figures) $(stored)
+	@$(PY) -m analysis.leaderboard $(call switch,ADOPTED,adopted) $(call switch,FIGURES,figures) $(stored)
 
 effects: $(READY) ## what depth, width and the other settings contribute at each budget, and whether a shape serves elsewhere
 	@$(PY) -m analysis.architecture_effects $(stored)
@@ -126,11 +128,11 @@ train: $(READY) ## the best trial again on training and validation days, over fr
 
 evaluate: $(READY) ## open the test days for what `make train` left, once: BUDGET=20K HORIZON=1, or RUN=<final run>; WALK_FORWARD=1
 	@$(PY) -m pipelines.evaluate $(call flag,BUDGET,budget) $(call flag,HORIZON,horizon) $(call flag,RUN,run) \
-	  $(if $(AGAIN),--again) $(if $(WALK_FORWARD),--walk-forward) $(stored)
+	  $(call switch,AGAIN,again) $(call switch,WALK_FORWARD,walk-forward) $(stored)
 
 promote: $(READY) ## take what was tested into use, if it passes every gate: BUDGET=20K HORIZON=1, RUN=<final run>, or MODEL= VERSION=; FORCE=1
 	@$(PY) -m pipelines.promote $(call flag,BUDGET,budget) $(call flag,HORIZON,horizon) $(call flag,RUN,run) $(call flag,MODEL,model) \
-	  $(call flag,VERSION,version) $(if $(FORCE),--force) $(stored)
+	  $(call flag,VERSION,version) $(call switch,FORCE,force) $(stored)
 
 rollback: $(READY) ## the champion before the present one again: MODEL=
 	@$(PY) -m pipelines.rollback $(call flag,MODEL,model) $(stored)
@@ -141,7 +143,7 @@ backtest: $(READY) ## what acting on the probabilities would have earned, after 
 
 predict: $(READY) ## the newest probabilities of every registered model, or of MODEL=; refuses stale data: DAYS=5 MAX_AGE=1 STALE_OK=1
 	@$(PY) -m pipelines.predict $(call flag,MODEL,model) $(call flag,DATA,data) $(call flag,DAYS,days) $(call flag,MAX_AGE,max-age) \
-	  $(if $(STALE_OK),--stale-ok) $(stored)
+	  $(call switch,STALE_OK,stale-ok) $(stored)
 
 serve: $(READY) ## a registered model over HTTP, on this machine only: MODEL= PORT=
 	@$(PY) -m pipelines.serve $(call flag,MODEL,model) $(call flag,PORT,port) $(stored)
@@ -153,7 +155,7 @@ ui: $(READY) ## MLflow's pages over mlruns/, on this machine only
 	@$(PY) -m pipelines.ui $(call flag,PORT,port) $(stored)
 
 doctor: $(READY) ## are machine, packages, store and data in order, and what to do; FIX=1 does what is safe
-	@$(PY) -m pipelines.doctor $(if $(FIX),--fix) $(stored)
+	@$(PY) -m pipelines.doctor $(call switch,FIX,fix) $(stored)
 
 screenshots: $(READY) ## the pictures of docs/ui.md, in headless Chromium over a small study; STORE=mlruns takes that one's newest sweep
 	@$(PY) -m tests.screenshots $(if $(STORE),'$(STORE)')
@@ -168,7 +170,7 @@ setup-bench: $(READY) ## add the published model that `make bench` compares with
 	@$(PY) -c 'import transformers' 2>/dev/null || $(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[bench]'
 
 bench: setup-bench ## what training, data, tracking and start-up cost, beside what others pay for the same; BIG=1: a 2B step
-	@$(PY) -m pipelines.bench $(call flag,DEVICE,device) $(if $(BIG),--big) $(args)
+	@$(PY) -m pipelines.bench $(call flag,DEVICE,device) $(call switch,BIG,big) $(args)
 
 test: $(READY) ## the tests
 	@$(PY) -m pytest $(args)

@@ -100,6 +100,12 @@ def test_of_several_verbs_each_variable_has_its_reader() -> None:
     assert "--again" in told
 
 
+@pytest.mark.parametrize("off", ["0", "no", "false"])
+def test_a_switch_that_is_set_to_nothing_stays_off(off: str) -> None:
+    assert "--again" not in recipe("evaluate", f"AGAIN={off}")
+    assert "--again" in recipe("evaluate", "AGAIN=yes")
+
+
 def test_what_is_odd_in_a_value_is_no_variable() -> None:
     assert "--note 'b=c d' --x=y" in recipe("ui", "ARGS=--note 'b=c d' --x=y", "PORT:=5002")
 
