@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from filelock import FileLock
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
@@ -114,9 +115,10 @@ def register(store: Store, *, name: str, run_id: str, val_loss: float, study: st
     known = version_of(store, run_id, name)
     tags = {schema.VAL_LOSS: repr(val_loss), schema.STUDY_FINGERPRINT: study}
     version = str(known.version) if known else _new_version(store, name, run_id, tags, description)
-    kept = _stands_before(store, name, version, val_loss, study)
-    if not kept:
-        store.client.set_registered_model_alias(name, schema.CHALLENGER, version)
+    with aliases_held(store, name):
+        kept = _stands_before(store, name, version, val_loss, study)
+        if not kept:
+            store.client.set_registered_model_alias(name, schema.CHALLENGER, version)
     return Registered(name=name, version=version, kept=kept)
 
 
@@ -141,11 +143,17 @@ def note_tested(store: Store, run_id: str, evaluation: str, *, challenges: bool 
     version = version_of(store, run_id)
     if version is None or is_tested(version):
         return
-    champion = holder_of(store, version.name, schema.CHAMPION)
-    if challenges and (champion is None or str(champion.version) != str(version.version)):
-        store.client.set_registered_model_alias(version.name, schema.CHALLENGER, version.version)
-    # Last: where it is missing after a kill, all of this is done again.
-    store.client.set_model_version_tag(version.name, version.version, schema.EVALUATION_RUN, evaluation)
+    with aliases_held(store, version.name):
+        champion = holder_of(store, version.name, schema.CHAMPION)
+        if challenges and (champion is None or str(champion.version) != str(version.version)):
+            store.client.set_registered_model_alias(version.name, schema.CHALLENGER, version.version)
+        # Last: where it is missing after a kill, all of this is done again.
+        store.client.set_model_version_tag(version.name, version.version, schema.EVALUATION_RUN, evaluation)
+
+
+def aliases_held(store: Store, name: str) -> FileLock:
+    """What keeps other processes of this machine from moving the model's aliases between a look at them and a move."""
+    return store.one_at_a_time(f"champion-{name}")
 
 
 def version_of(store: Store, run_id: str, name: str = "") -> ModelVersion | None:

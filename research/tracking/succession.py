@@ -11,7 +11,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from research.spec import InputError
 from research.tracking import schema
-from research.tracking.registry import all_models, gates_of, holder_of
+from research.tracking.registry import aliases_held, all_models, gates_of, holder_of
 from research.tracking.store import Store
 
 
@@ -36,7 +36,7 @@ def promote(store: Store, version: ModelVersion, *, final: str, evaluation: str,
     The alias moves after all records: a kill before it leaves the old champion, and `_line` reads the succession by the alias.
     """
     name, number = version.name, str(version.version)
-    with store.one_at_a_time(f"champion-{name}"):
+    with aliases_held(store, name):
         line, at = _line(store, name), _now()
         if line and line[-1] == number:
             # Another process was first.
@@ -56,7 +56,7 @@ def roll_back(store: Store, name: str) -> tuple[str, str]:
     """Make the champion before the present one champion again; returns the version left and the one restored."""
     if name not in (models := all_models(store)):
         raise InputError(f"MODEL={name}: no such registered model; there are: {', '.join(sorted(models)) or 'none'}.")
-    with store.one_at_a_time(f"champion-{name}"):
+    with aliases_held(store, name):
         line, at = _line(store, name), _now()
         if not line:
             raise InputError(f"MODEL={name}: it has no champion, so that there is nothing to roll back; see make promote.")
