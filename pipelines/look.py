@@ -24,7 +24,7 @@ from research.hints import print_next
 from research.runtime import choose_device, hardware
 from research.spec import InputError
 from research.tracking import query, schema
-from research.tracking.looks import by_question, listed, same_question, shares_days, shares_instruments
+from research.tracking.looks import by_question, is_of_the_question, listed, shares_days, shares_instruments
 from research.tracking.owner import ProcessId
 from research.tracking.provenance import Provenance, provenance
 from research.tracking.query import RunRecord
@@ -85,9 +85,9 @@ def _require_first(before: Looks, final: RunRecord, options: EvaluateOptions) ->
 
 def looks_before(store: Store, final: RunRecord) -> Looks:
     """Evaluations of any outcome: one that crashed may have been seen too."""
-    experiments = query.experiments(store)
-    every = query.of_kinds(store, list(experiments), ("evaluation",))
-    alike = [one for one in every if _is_of_the_question(one, final)]
+    every, experiments = query.evaluations(store), query.experiments(store)
+    digest = final.tags[schema.TARGET_DIGEST]
+    alike = [one for one in every if is_of_the_question(one, final.params, final.experiment_id, digest)]
     others = [one for one in alike if one.tags[schema.FINAL_RUN] != final.run_id]
     related = [one for one in others if one.tags[schema.CONFIG_FINGERPRINT] == final.tags[schema.CONFIG_FINGERPRINT]]
     known = {one.run_id for one in alike}
@@ -98,16 +98,6 @@ def looks_before(store: Store, final: RunRecord) -> Looks:
         any=len(alike),
         others=by_question(elsewhere, experiments),
     )
-
-
-def _is_of_the_question(evaluation: RunRecord, final: RunRecord) -> bool:
-    """Whether it has looked at the same labels of some of the same days."""
-    if evaluation.experiment_id != final.experiment_id:
-        return False
-    if "test_start" not in evaluation.params:
-        # Killed before it could say what it opens.
-        return evaluation.tags[schema.TARGET_DIGEST] == final.tags[schema.TARGET_DIGEST]
-    return same_question(evaluation.params, final.params) and shares_days(evaluation.params, final.params)
 
 
 def _opened_the_days(evaluation: RunRecord, final: RunRecord) -> bool:

@@ -135,11 +135,12 @@ def evidence_section(sources: Sources) -> Section:
 
 def test_days(one: Question) -> str:
     """Whether they were opened, and how often."""
-    others = f" Other questions opened them: {listed(one.other_looks)}." if one.other_looks else ""
-    if not one.looks:
+    looks = one.looks
+    others = f" Other questions opened them: {listed(looks.others)}." if looks.others else ""
+    if not looks.own:
         return f"the test days were not opened{' for this question' if others else ''}.{others}"
-    again = f", {one.second_looks} of them a second look at the same final run" if one.second_looks else ""
-    return f"the test days were opened {one.looks} time{'s' if one.looks > 1 else ''} by `make evaluate`{again}.{others}"
+    again = f", {looks.second} of them a second look at the same final run" if looks.second else ""
+    return f"the test days were opened {looks.own} time{'s' if looks.own > 1 else ''} by `make evaluate`{again}.{others}"
 
 
 def _counts(run: Any, split: str) -> list[Inline]:

@@ -18,13 +18,25 @@ from analysis.report.document import Link
 from analysis.sealed import Sealed, sealed
 from analysis.transfer import Transfer, transfers
 from research.tracking import query, schema
-from research.tracking.looks import by_question, same_question, shares_days, shares_instruments
+from research.tracking.looks import by_question, is_of_the_question, shares_days, shares_instruments
 from research.tracking.query import RunRecord
 from research.tracking.store import Store
 from research.tracking.succession import InUse, in_use
 
 RunLink = Callable[[str, str], Link]
 """(words, run id) -> the words with a link to the run's page."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looks:
+    """Evaluations that have opened the test days of a question, deleted ones among them."""
+
+    own: int
+    """Of the question itself."""
+    second: int
+    """Those of them that came after one of the same final run."""
+    others: dict[str, int]
+    """Other question -> evaluations of it on some of these days, of one of these instruments."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +53,7 @@ class Question:
     forecasts: list[Sealed]
     sweeps: pd.DataFrame
     """Parent runs, one row per budget, by size."""
-    looks: int
-    """Evaluations that have opened the test days of this question's labels."""
-    second_looks: int
-    """Those of them that came after one of the same final run."""
-    other_looks: dict[str, int]
-    """Other question -> evaluations of it that have opened some of these test days, of one of these instruments."""
+    looks: Looks
     title: str
     """The horizon, and as much else as tells it from the other questions."""
 
@@ -82,8 +89,7 @@ def read(store: Store, experiment: str | None, ui: str) -> Sources:
     forecasts = sealed(store, found)
     parents = query.runs(store, kinds=("sweep",), experiment=experiment)
     evaluations = query.runs(store, kinds=("evaluation",))
-    opened = [_looks_at(evaluations, frontier) for frontier in found]
-    elsewhere = other_looks(store, [_sweeps_of(parents, frontier) for frontier in found])
+    looks_at = looks(store, [_sweeps_of(parents, frontier) for frontier in found])
     questions = [
         Question(
             frontier=frontier,
@@ -93,12 +99,10 @@ def read(store: Store, experiment: str | None, ui: str) -> Sources:
             effects=effect,
             forecasts=forecasts.get(frontier.study, []),
             sweeps=_sweeps_of(parents, frontier),
-            looks=looks,
-            second_looks=second,
-            other_looks=others,
+            looks=opened,
             title=title,
         )
-        for frontier, effect, (looks, second), others, title in zip(found, every, opened, elsewhere, titles(found), strict=True)
+        for frontier, effect, opened, title in zip(found, every, looks_at, titles(found), strict=True)
     ]
     return Sources(
         questions=questions,
@@ -153,28 +157,25 @@ def champions(store: Store, evaluations: pd.DataFrame, experiments: set[str]) ->
     return [Champion(used=one, test_skill=skills.get(one.evaluation)) for one in used]
 
 
-def _looks_at(evaluations: pd.DataFrame, frontier: Frontier) -> tuple[int, int]:
-    """How often the test days were opened, and how often once more for the same final run."""
-    if evaluations.empty:
-        return 0, 0
-    # The first part of a setting is the digest of the labels, which the test days' are part of.
-    mine = evaluations[evaluations[schema.TARGET_DIGEST] == frontier.setting[0]]
-    again = mine[schema.SECOND_LOOK].notna() if schema.SECOND_LOOK in mine else pd.Series(dtype=bool)
-    return len(mine), int(again.sum())
+def looks(store: Store, sweeps: Sequence[pd.DataFrame]) -> list[Looks]:
+    """For each question, given by its sweeps: how often its test days were opened, and for which others."""
+    evaluations, experiments = query.evaluations(store), query.experiments(store)
+    return [
+        _looks(evaluations, dict(rows.iloc[0].dropna()), experiments) if len(rows) else Looks(own=0, second=0, others={})
+        for rows in sweeps
+    ]
 
 
-def other_looks(store: Store, sweeps: Sequence[pd.DataFrame]) -> list[dict[str, int]]:
-    """For each question, given by its sweeps: which others have opened its test days, and how often."""
-    experiments = query.experiments(store)
-    evaluations = query.of_kinds(store, list(experiments), ("evaluation",))
-    mine = [dict(rows.iloc[0].dropna()) if len(rows) else {} for rows in sweeps]
-    return [by_question((run for run in evaluations if _is_anothers(run, one)), experiments) for one in mine]
-
-
-def _is_anothers(evaluation: RunRecord, sweep: Mapping[str, object]) -> bool:
-    theirs = evaluation.params
-    same = evaluation.experiment_id == sweep.get("experiment_id") and same_question(theirs, sweep)
-    return not same and shares_days(theirs, sweep) and shares_instruments(theirs, sweep)
+def _looks(evaluations: Sequence[RunRecord], sweep: Mapping[str, object], experiments: dict[str, str]) -> Looks:
+    where, labels = sweep["experiment_id"], sweep.get(schema.TARGET_DIGEST)
+    own = [one for one in evaluations if is_of_the_question(one, sweep, where, labels)]
+    known = {one.run_id for one in own}
+    others = [one for one in evaluations if one.run_id not in known and shares_days(one.params, sweep)]
+    return Looks(
+        own=len(own),
+        second=sum(schema.SECOND_LOOK in one.tags for one in own),
+        others=by_question((one for one in others if shares_instruments(one.params, sweep)), experiments),
+    )
 
 
 def _snapshots(runs: pd.DataFrame, questions: Sequence[Question]) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from research.tracking import schema
 from research.tracking.records import RunRecord
 
 QUESTION = ("symbol", "task", "horizon", "threshold", "touch", "shuffled")
@@ -16,6 +17,16 @@ Params = Mapping[str, object]
 def same_question(theirs: Params, mine: Params) -> bool:
     """Whether two runs have labels by the same rule; one from before there was a parameter has its default."""
     return all(theirs.get(name, mine[name]) == mine[name] for name in QUESTION if name in mine)
+
+
+def is_of_the_question(evaluation: RunRecord, mine: Params, experiment_id: object, target_digest: object) -> bool:
+    """Whether it has looked at the same labels of some of the same days; labels are told by experiment and parameters."""
+    if evaluation.experiment_id != experiment_id:
+        return False
+    if "test_start" not in evaluation.params:
+        # Killed before it could say what it opens.
+        return evaluation.tags.get(schema.TARGET_DIGEST) == target_digest
+    return same_question(evaluation.params, mine) and shares_days(evaluation.params, mine)
 
 
 def shares_days(evaluation: Params, mine: Params) -> bool:

@@ -6,6 +6,7 @@ A local store is read by SQL, a server by pages of `search_runs`; both give the 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "RunRecord",
     "children",
+    "evaluations",
     "experiments",
     "histories",
     "holder",
@@ -69,6 +71,11 @@ def experiments(store: Store, name: str | None = None) -> dict[str, str]:
 def of_kinds(store: Store, experiment_ids: Sequence[str], kinds: Sequence[str]) -> list[RunRecord]:
     """All runs of the given kinds in some experiments, oldest first."""
     return _records(store, experiment_ids, {schema.KIND: kinds})
+
+
+def evaluations(store: Store) -> list[RunRecord]:
+    """Every look at test days, oldest first; deleted ones too, until `mlflow gc` removes them: what was seen was seen."""
+    return _records(store, list(experiments(store)), {schema.KIND: ("evaluation",)}, deleted=True)
 
 
 def trials(store: Store, *, experiment: str | None = None) -> pd.DataFrame:
@@ -144,25 +151,31 @@ def _tag(store: Store, run_id: str, name: str) -> str | None:
     return store.client.get_run(run_id).data.tags.get(name)
 
 
-def _records(store: Store, experiment_ids: Sequence[str], tags: Mapping[str, Sequence[str]]) -> list[RunRecord]:
+def _records(
+    store: Store, experiment_ids: Sequence[str], tags: Mapping[str, Sequence[str]], *, deleted: bool = False
+) -> list[RunRecord]:
     """Runs that have one of the given values of every given tag, by start and then by id."""
     if store.is_read_by_sql:
-        return store.patience.call(sql.records, store.database, experiment_ids, tags)
+        return store.patience.call(partial(sql.records, deleted=deleted), store.database, experiment_ids, tags)
     if not experiment_ids:
         return []
     wanted = (zip(tags, values) for values in product(*tags.values()))
+    from mlflow.entities import ViewType
+
+    view = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
     conditions = (" and ".join(f"tags.`{name}` = {_quoted(value)}" for name, value in pairs) for pairs in wanted)
-    found = (_record(run) for condition in conditions for run in _pages(store, experiment_ids, condition))
+    found = (_record(run) for condition in conditions for run in _pages(store, experiment_ids, condition, view))
     return sorted(found, key=lambda run: (run.started, run.run_id))
 
 
-def _pages(store: Store, experiment_ids: Sequence[str], condition: str) -> Iterator[Run]:
+def _pages(store: Store, experiment_ids: Sequence[str], condition: str, view: int) -> Iterator[Run]:
     token: str | None = None
     while True:
         # A stable order keeps pages apart while other processes write.
         page = store.client.search_runs(
             list(experiment_ids),
             condition,
+            run_view_type=view,
             max_results=PAGE,
             page_token=token,
             order_by=["attributes.start_time ASC", "attributes.run_id ASC"],

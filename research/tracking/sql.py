@@ -21,7 +21,7 @@ SELECTED = """
     WITH chosen AS (
         SELECT r.run_uuid, r.name, r.status, r.experiment_id, r.start_time, r.end_time
         FROM runs r JOIN experiments e ON e.experiment_id = r.experiment_id
-        WHERE r.lifecycle_stage = 'active' AND e.lifecycle_stage = 'active'
+        WHERE r.lifecycle_stage IN ({stages}) AND e.lifecycle_stage = 'active'
         AND r.experiment_id IN (SELECT CAST(value AS INTEGER) FROM json_each(?)) {conditions}
     )
 """
@@ -74,9 +74,15 @@ def tag(database: Path, run_id: str, name: str) -> str | None:
     return found and str(found[0])
 
 
-def records(database: Path, experiment_ids: Sequence[str], tags: Mapping[str, Sequence[str]]) -> list[RunRecord]:
-    """Active runs of active experiments that have one of the given values of every given tag, oldest first."""
-    selected = SELECTED.format(conditions=WITH_TAG * len(tags))
+def records(
+    database: Path, experiment_ids: Sequence[str], tags: Mapping[str, Sequence[str]], *, deleted: bool = False
+) -> list[RunRecord]:
+    """Runs of active experiments that have one of the given values of every given tag, oldest first.
+
+    Active ones, and with `deleted` those that were deleted and are still there.
+    """
+    stages = "'active', 'deleted'" if deleted else "'active'"
+    selected = SELECTED.format(stages=stages, conditions=WITH_TAG * len(tags))
     values: list[str] = [json.dumps(list(experiment_ids))]
     for name, allowed in tags.items():
         values += [name, json.dumps(list(allowed))]

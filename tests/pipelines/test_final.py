@@ -290,6 +290,17 @@ def test_days_that_were_seen_before_are_counted_whatever_the_snapshot(trained: T
         assert looks_before(trained.store, replace(stranger, params={**trained.final.params, **other})).any == 0
 
 
+def test_a_look_that_was_deleted_was_a_look(trained: Trained, evaluated: RunRecord) -> None:
+    before = looks_before(trained.store, trained.final)
+    trained.store.client.delete_run(evaluated.run_id)
+    try:
+        assert looks_before(trained.store, trained.final) == before
+        with pytest.raises(InputError, match="its test days have been opened"):
+            look(trained.store, asked(trained), QUIET)
+    finally:
+        trained.store.client.restore_run(evaluated.run_id)
+
+
 def test_looks_of_other_questions_are_counted_by_day_and_instrument(trained: Trained, evaluated: RunRecord) -> None:
     """A later horizon or another threshold finds its test days opened; other days and other instruments are not."""
     store, mine = trained.store, trained.final.params

@@ -157,6 +157,16 @@ def test_moments_come_in_the_order_of_their_time(store: Store, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("reader", ["sql", "client"])
+def test_a_deleted_evaluation_is_still_a_look(store: Store, monkeypatch: pytest.MonkeyPatch, reader: str) -> None:
+    log = RunLog.start(store, experiment_id=store.experiment("e"), kind="evaluation", name="a", params={}, tags={})
+    log.finish("complete")
+    store.client.delete_run(log.run_id)
+    only(monkeypatch, reader)
+    assert [run.run_id for run in query.evaluations(store)] == [log.run_id]
+    assert query.of_kinds(store, list(query.experiments(store)), ("evaluation",)) == []
+
+
+@pytest.mark.parametrize("reader", ["sql", "client"])
 def test_deleted_experiments_are_not_there(written: Store, monkeypatch: pytest.MonkeyPatch, reader: str) -> None:
     only(monkeypatch, reader)
     assert set(query.experiments(written).values()) == {"Default", "sp500-threshold-1pct"}
