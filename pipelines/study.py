@@ -15,7 +15,7 @@ from pipelines.options import StudyOptions
 from research.data.snapshots import Snapshot
 from research.data.sources import slug
 from research.models.baselines import BaselineRows
-from research.spec import InputError, StudySpec, count_label, fingerprint
+from research.spec import TRANSFORMER, InputError, StudySpec, count_label, fingerprint
 from research.tracking import schema
 from research.tracking.runs import Input, Value
 from research.tracking.store import Store
@@ -38,11 +38,14 @@ class Study:
     evidence: list[Evidence]
     thin: list[str]
     """Splits below the evidence floor, when the user allowed them."""
+    family: str = TRANSFORMER
+    """What its models are: the one thing that its experiment's name tells of them."""
 
     @property
     def experiment(self) -> str:
-        """MLflow experiment, `<data>-<task>`."""
-        return experiment_name(self.spec)
+        """MLflow experiment, `<data>-<task>` or `<data>-<task>-<family>`: sizes are compared within a family."""
+        name = experiment_name(self.spec)
+        return name if self.family == TRANSFORMER else f"{name}-{self.family}"
 
     @property
     def title(self) -> str:
