@@ -39,11 +39,11 @@ class Study:
     thin: list[str]
     """Splits below the evidence floor, when the user allowed them."""
     family: str = TRANSFORMER
-    """What its models are: the one thing that its experiment's name tells of them."""
+    """What its models are: sizes are compared within a family, so that another one is another study on the same rows."""
 
     @property
     def experiment(self) -> str:
-        """MLflow experiment, `<data>-<task>` or `<data>-<task>-<family>`: sizes are compared within a family."""
+        """MLflow experiment, `<data>-<task>` or `<data>-<task>-<family>` of another family than the transformer."""
         name = experiment_name(self.spec)
         return name if self.family == TRANSFORMER else f"{name}-{self.family}"
 
@@ -103,8 +103,10 @@ class Study:
 
     def tags(self) -> dict[str, str]:
         """Tags that say which bytes, features and labels made a run."""
+        # Whatever reads runs tells studies apart by this tag, and families are told apart wherever studies are.
+        compared = self.spec if self.family == TRANSFORMER else {"study": self.spec, "family": self.family}
         tags = {
-            schema.STUDY_FINGERPRINT: fingerprint(self.spec),
+            schema.STUDY_FINGERPRINT: fingerprint(compared),
             schema.SNAPSHOT_DIGEST: self.snapshot.digest,
             schema.FEATURE_DIGEST: self.prepared.feature_digest,
             schema.TARGET_DIGEST: self.prepared.target_digest,

@@ -17,7 +17,7 @@ from research.models.families import FAMILIES, Family
 from research.models.layers import Copies, Linear, Norm, StreamBlock, gelu
 from research.spec import ArchitectureSpec
 
-MIXER = "mixer"
+MIXER = "test-mixer"
 
 
 class MixerBlock(StreamBlock):

@@ -13,6 +13,9 @@ from rich.console import Console
 from small_sweeps import run
 
 from analysis.frontier import frontiers
+from analysis.report.data_part import reproduction_section
+from analysis.report.document import Commands
+from analysis.report.sources import read
 from pipelines.champion import as_table
 from pipelines.final import train_final
 from pipelines.final_options import TrainOptions
@@ -70,7 +73,15 @@ def test_each_family_has_a_leaderboard_of_its_own(store: Store, sweep: Sweep) ->
     assert sweep.best is not None
     assert found[EXPERIMENT].entries[0].run_id == sweep.best.run_id
     assert found[EXPERIMENT].entries[0].architecture.startswith(MIXER)
-    assert found[EXPERIMENT].study == found["sp500-threshold-1pct"].study
+    assert found[EXPERIMENT].study != found["sp500-threshold-1pct"].study
+    assert found[EXPERIMENT].setting == found["sp500-threshold-1pct"].setting
+
+
+def test_a_report_gives_the_command_with_the_family_where_it_is_another_one(store: Store) -> None:
+    for experiment, named in ((EXPERIMENT, True), ("sp500-threshold-1pct", False)):
+        blocks = reproduction_section(read(store, experiment, ui="")).blocks
+        (commands,) = [block for block in blocks if isinstance(block, Commands)]
+        assert (f"--family {MIXER}" in commands.lines[0]) == named
 
 
 def test_its_sweep_goes_on_and_trains_nothing_twice(sweep: Sweep, root: Path) -> None:
@@ -111,9 +122,9 @@ def test_a_block_that_is_not_of_the_named_family_stops_the_trial(root: Path, mon
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"family": "lstm"}, r"family=lstm: there is no such family of models; give transformer or mixer\."),
-        ({"family": MIXER, "heads": (2, 4)}, r"HEADS=2,4: the blocks of family mixer have no attention; leave it out\."),
-        ({"family": MIXER, "base_width": 16}, r"WIDTH_TRANSFER=16: the blocks of family mixer have no attention"),
+        ({"family": "lstm"}, r"family=lstm: there is no such family of models; give transformer or .*\."),
+        ({"family": MIXER, "heads": (2, 4)}, r"HEADS=2,4: the blocks of family test-mixer have no attention; leave it out\."),
+        ({"family": MIXER, "base_width": 16}, r"WIDTH_TRANSFER=16: the blocks of family test-mixer have no attention"),
     ],
 )
 def test_what_the_family_has_not_is_refused(root: Path, given: dict[str, object], sentence: str) -> None:

@@ -18,7 +18,7 @@ from research.models.accounting import forward_flops, parameter_count, training_
 from research.models.architectures import Budget, architectures_for
 from research.models.attention import using
 from research.models.dropout import Dropout
-from research.models.families import family_named, family_of
+from research.models.families import FAMILIES, family_named, family_of
 from research.models.patch_transformer import PatchTransformer
 from research.spec import TRANSFORMER, ArchitectureSpec, InputError, OptimizerName, canonical_json, fingerprint
 from research.training.low_memory import to_low_memory
@@ -27,7 +27,7 @@ from research.training.speed import Speed
 
 CPU = torch.device("cpu")
 SHAPE = ArchitectureSpec(d_model=12, n_layers=3, n_heads=1, d_ff=24, n_features=5)
-NAMES = (TRANSFORMER, MIXER)
+NAMES = (*FAMILIES, MIXER)
 
 
 @pytest.fixture(autouse=True)
@@ -68,22 +68,28 @@ def test_planned_memory_of_a_block_is_that_of_the_built_one(name: str) -> None:
     assert kept - log_sums - noise.nbytes == 4 * 5 * family.kept(a)
 
 
-def test_low_memory_takes_what_is_planned() -> None:
-    a = replace(SHAPE, family=MIXER)
+@pytest.mark.parametrize("name", NAMES)
+def test_low_memory_takes_what_is_planned(name: str) -> None:
+    a = replace(SHAPE, family=name)
     model = to_low_memory(PatchTransformer(a, stored=torch.bfloat16))
     plan = memory_plan(a, 1, CPU, optimizer="adafactor")
     assert plan.weights == sum(p.numel() * p.element_size() for p in model.parameters())
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adafactor"])
-def test_another_family_trains(optimizer: OptimizerName) -> None:
-    result = alone(replace(BASE, optimizer=optimizer, dropout=0.1, patience=8), replace(ARCHITECTURE, family=MIXER))
+@pytest.mark.parametrize("name", NAMES)
+def test_every_family_trains(name: str, optimizer: OptimizerName) -> None:
+    a = replace(ARCHITECTURE, n_heads=1, family=name)
+    result = alone(replace(BASE, optimizer=optimizer, dropout=0.1, patience=8), a)
     assert result.epochs[-1].train_loss < result.epochs[0].train_loss - 0.02
 
 
-def test_a_stack_of_another_family_is_each_of_its_trials() -> None:
-    a = replace(ARCHITECTURE, family=MIXER, n_layers=2)
-    for found, spec in zip(together(FOUR, a), FOUR, strict=True):
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stack_is_each_of_its_trials(name: str) -> None:
+    a = replace(ARCHITECTURE, n_heads=1, family=name, n_layers=2)
+    # Over more epochs rounding would grow to more than what is told apart here.
+    specs = [replace(spec, epochs=3) for spec in FOUR]
+    for found, spec in zip(together(specs, a), specs, strict=True):
         require_same(found, alone(spec, a))
 
 
@@ -98,8 +104,9 @@ def test_what_a_model_says_goes_through_the_blocks_of_its_family() -> None:
     assert not np.allclose(before, model(windows(SHAPE)).detach())
 
 
-def test_its_time_can_be_predicted() -> None:
-    a = replace(SHAPE, family=MIXER)
+@pytest.mark.parametrize("name", NAMES)
+def test_its_time_can_be_predicted(name: str) -> None:
+    a = replace(SHAPE, family=name)
     assert Speed(CPU).trial(a, batch_size=8, micro_batch=4, windows=(64, 32), epochs=2) > 0
 
 
@@ -119,5 +126,5 @@ def test_a_family_is_identity_and_the_first_one_leaves_fingerprints_as_they_were
 
 
 def test_an_unknown_family_is_refused_by_name() -> None:
-    with pytest.raises(InputError, match=r"family=lstm: .* give transformer or mixer\."):
-        family_named("lstm")
+    with pytest.raises(InputError, match=r"family=nothing: there is no such family of models; give transformer or .*\."):
+        family_named("nothing")
