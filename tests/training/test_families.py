@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
 import torch
 from mixer_family import MIXER, MixerBlock, mixers
+from peak_of_training import data, in_use
 from test_memory import saved_bytes
 from test_side_by_side import BASE, FOUR, alone, require_same, together
-from test_trainer import ARCHITECTURE
+from test_trainer import ARCHITECTURE, Listening
 from torch.utils.flop_counter import FlopCounterMode
 
 from research.models.accounting import forward_flops, parameter_count, training_flops
@@ -20,10 +23,12 @@ from research.models.attention import using
 from research.models.dropout import Dropout
 from research.models.families import FAMILIES, family_named, family_of
 from research.models.patch_transformer import PatchTransformer
+from research.runtime import Runtime
 from research.spec import TRANSFORMER, ArchitectureSpec, InputError, OptimizerName, canonical_json, fingerprint
 from research.training.low_memory import to_low_memory
 from research.training.memory import memory_plan
 from research.training.speed import Speed
+from research.training.trainer import Trainer, build_model
 
 CPU = torch.device("cpu")
 SHAPE = ArchitectureSpec(d_model=12, n_layers=3, n_heads=1, d_ff=24, n_features=5)
@@ -66,6 +71,29 @@ def test_planned_memory_of_a_block_is_that_of_the_built_one(name: str) -> None:
         kept = saved_bytes(block, stream, noise)
     log_sums = 4 * 5 * a.n_heads * a.n_patches if family.attends else 0
     assert kept - log_sums - noise.nbytes == 4 * 5 * family.kept(a)
+
+
+def peak_of(a: ArchitectureSpec) -> int:
+    """Bytes of all tensors of a training that are there at once."""
+    spec = replace(BASE, batch_size=64, dropout=0.1, epochs=2, patience=2, warmup_steps=0)
+    windows_of_two_steps, split = data(spec.batch_size)
+
+    def train() -> None:
+        trainer = Trainer(build_model(a, spec, CPU), windows_of_two_steps, split, spec, Runtime(device=CPU, threads=1))
+        trainer.run(Listening())
+
+    with mixers(), using("sdpa"):
+        return in_use(train)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_the_plan_is_within_10_percent_of_what_tensors_take(name: str) -> None:
+    a = ArchitectureSpec(d_model=128, n_layers=8, n_heads=1, d_ff=512, family=name)
+    # In a process of its own: what was there before and is freed would count against it.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        measured = pool.submit(peak_of, a).result()
+    assert memory_plan(a, 64, CPU, batch_size=64).in_use / measured == pytest.approx(1, abs=0.1)
 
 
 @pytest.mark.parametrize("name", NAMES)
