@@ -15,7 +15,8 @@ from research.data.adjust import adjusted
 from research.features.feature import FeatureSet
 from research.features.feature_sets import A25, A25S, build, feature_set_named
 from research.features.indicators import ewma_volatility
-from research.models.architectures import Budget, architectures_for, focused, require_used
+from research.models.architectures import Budget, architectures_for, focused, grid_of, require_used
+from research.models.families import family_named
 from research.spec import ArchitectureSpec, DataSpec, InputError, SplitSpec, StudySpec, TargetSpec, parse_count, require
 from research.windows.dataset import Part, Prepared, prepare
 from research.windows.splits import holdout, holdout_ends
@@ -155,6 +156,8 @@ def _with_a25s(prepared: Prepared, traded: Mapping[str, pd.DataFrame]) -> Prepar
 
 def architectures_of(options: SweepOptions, prepared: Prepared, budget: Budget) -> list[ArchitectureSpec]:
     """The grid at the context and the number of features that the study really has, narrowed as the options ask."""
+    _require_attention(options)
+    own = grid_of(budget, options.family)
     template = ArchitectureSpec(
         d_model=1,
         n_layers=1,
@@ -164,8 +167,17 @@ def architectures_of(options: SweepOptions, prepared: Prepared, budget: Budget) 
         n_features=len(prepared.columns),
         window_norm=options.window_norm,
         n_symbols=len(prepared.parts) if options.symbol_embedding else 0,
+        family=options.family,
     )
-    grid = focused(budget.grid, widths=options.widths, depths=options.layers, heads=options.heads)
+    grid = focused(own, widths=options.widths, depths=options.layers, heads=options.heads)
     architectures = architectures_for(budget, template, grid)
-    require_used(grid, budget.grid, architectures)
+    require_used(grid, own, architectures)
     return architectures
+
+
+def _require_attention(options: SweepOptions) -> None:
+    """Refuse what only attention has where the family has none."""
+    if not family_named(options.family).attends:
+        fix = f"the blocks of family {options.family} have no attention; leave it out."
+        require(not options.heads, "HEADS", ",".join(map(str, options.heads)), fix)
+        require(not options.base_width, "WIDTH_TRANSFER", options.base_width, fix)

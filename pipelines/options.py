@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
-from research.spec import TargetKind
+from research.spec import TRANSFORMER, TargetKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +100,9 @@ class SweepOptions(StudyOptions):
     """Width at which the learning rates are meant, for example 64: a model of width d trains its width-reading matrices at
     learning_rate * 64 / d and scales its attention accordingly (muP), so that a wide model is not judged by a rate that suits
     a narrow one. Choose a width from the middle of the grid. 0: every width takes the rate as it is."""
+    family: str = TRANSFORMER
+    """What the blocks of the models are: a name in `research.models.families`. Another family than the transformer has an
+    experiment of its own: sizes and shapes are compared within a family."""
     window_norm: bool = False
     """Normalise each window by its own level and feed the level back in as an input."""
     symbol_embedding: bool = False

@@ -63,6 +63,7 @@ def open_run(options: SweepOptions, context: Context, architectures: list[Archit
             "seed": options.seed,
             "base_width": options.base_width,
             "optimizer": context.optimizer,
+            "family": options.family,
             **_asked(options, architectures, space),
         },
         tags={**context.tags, schema.OWNER: ProcessId.mine().text(token="", seen=time.time())},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import torch
 from rich.console import Console
@@ -18,7 +19,7 @@ from pipelines.study import Study, prepare_study
 from pipelines.trial_record import Context
 from research.models.architectures import Budget
 from research.runtime import DEFAULT_THREADS, Runtime, available_memory, choose_device, hardware
-from research.spec import ArchitectureSpec, InputError, OptimizerName, fingerprint, require
+from research.spec import TRANSFORMER, ArchitectureSpec, InputError, OptimizerName, fingerprint, require
 from research.tracking import schema
 from research.tracking.provenance import provenance
 from research.tracking.store import open_store
@@ -39,7 +40,7 @@ def prepare(options: SweepOptions, console: Console) -> tuple[Context, list[Arch
     store = open_store(options.store)
     if options.ray:
         connect(options.ray, store)
-    study = prepare_study(options, store)
+    study = replace(prepare_study(options, store), family=options.family)
     architectures = architectures_of(options, study.prepared, budget)
     free, devices = _room(options, device)
     optimizer = optimizer_for(options.optimizer, architectures, options.batch_sizes, device, free, devices=devices)
@@ -102,6 +103,7 @@ def sweep_fingerprint(options: SweepOptions, study: Study, budget: Budget, optim
         "seed": options.seed,
         "base_width": options.base_width,
         "optimizer": optimizer,
+        **({} if options.family == TRANSFORMER else {"family": options.family}),
     }
     return fingerprint(identity)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -49,7 +49,7 @@ def rebuilt(store: Store, run: RunRecord) -> Rebuilt:
     snapshot = ingest(spec.study.data.snapshot_digest, store)
     require_same_clock(options, snapshot)
     found = assemble(options, snapshot.bars, digest=snapshot.digest, source=snapshot.manifest.source)
-    study = study_of(options, snapshot, found)
+    study = replace(study_of(options, snapshot, found), family=spec.architecture.family)
     now = study.tags()
     for tag in (schema.SNAPSHOT_DIGEST, schema.STUDY_FINGERPRINT, schema.FEATURE_DIGEST, schema.TARGET_DIGEST):
         commit = run.tags[schema.GIT_COMMIT][:12]

@@ -15,7 +15,7 @@ from pipelines.options import StudyOptions
 from research.data.snapshots import Snapshot
 from research.data.sources import slug
 from research.models.baselines import BaselineRows
-from research.spec import InputError, StudySpec, count_label, fingerprint
+from research.spec import TRANSFORMER, InputError, StudySpec, count_label, fingerprint
 from research.tracking import schema
 from research.tracking.runs import Input, Value
 from research.tracking.store import Store
@@ -38,11 +38,14 @@ class Study:
     evidence: list[Evidence]
     thin: list[str]
     """Splits below the evidence floor, when the user allowed them."""
+    family: str = TRANSFORMER
+    """What its models are: sizes are compared within a family, so that another one is another study on the same rows."""
 
     @property
     def experiment(self) -> str:
-        """MLflow experiment, `<data>-<task>`."""
-        return experiment_name(self.spec)
+        """MLflow experiment, `<data>-<task>` or `<data>-<task>-<family>` of another family than the transformer."""
+        name = experiment_name(self.spec)
+        return name if self.family == TRANSFORMER else f"{name}-{self.family}"
 
     @property
     def title(self) -> str:
@@ -100,8 +103,10 @@ class Study:
 
     def tags(self) -> dict[str, str]:
         """Tags that say which bytes, features and labels made a run."""
+        # Whatever reads runs tells studies apart by this tag, and families are told apart wherever studies are.
+        compared = self.spec if self.family == TRANSFORMER else {"study": self.spec, "family": self.family}
         tags = {
-            schema.STUDY_FINGERPRINT: fingerprint(self.spec),
+            schema.STUDY_FINGERPRINT: fingerprint(compared),
             schema.SNAPSHOT_DIGEST: self.snapshot.digest,
             schema.FEATURE_DIGEST: self.prepared.feature_digest,
             schema.TARGET_DIGEST: self.prepared.target_digest,

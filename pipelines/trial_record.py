@@ -23,6 +23,7 @@ from research.data.sources import slug
 from research.models.accounting import parameter_count, training_flops
 from research.models.architectures import Budget
 from research.models.attention import kernel_for
+from research.models.families import family_of
 from research.runtime import Runtime
 from research.spec import ArchitectureSpec, InputError, OptimizerName, TrialSpec, canonical_json
 from research.tracking import schema
@@ -87,6 +88,8 @@ class Context:
     def how_computed(self, a: ArchitectureSpec) -> dict[str, str]:
         """Tags that say what a trial's numbers were computed with; none of it is part of what it is."""
         precision = self.runtime.precision
+        if not family_of(a).attends:
+            return {schema.PRECISION: precision}
         device, dtype = self.runtime.device, getattr(torch, precision)
         kernel = kernel_for(torch.empty(0, a.n_patches, 3, a.n_heads, a.d_model // a.n_heads, device=device, dtype=dtype))
         return {schema.PRECISION: precision, schema.ATTENTION: kernel}

@@ -47,6 +47,9 @@ QUESTIONS: dict[TargetKind, Question] = {
     "direction": Question(touches=("close",), words="is the close higher after {sessions}?", has_threshold=False),
 }
 
+TRANSFORMER = "transformer"
+"""Family of the models that are meant where none is named."""
+
 Value = TypeVar("Value")
 ADDED = "added"
 
@@ -202,12 +205,12 @@ class SplitSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ArchitectureSpec:
-    """One transformer shape. Its parameter count follows from these fields alone."""
+    """One shape of one family of models. Its parameter count follows from these fields alone."""
 
     d_model: int
     """Width of the residual stream."""
     n_layers: int
-    """Number of transformer blocks."""
+    """Number of blocks."""
     n_heads: int
     """Attention heads; divides `d_model`."""
     d_ff: int
@@ -224,6 +227,8 @@ class ArchitectureSpec:
     """Normalise each window by its own mean and scale, and feed the removed level back in."""
     n_symbols: int = 0
     """Instruments that have a learned embedding; 0 makes the model blind to which instrument it sees."""
+    family: str = added(TRANSFORMER)
+    """What its blocks are: a name in `research.models.families.FAMILIES`."""
 
     def __post_init__(self) -> None:
         for name in ("d_model", "n_layers", "n_heads", "d_ff", "patch_length", "patch_stride", "n_features"):
@@ -244,8 +249,9 @@ class ArchitectureSpec:
 
     @property
     def label(self) -> str:
-        """Short name for tables and run names, for example `d64 L48 h8 ff4`."""
-        return f"d{self.d_model} L{self.n_layers} h{self.n_heads} ff{self.d_ff / self.d_model:g}"
+        """Short name for tables and run names, for example `d64 L48 h8 ff4`; another family's name stands before it."""
+        family = "" if self.family == TRANSFORMER else f"{self.family} "
+        return f"{family}d{self.d_model} L{self.n_layers} h{self.n_heads} ff{self.d_ff / self.d_model:g}"
 
 
 @dataclass(frozen=True, kw_only=True)

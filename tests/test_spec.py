@@ -79,6 +79,7 @@ OTHER_VALUES = {
     "architecture.n_features": 24,
     "architecture.window_norm": True,
     "architecture.n_symbols": 2,
+    "architecture.family": "mixer",
     "training.learning_rate": 1.0000000000000002e-3,
     "training.weight_decay": 0.2,
     "training.dropout": 0.2,

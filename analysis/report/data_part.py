@@ -8,6 +8,7 @@ from typing import Any
 
 from analysis.report.document import Block, Commands, Inline, Paragraph, Section, Table
 from analysis.report.sources import Question, Sources
+from research.spec import TRANSFORMER
 from research.tracking import schema
 from research.tracking.looks import listed
 
@@ -183,11 +184,14 @@ def _settings(one: Question, run: Any, bundled: Collection[str]) -> str:
     digest = str(run[schema.SNAPSHOT_DIGEST])
     last = json.loads(str(run[schema.STARTS]))[-1]
     replicates = max((each.fresh_seeds for each in one.sure if each.budget == run["budget"]), default=0)
+    ranges = [f"--{flag} {str(run[name]).replace(' .. ', ' ')}" for name, flag in RANGES.items()]
+    # Sweeps of earlier versions do not say it.
+    family = str(run["family"]) if "family" in run and run["family"] == run["family"] else TRANSFORMER
     given = {
         "DATA": "bundled" if digest in bundled else digest,
         **{VARIABLES[name]: str(run[name]) for name in VARIABLES if name in run and str(run[name]) not in UNSET},
         "TRIALS": str(last["trials"]),
         **({"REPLICATES": str(replicates)} if replicates else {}),
-        "ARGS": " ".join(f"--{flag} {str(run[name]).replace(' .. ', ' ')}" for name, flag in RANGES.items()),
+        "ARGS": " ".join([*ranges, f"--family {family}" if family != TRANSFORMER else ""]).strip(),
     }
     return " ".join(f"{name}='{value}'" if set(value) & set(" ^,") else f"{name}={value}" for name, value in given.items())

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 
 from research.runtime import hardware
-from research.spec import ArchitectureSpec, fingerprint
+from research.spec import TRANSFORMER, ArchitectureSpec, fingerprint
 
 Answer = TypeVar("Answer")
 
@@ -37,12 +37,10 @@ def _key(question: str, a: ArchitectureSpec | None, device: torch.device) -> str
     """What a measurement holds for: this machine's processors and torch, and shapes of this width, whatever their depth."""
     facts = hardware(device)
     machine = {name: str(facts[name]) for name in ("cpu", "cores", "accelerator", "threads", "torch")}
-    shape = (
-        {"d_model": a.d_model, "n_heads": a.n_heads, "d_ff": a.d_ff, "n_patches": a.n_patches, "n_features": a.n_features}
-        if a
-        else {}
-    )
-    return fingerprint({"question": question, **machine, **shape})
+    names = ("d_model", "n_heads", "d_ff", "n_patches", "n_features")
+    shape = {name: getattr(a, name) for name in names} if a else {}
+    family = {"family": a.family} if a and a.family != TRANSFORMER else {}
+    return fingerprint({"question": question, **machine, **shape, **family})
 
 
 def _read(file: Path) -> dict[str, dict[str, Any]]:

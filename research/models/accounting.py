@@ -1,26 +1,27 @@
 """Closed forms of what a shape costs, checked against the built model for every architecture of every grid.
 
-d width, L layers, f feed-forward width, n patches, P patch length, F features.
+d width, L layers, f feed-forward width, n patches, P patch length, F features; a block's own costs are its family's.
 """
 
 from __future__ import annotations
 
+from research.models.families import family_of
 from research.spec import ArchitectureSpec
 
 
 def parameter_count(a: ArchitectureSpec) -> int:
-    """(P*F+1)d + nd + L(4d^2 + 8d + 2df + f + d) + 2d + nd + 1; plus 2Fd with normalised windows, d per known symbol."""
-    d, f, n = a.d_model, a.d_ff, a.n_patches
+    """(P*F+1)d + nd + L blocks + 2d + nd + 1; plus 2Fd with normalised windows, d per known symbol.
+
+    A transformer's block has 4d^2 + 8d + 2df + f + d.
+    """
+    d, n = a.d_model, a.n_patches
     embedding = (a.patch_length * a.n_features + 1) * d + n * d + (2 * a.n_features * d if a.window_norm else 0)
-    blocks = a.n_layers * (4 * d * d + 8 * d + 2 * d * f + f + d)
-    return embedding + a.n_symbols * d + blocks + 2 * d + n * d + 1
+    return embedding + a.n_symbols * d + a.n_layers * family_of(a).parameters(a) + 2 * d + n * d + 1
 
 
 def forward_flops(a: ArchitectureSpec) -> int:
     """Floating-point operations of all matrix products of one window's forward pass (multiply-add = 2)."""
-    d, f, n = a.d_model, a.d_ff, a.n_patches
-    block = 2 * n * (4 * d * d + 2 * d * f) + 2 * (2 * n * n * d)
-    return _input_flops(a) + a.n_layers * block + 2 * n * d
+    return _input_flops(a) + a.n_layers * family_of(a).flops(a) + 2 * a.n_patches * a.d_model
 
 
 def training_flops(a: ArchitectureSpec) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from research.models.accounting import parameter_count
+from research.models.families import family_named
 from research.spec import ArchitectureSpec, InputError, count_label, parse_count, require
 
 TOLERANCE = 0.25
@@ -69,10 +70,10 @@ def architectures_for(
     """Every architecture of the grid that fits the budget, by width, depth, heads and feed-forward ratio.
 
     `template` gives context, patches and features; its width and depth are replaced. `grid` is the budget's own
-    if it is not given.
+    in the template's family if it is not given.
     """
     template = template or ArchitectureSpec(d_model=4, n_layers=1, n_heads=1, d_ff=8)
-    grid = grid or budget.grid
+    grid = grid or grid_of(budget, template.family)
     shapes = product(grid.widths, grid.depths, grid.heads, grid.ff_ratios)
     candidates = [
         replace(template, d_model=d, n_layers=depth, n_heads=heads, d_ff=ratio * d)
@@ -96,6 +97,11 @@ def _nearest(budget: Budget, candidates: Sequence[ArchitectureSpec]) -> str:
     below, above = [n for n in sizes if n < budget.n_parameters], [n for n in sizes if n > budget.n_parameters]
     near = [f"{n:,}" for n in (*below[-1:], *above[:1])]
     return f"the nearest sizes are {' and '.join(near)}; give a budget near these, " if near else "give "
+
+
+def grid_of(budget: Budget, family: str) -> Grid:
+    """The grid that a budget draws from in a family; without attention there is one head."""
+    return budget.grid if family_named(family).attends else replace(budget.grid, heads=(1,))
 
 
 def focused(grid: Grid, *, widths: Sequence[int] = (), depths: Sequence[int] = (), heads: Sequence[int] = ()) -> Grid:

@@ -1,10 +1,13 @@
-"""Building blocks of the transformer, for one model or for a stack of K copies that are trained side by side.
+"""Building blocks of the models, for one model or for a stack of K copies that are trained side by side.
 
 Shapes: K copies (an axis that a single model does not have, written `...`), B batch, N tokens (patches), D model width,
 f feed-forward width, H heads, W head width (D = H * W), S dropout sites of a model.
 """
 
 from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +16,7 @@ from torch import Tensor, nn
 from research.models.attention import attend
 from research.models.dropout import Dropout
 from research.models.native import NativeGelu, usable
+from research.spec import TRANSFORMER
 
 Copies = tuple[int, ...]
 """() for a single model, (K,) for a stack."""
@@ -91,8 +95,29 @@ class Attention(nn.Module):
         return out
 
 
-class Block(nn.Module):
+class StreamBlock(nn.Module, ABC):
+    """What every family's block is: it adds two branches to the stream, with dropout site 0 on the first and 1 on the second.
+
+    Its maps are `Linear` and initialised by the model; with copies every parameter has them as its first axis.
+    """
+
+    family: ClassVar[str]
+    """Its name in `research.models.families.FAMILIES`: what a run's `family` is read back from."""
+
+    @property
+    @abstractmethod
+    def branch_ends(self) -> tuple[Linear, ...]:
+        """The maps whose outputs are added to the stream."""
+
+    @abstractmethod
+    def forward(self, x_BND: Tensor, noise_B2ND: Tensor | None = None) -> Tensor:
+        """The stream after this block; dropout where there is noise."""
+
+
+class Block(StreamBlock):
     """Pre-norm transformer block; dropout on both residual branches."""
+
+    family = TRANSFORMER
 
     def __init__(self, d_model: int, n_heads: int, d_ff: int, dropout: Dropout, *, copies: Copies = ()):
         super().__init__()
@@ -102,6 +127,11 @@ class Block(nn.Module):
         self.expand = Linear(d_model, d_ff, copies=copies)
         self.contract = Linear(d_ff, d_model, copies=copies)
         self.dropout = dropout
+
+    @property
+    def branch_ends(self) -> tuple[Linear, ...]:
+        """Those of attention and of the feed-forward part."""
+        return self.attention.out, self.contract
 
     def forward(self, x_BND: Tensor, noise_B2ND: Tensor | None = None) -> Tensor:
         """Attention, then feed-forward with erf GELU, each added to the stream; dropout where there is noise."""

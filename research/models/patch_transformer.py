@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from research.models.dropout import Dropout, Noise
-from research.models.layers import Block, Copies, Linear, Norm
+from research.models.families import family_of
+from research.models.layers import Copies, Linear, Norm, StreamBlock
 from research.models.native import usable
 from research.spec import ArchitectureSpec
 
@@ -24,6 +26,7 @@ NORM_EPSILON = 1e-5
 class PatchTransformer(nn.Module):
     """Patches (Nie et al. 2023, PatchTST) -> linear embedding -> pre-norm blocks -> flattened linear head.
 
+    The blocks are those of the architecture's family, attention and feed-forward unless another one is named.
     Returns logits, never probabilities: the sigmoid is applied once, where a probability is reported.
     With several dropout rates it is a stack of as many copies, each with parameters of its own: every parameter has the
     copies as its first axis, and so have windows and logits.
@@ -51,7 +54,7 @@ class PatchTransformer(nn.Module):
         self.level = Linear(2 * a.n_features, a.d_model, bias=False, copies=copies) if a.window_norm else None
         self.symbols_SD = nn.Parameter(torch.empty(*copies, a.n_symbols, a.d_model)) if a.n_symbols else None
         self.positions_ND = nn.Parameter(torch.empty(*copies, a.n_patches, a.d_model))
-        self.blocks = nn.ModuleList(Block(a.d_model, a.n_heads, a.d_ff, self.dropout, copies=copies) for _ in range(a.n_layers))
+        self.blocks = nn.ModuleList(family_of(a).block(a, self.dropout, copies=copies) for _ in range(a.n_layers))
         self.norm = Norm(a.d_model, copies=copies)
         self.head = Linear(a.n_patches * a.d_model, 1, copies=copies)
         if base_width:
@@ -66,10 +69,13 @@ class PatchTransformer(nn.Module):
     @property
     def base_width(self) -> int:
         """The width that attention scores are scaled for, read back from the blocks; 0 where each has its plain scale."""
-        scales = {block.attention.scale for block in self.blocks if isinstance(block, Block)}
+        a = self.architecture
+        if not family_of(a).attends:
+            return 0
+        blocks: Any = self.blocks
+        scales = {block.attention.scale for block in blocks}
         assert len(scales) == 1
         scale = scales.pop()
-        a = self.architecture
         return 0 if scale is None else round(a.d_model * scale**2 * (a.d_model / a.n_heads))
 
     def _scale_attention(self, base_width: int) -> None:
@@ -79,8 +85,9 @@ class PatchTransformer(nn.Module):
         in the model of the base width with as many heads: sqrt(W * base_width / d) / W.
         """
         a = self.architecture
-        for block in self.blocks:
-            assert isinstance(block, Block)
+        assert family_of(a).attends
+        blocks: Any = self.blocks
+        for block in blocks:
             block.attention.scale = (a.d_model // a.n_heads) ** -0.5 * math.sqrt(base_width / a.d_model)
 
     def _initialise(self, stored: torch.dtype) -> None:
@@ -91,8 +98,8 @@ class PatchTransformer(nn.Module):
         Each matrix takes its `stored` type as soon as it is drawn: the whole model never lies there in float32.
         """
         branch_scale = 1 / math.sqrt(2 * self.architecture.n_layers)
-        blocks = [block for block in self.blocks if isinstance(block, Block)]
-        branches = {linear for block in blocks for linear in (block.attention.out, block.contract)}
+        blocks = [block for block in self.blocks if isinstance(block, StreamBlock)]
+        branches = {linear for block in blocks for linear in block.branch_ends}
         for module in self.modules():
             if isinstance(module, Linear):
                 nn.init.normal_(module.weight, std=module.in_features**-0.5)

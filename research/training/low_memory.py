@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from research.models.attention import kernel_for
+from research.models.families import family_of
 from research.models.patch_transformer import PatchTransformer, keep_as
 from research.spec import ArchitectureSpec, TrainingSpec
 from research.training.optim import build_optimizer
@@ -48,7 +49,7 @@ def to_low_memory(model: PatchTransformer) -> PatchTransformer:
     # Without it all widened weights would be kept for backward.
     model.recompute = True
     a = model.architecture
-    for dtype in (torch.float32, torch.bfloat16):
+    for dtype in (torch.float32, torch.bfloat16) if family_of(a).attends else ():
         # The choice is a probe: within a block it would be part of the first computation and not of the second.
         kernel_for(torch.empty(1, a.n_patches, 3, a.n_heads, a.d_model // a.n_heads, dtype=dtype))
     return model

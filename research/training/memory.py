@@ -1,6 +1,6 @@
 """How much memory training takes, in closed form, before anything is allocated.
 
-d width, L layers, f feed-forward width, n patches, T context days, F features, P patch length.
+d width, L layers, n patches, T context days, F features, P patch length; what a block takes is its family's.
 The terms for the CPU are held against measured trainings by tests/training/test_memory.py.
 """
 
@@ -13,6 +13,7 @@ from math import prod
 import torch
 
 from research.models.accounting import parameter_count
+from research.models.families import family_of
 from research.spec import ArchitectureSpec, OptimizerName
 from research.windows.dataset import EVALUATION_BATCH
 
@@ -117,7 +118,7 @@ def memory_plan(
     a = architecture
     on_host = device.type == "cpu"
     low = optimizer == "adafactor"
-    plain, widest = FLOAT * parameter_count(a), max(map(prod, _block_matrices(a)))
+    plain, widest = FLOAT * parameter_count(a), max(map(prod, family_of(a).matrices(a)))
     weights, moments = _low_memory_state(a) if low else (plain, 2 * plain)
     return MemoryPlan(
         weights=weights,
@@ -187,17 +188,11 @@ def checkpoint_bytes(architecture: ArchitectureSpec, optimizer: OptimizerName = 
 
 
 def _kept(a: ArchitectureSpec, blocks: int) -> int:
-    """Bytes that one window's forward pass keeps for backward, of so many blocks.
-
-    Per token of a block: each of the two norms its input d and two statistics; the products their inputs d (qkv),
-    d (out), d (expand), f (contract); attention q, k and v 3d (its output is the input of out); GELU its input f.
-    That is 8d + 2f + 4.
-    """
+    """Bytes that one window's forward pass keeps for backward, of so many blocks."""
     d, n = a.d_model, a.n_patches
-    block = 8 * d + 2 * a.d_ff + 4
     embedding = a.context_length * a.n_features + n * a.patch_length * a.n_features
     head = n * (2 * d + 2)
-    return FLOAT * (embedding + blocks * n * block + head)
+    return FLOAT * (embedding + blocks * family_of(a).kept(a) + head)
 
 
 def _noise(a: ArchitectureSpec) -> int:
@@ -211,22 +206,13 @@ def _streams(a: ArchitectureSpec) -> int:
 
 
 def _backward(a: ArchitectureSpec) -> int:
-    """Bytes of one window that are alive at once in backward: gradients at both ends of GELU and of the stream."""
-    return FLOAT * a.n_patches * (2 * a.d_ff + 4 * a.d_model)
+    """Bytes of one window that are alive at once in a block's backward pass."""
+    return FLOAT * family_of(a).backward(a)
 
 
 def _evaluated(a: ArchitectureSpec) -> int:
-    """Bytes of one window that are alive at once in evaluation: its days, and the most that a block has.
-
-    That is two streams and both ends of GELU, or the stream and what attention takes, makes of it and gives, 7d.
-    """
-    widest = max(2 * a.d_model + 2 * a.d_ff, 7 * a.d_model)
-    return FLOAT * (a.context_length * a.n_features + a.n_patches * widest)
-
-
-def _block_matrices(a: ArchitectureSpec) -> list[tuple[int, int]]:
-    """Rows and columns of qkv, out, expand and contract."""
-    return [(3 * a.d_model, a.d_model), (a.d_model, a.d_model), (a.d_ff, a.d_model), (a.d_model, a.d_ff)]
+    """Bytes of one window that are alive at once in evaluation: its days, and the most that a block has."""
+    return FLOAT * (a.context_length * a.n_features + family_of(a).evaluated(a))
 
 
 def _low_memory_state(a: ArchitectureSpec) -> tuple[int, int]:
@@ -235,7 +221,7 @@ def _low_memory_state(a: ArchitectureSpec) -> tuple[int, int]:
     level = [(d, 2 * a.n_features)] if a.window_norm else []
     symbols = [(a.n_symbols, d)] if a.n_symbols else []
     around = [(d, a.patch_length * a.n_features), (n, d), (1, n * d), *level, *symbols]
-    matrices = around + a.n_layers * _block_matrices(a)
+    matrices = around + a.n_layers * family_of(a).matrices(a)
     in_matrices = sum(map(prod, matrices))
     in_vectors = parameter_count(a) - in_matrices
     return HALF * in_matrices + FLOAT * in_vectors, FLOAT * (sum(map(sum, matrices)) + in_vectors)
@@ -243,4 +229,4 @@ def _low_memory_state(a: ArchitectureSpec) -> tuple[int, int]:
 
 def block_bytes(a: ArchitectureSpec) -> int:
     """A block's matrices in float32."""
-    return FLOAT * sum(map(prod, _block_matrices(a)))
+    return FLOAT * sum(map(prod, family_of(a).matrices(a)))

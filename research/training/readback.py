@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from research.models.families import FAMILIES
 from research.models.patch_transformer import PatchTransformer
 from research.training.optim import base_width_in
 from research.training.trainer import Trainer
@@ -17,8 +18,8 @@ def in_use(trainer: Trainer, place: int = 0) -> dict[str, Any]:
     return {
         "d_model": model.positions_ND.shape[-1],
         "n_layers": len(model.blocks),
-        "n_heads": block.attention.n_heads,
-        "d_ff": block.expand.out_features,
+        "family": block.family,
+        **FAMILIES[block.family].read_back(block),
         "context_length": trainer.dataset.context_length,
         "n_features": trainer.dataset.n_features,
         "patch_length": model.embedding.in_features // trainer.dataset.n_features,

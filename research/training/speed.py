@@ -88,7 +88,7 @@ class Speed:
         part = timed_part(a)
         scale = _block_parameters(a) / _block_parameters(part)
         block = self._once(part, lambda: self._time_block(part))
-        around = self._once(a.d_model, lambda: self._time_stem(replace(part, n_heads=1, d_ff=1)))
+        around = self._once((a.family, a.d_model), lambda: self._time_stem(replace(part, n_heads=1, d_ff=1)))
         return a.n_layers * scale * block.of(windows) + around.of(windows)
 
     def _once(self, key: object, measure: Callable[[], Cost]) -> Cost:

@@ -181,6 +181,6 @@ def _fingerprint_of_first_trial(sweep: Sweep) -> str:
     from research.spec import ArchitectureSpec, TrainingSpec, TrialSpec
 
     params = _params_of_first_trial()
-    architecture = ArchitectureSpec(**{one.name: params[one.name] for one in fields(ArchitectureSpec)})  # type: ignore[arg-type]
+    architecture = ArchitectureSpec(**{one.name: params[one.name] for one in fields(ArchitectureSpec) if one.name in params})  # type: ignore[arg-type]
     training = TrainingSpec(**{one.name: params[one.name] for one in fields(TrainingSpec)})  # type: ignore[arg-type]
     return TrialSpec(study=sweep.context.study.spec, architecture=architecture, training=training).fingerprint
