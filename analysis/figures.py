@@ -27,6 +27,9 @@ FORMATS = (".png", ".pdf")
 def save(figure: Figure, path: Path, numbers: pd.DataFrame | None = None) -> None:
     """Write PNG and PDF, whatever the path's suffix, and the numbers as CSV beside them."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    for axes in figure.axes:
+        # A data set's name makes a title of any length.
+        axes.title.set_wrap(True)
     # Type 42 keeps text as text: journals refuse matplotlib's own type 3.
     with rc_context({"pdf.fonttype": 42}):
         for suffix in FORMATS:
@@ -44,7 +47,8 @@ def one_panel(title: str, x: str, y: str) -> tuple[Figure, Axes]:
     """A figure with one pair of axes and no frame around it."""
     figure = Figure(figsize=(5.6, 3.6), layout="constrained")
     axes = figure.add_subplot()
-    axes.set(title=title, xlabel=x, ylabel=y)
+    axes.set(xlabel=x, ylabel=y)
+    axes.set_title(title, fontsize=11)
     bare(axes)
     return figure, axes
 
