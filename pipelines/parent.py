@@ -93,6 +93,8 @@ def _asked(options: SweepOptions, architectures: list[ArchitectureSpec], space: 
         "sampler": options.sampler,
         "pruner": options.pruner,
         "random_share": options.random_share,
+        # Only where they were given: the report repeats a start by what it finds here.
+        **{f"search_{name}": ",".join(map(str, values)) for name, values in _narrowed(options) if values},
         "n_architectures": len(architectures),
         "smallest_architecture": min(sizes),
         "largest_architecture": max(sizes),
@@ -100,6 +102,10 @@ def _asked(options: SweepOptions, architectures: list[ArchitectureSpec], space: 
         "widest": max(a.d_model for a in architectures),
         **space.describe(),
     }
+
+
+def _narrowed(options: SweepOptions) -> list[tuple[str, tuple[int, ...]]]:
+    return [("layers", options.layers), ("widths", options.widths), ("heads", options.heads)]
 
 
 def abandon(sweep: Sweep, problem: BaseException) -> None:

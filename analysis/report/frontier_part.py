@@ -48,7 +48,9 @@ def answer(one: Question) -> str:
 
 def _scaling(one: Question) -> str:
     if one.judgement is None:
-        return f"{len(one.frontier.entries)} budgets were tried: no trend can be judged below three."
+        count = len(one.frontier.entries)
+        tried = "One budget was" if count == 1 else f"{count} budgets were"
+        return f"{tried} tried: no trend can be judged below three."
     found = one.judgement.verdict
     return (
         f"{PLAIN[found.claim].format(margin=found.margin)} A tenfold size changes the loss by {found.slope:+.1%}, 95% interval "
