@@ -253,7 +253,7 @@ def test_the_reason_is_found_in_what_mlflow_repeats_around_it(message: str, sent
 def test_stale_data_are_refused_with_their_last_day_and_shown_when_asked_for(
     root: Path, store: Store, sweep: Sweep, bars: pd.DataFrame, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(InputError, match=r"MAX_AGE=1: the bars of \^GSPC .* end 2018-12-31, .* --stale-ok"):
+    with pytest.raises(InputError, match=r"MAX_AGE=1: the bars of \^GSPC .* end 2018-12-31, .* STALE_OK=1"):
         main(PredictOptions(store=root))
     assert capsys.readouterr().out == ""
     main(PredictOptions(store=root, model=NAME, stale_ok=True, days=2))
