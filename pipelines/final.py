@@ -52,7 +52,8 @@ def train_final(store: Store, options: TrainOptions, console: Console) -> str:
         soft_wrap=True,
         highlight=False,
     )
-    console.print(f"next  make evaluate RUN={log.run_id[:12]}   (opens the test days, once)", highlight=False)
+    console.print(f"next  make evaluate RUN={log.run_id[:12]}", highlight=False)
+    console.print("      it opens the test days, once", highlight=False)
     return log.run_id
 
 
