@@ -48,11 +48,11 @@ def command_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signal, "signal", lambda *_: None)
 
 
-def raising(problem: BaseException) -> None:
+def raising(problem: BaseException, *, resumes: bool = False) -> None:
     def main(_: Options) -> None:
         raise problem
 
-    cli.run(main, Options)
+    cli.run(main, Options, resumes=resumes)
 
 
 def test_a_verb_gets_its_options() -> None:
@@ -74,11 +74,12 @@ def test_our_own_mistakes_pass_through(problem: Exception) -> None:
         raising(problem)
 
 
-def test_ctrl_c_says_where_the_results_are(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("resumes", [True, False])
+def test_ctrl_c_says_how_to_go_on_where_that_is_possible(capsys: pytest.CaptureFixture[str], resumes: bool) -> None:
     with pytest.raises(SystemExit) as ended:
-        raising(KeyboardInterrupt())
+        raising(KeyboardInterrupt(), resumes=resumes)
     assert ended.value.code == cli.INTERRUPTED
-    assert "make leaderboard" in capsys.readouterr().err
+    assert ("the same command goes on" in capsys.readouterr().err) == resumes
 
 
 @pytest.mark.parametrize(
