@@ -84,6 +84,12 @@ def test_make_refuses_a_variable_that_nothing_reads() -> None:
     assert "error: HORIZN: no verb reads this" in ran.stderr
 
 
+def test_make_says_where_the_verbs_are_to_whom_mistypes_one() -> None:
+    ran = subprocess.run(["make", "swep"], cwd=ROOT, capture_output=True, text=True)
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("error: swep: no such verb; `make` lists them.")
+
+
 def test_make_alone_is_one_screen() -> None:
     shown = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert len(shown.splitlines()) <= 48
