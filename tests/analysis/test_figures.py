@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from analysis.figures import save
+from analysis.figures import panels, save
 from analysis.figures_scaling import residuals, rollout
 
 LONG = "nasdaq-and-sp500-adjusted-threshold-1pct, horizon 10"
@@ -33,3 +33,11 @@ def test_a_long_title_stays_on_the_page_and_the_axis_has_a_scale(figure: Figure,
     low, high = axes.get_xlim()
     shown = [tick for tick in axes.xaxis.get_majorticklocs() if low <= tick <= high]
     assert len(shown) >= 2
+
+
+def test_one_panel_leaves_room_for_title_and_legend(tmp_path: Path) -> None:
+    figure, (axes,) = panels(1, 4)
+    axes.plot([1, 12], [0.6, 0.5], label="training, with dropout")
+    figure.legend(loc="outside right center")
+    drawn(figure, tmp_path)
+    assert axes.get_position().width > 0.5
