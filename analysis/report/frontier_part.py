@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from analysis.compare import probability
 from analysis.frontier_scaling import law_table
 from analysis.laws.verdicts import Claim, Verdict
 from analysis.leaderboard import findings as standing_findings
@@ -159,7 +160,7 @@ def _standings_table(one: Question, link: RunLink) -> Table:
         [
             BASELINE_TITLES.get(each.name, each.name),
             link(f"{each.loss:.4f}", runs[each.name]),
-            f"{each.p_value:.3f}",
+            probability(each.p_value),
             "may be the best" if each.is_in else "is not the best",
         ]
         for each in sorted(one.standings, key=lambda each: each.loss)
