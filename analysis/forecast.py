@@ -42,8 +42,8 @@ def main(options: ForecastOptions) -> None:
         screen.print(f"none made for {where}: it has {there} only, a forecast takes {FEWEST} budgets.", soft_wrap=True)
     for line in LEGEND:
         screen.print(line, soft_wrap=True, highlight=False)
-    follow = f"make sweep BUDGET={options.budget}" if options.budget else "make forecast BUDGET=<a larger size>"
-    screen.print(f"next  {follow}   make forecast   make report", highlight=False)
+    follow = f"make sweep BUDGET={options.budget}   make forecast" if options.budget else "make forecast BUDGET=<a larger size>"
+    screen.print(f"next  {follow}   make report", highlight=False)
 
 
 LEGEND = (
