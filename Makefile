@@ -68,6 +68,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 setup: $(READY) ## create .venv with pinned packages (every verb does this by itself)
+	@echo "$(VENV) is ready; next  make doctor   make sweep"
 
 setup-ray: $(READY) ## add Ray, for trials on a cluster (RAY=auto)
 	@$(PY) -c 'import ray' 2>/dev/null || $(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[ray]'
@@ -182,3 +183,7 @@ lint: $(READY) ## style and types
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
+
+# What make says of an unknown name does not say where the known ones are.
+.DEFAULT:
+	@echo 'error: $@: no such verb; `make` lists them.' >&2; exit 2

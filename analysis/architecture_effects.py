@@ -32,7 +32,8 @@ def main(options: EffectsOptions) -> None:
     found = effects(frontier_list)
     for one in found:
         screen.print(curve_table(one))
-        screen.print(importance_table(one))
+        if any(one.importances.values()):
+            screen.print(importance_table(one))
         for line in findings(one):
             screen.print(line, soft_wrap=True, highlight=False)
         screen.print()
@@ -119,10 +120,11 @@ def findings(one: Effects) -> list[str]:
     from analysis.shape_curve import FEWEST_TRIALS as FEWEST_RANDOM
 
     lines = []
+    few = ", ".join(budget for budget, found in one.importances.items() if found is None)
+    if few:
+        lines.append(f"{few}: fewer than {FEWEST_TRIALS} trials that differ, no ranking; search on with TRIALS=+20.")
     for budget, found in one.importances.items():
-        if found is None:
-            lines.append(f"{budget}: fewer than {FEWEST_TRIALS} trials that differ, no ranking; search on with TRIALS=+20.")
-        elif not found.explains:
+        if found and not found.explains:
             lines.append(
                 f"{budget}: a forest explains nothing of trials it has not seen (R² {found.r2:+.2f}, p {found.p_value:.2f}): "
                 "a ranking would be noise."

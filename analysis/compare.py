@@ -62,8 +62,8 @@ def pairs_table(compared: list[Comparison]) -> Table:
             f"{found.mean:+.4f}",
             f"[{found.low:+.4f}, {found.high:+.4f}]",
             f"{dm.statistic:+.2f}",
-            _probability(dm.p_value),
-            _probability(one.holm_p),
+            probability(dm.p_value),
+            probability(one.holm_p),
             f"{one.tests.detectable:.4f}",
             one.verdict,
         )
@@ -89,7 +89,8 @@ def _power(one: Comparison) -> str:
     return f"{seen:.4f} nats would be enough to show ({least:.4f}), but the two tests do not agree on it."
 
 
-def _probability(value: float) -> str:
+def probability(value: float) -> str:
+    """Three digits, and never a 0 that it is not."""
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
@@ -111,7 +112,7 @@ def set_table(frontier: Frontier, found: list[Standing]) -> Table:
             f"{one.loss:.4f}",
             f"{one.loss - found[0].loss:+.4f}" if one is not found[0] else "",
             f"{minimum_detectable(apart):.4f}" if one is not found[0] else "",
-            _probability(one.p_value),
+            probability(one.p_value),
             "yes" if one.is_in else "no",
             style="" if one.name in best else "cyan",
         )

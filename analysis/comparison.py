@@ -106,8 +106,13 @@ def _is_called(model: Model, name: str) -> bool:
         return False
 
 
+def _by_size(title: str) -> tuple[float, str]:
+    """Budgets from small to large, then the baselines by name."""
+    return (parse_count(title, "budget", "parameters") if title[0].isdigit() else float("inf"), title)
+
+
 def _run(store: Store, frontiers: Sequence[Frontier], prefix: str, field: str) -> Model:
-    known = sorted({model.title for frontier in frontiers for model in finalists(frontier)})
+    known = sorted({model.title for frontier in frontiers for model in finalists(frontier)}, key=_by_size)
     fix = f"no budget, baseline or run of that name; give a run id (its first letters will do) or one of {', '.join(known)}."
     require(len(prefix) >= SHORTEST_PREFIX, field, prefix, fix)
     table = query.runs(store, kinds=("trial", "baseline", "replicate"), adopted=False)

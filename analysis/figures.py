@@ -22,11 +22,16 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 SHADES = ("#0a6cbd", "#1b1f24", "#c2571a", "#6b7280", "#2f855a", "#8b5cf6")
 """By place of a budget: line, marker and shade differ at once, so that a grey print still tells them apart."""
 FORMATS = (".png", ".pdf")
+NARROWEST_PAGE = 5.6
+"""Inches."""
 
 
 def save(figure: Figure, path: Path, numbers: pd.DataFrame | None = None) -> None:
     """Write PNG and PDF, whatever the path's suffix, and the numbers as CSV beside them."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    for axes in figure.axes:
+        # A data set's name makes a title of any length.
+        axes.title.set_wrap(True)
     # Type 42 keeps text as text: journals refuse matplotlib's own type 3.
     with rc_context({"pdf.fonttype": 42}):
         for suffix in FORMATS:
@@ -44,7 +49,8 @@ def one_panel(title: str, x: str, y: str) -> tuple[Figure, Axes]:
     """A figure with one pair of axes and no frame around it."""
     figure = Figure(figsize=(5.6, 3.6), layout="constrained")
     axes = figure.add_subplot()
-    axes.set(title=title, xlabel=x, ylabel=y)
+    axes.set(xlabel=x, ylabel=y)
+    axes.set_title(title, fontsize=11)
     bare(axes)
     return figure, axes
 
@@ -58,7 +64,8 @@ def panels(count: int, columns: int, *, side: float = 2.4, share: bool = True) -
     """Small panels in rows, those left over removed."""
     columns = min(count, columns)
     rows = -(-count // columns)
-    figure = Figure(figsize=(side * columns + 0.6, side * rows + 0.6), layout="constrained")
+    # One panel alone would leave no room for the title above it and the legend beside it.
+    figure = Figure(figsize=(max(side * columns + 0.6, NARROWEST_PAGE), side * rows + 0.6), layout="constrained")
     grid = figure.subplots(rows, columns, sharex=share, sharey=share, squeeze=False).ravel()
     for axes in grid[count:]:
         axes.remove()

@@ -11,6 +11,9 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, PercentFo
 from analysis.figures import ACCENT, INK, MUTED, budget_style, legend_beside, loss_against_size, one_panel
 from analysis.frontier import Frontier
 
+NARROWEST = 5
+"""From end to end of an axis: 1, 2, 5, 10 of the ticks are never further apart than two in this range."""
+
 
 def fan(frontier: Frontier, ahead: pd.DataFrame) -> Figure:
     """Every trial, the best of each budget, the baselines, and what the next budgets are expected to give."""
@@ -62,7 +65,11 @@ def isoflop(trials: pd.DataFrame, title: str) -> Figure:
 
 
 def _log_sizes(axes: Axes) -> None:
+    """A logarithmic axis of sizes, wide enough for two of its numbers: one number is no scale."""
     axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    wider = max(1.0, np.sqrt(NARROWEST * low / high))
+    axes.set_xlim(low / wider, high * wider)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.xaxis.set_minor_formatter(NullFormatter())

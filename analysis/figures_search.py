@@ -81,7 +81,7 @@ def reliability(curves: pd.DataFrame, title: str) -> Figure:
         )
         axes.set(xlim=(0, end), ylim=(0, end), aspect="equal")
         axes.set_title(BASELINE_TITLES.get(model, model), fontsize=10)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11, wrap=True)
     figure.supxlabel("predicted probability", fontsize=10)
     figure.supylabel("observed share, 95%", fontsize=10)
     return figure
@@ -93,7 +93,7 @@ def _baseline_lines(axes: Axes, baselines: dict[str, float]) -> None:
 
 
 def _shared(figure: Figure, grid: Sequence[Axes], title: str, x: str, y: str) -> None:
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11, wrap=True)
     figure.supxlabel(x, fontsize=10)
     figure.supylabel(y, fontsize=10)
     handles, labels = grid[0].get_legend_handles_labels()

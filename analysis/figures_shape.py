@@ -43,7 +43,7 @@ def ratio_curves(trials: pd.DataFrame, curves: Mapping[str, pd.DataFrame | None]
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: ratio_label(value)))
         axes.set_title(budget if curve is not None else f"{budget} (too few random trials)", fontsize=10)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11, wrap=True)
     figure.supxlabel("depth / width", fontsize=10)
     figure.supylabel("val_loss (nats)", fontsize=10)
     fullest = max(grid, key=lambda axes: len(axes.get_legend_handles_labels()[0]))
@@ -61,7 +61,7 @@ def heat_maps(cells: Mapping[str, pd.DataFrame], title: str) -> Figure:
     for axes, (budget, found) in zip(grid, cells.items(), strict=True):
         _heat_map(figure, axes, found)
         axes.set_title(budget, fontsize=10)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11, wrap=True)
     figure.supxlabel("width (d_model)", fontsize=10)
     figure.supylabel("depth (layers)", fontsize=10)
     return figure

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def main(options: ForecastOptions) -> None:
     """Seal a forecast of every question that was asked for, then show all of them and how they did."""
     from analysis.frontier import frontiers
+    from analysis.laws.forecasting import FEWEST
     from analysis.sealed import foretell, seal, sealed
     from analysis.terminal import console
     from research.hints import print_next
@@ -26,18 +27,25 @@ def main(options: ForecastOptions) -> None:
     store = open_store(options.store, must_exist=True)
     found = [one for one in frontiers(store, options.experiment) if options.horizon in (None, one.horizon)]
     require(bool(found), "HORIZON", options.horizon, "no finished trial of it; see make leaderboard for those that have.")
+    # A question with a sweep or two of its own does not keep the others from theirs.
+    ready = [one for one in found if len(one.entries) >= FEWEST] or found
     if options.budget:
         # All are made before the first is written: one that cannot be made leaves nothing behind.
-        made = [foretell(store, frontier, options.budget) for frontier in found]
-        for frontier, one in zip(found, made, strict=True):
+        made = [foretell(store, frontier, options.budget) for frontier in ready]
+        for frontier, one in zip(ready, made, strict=True):
             seal(store, frontier, options.budget, one)
     by_study = sealed(store, found)
     for frontier in found:
         screen.print(table_of(frontier, by_study.get(frontier.study, [])))
+    for frontier in (one for one in found if options.budget and one not in ready):
+        there = ", ".join(entry.budget for entry in frontier.entries)
+        where = f"{frontier.experiment}, horizon {frontier.horizon}"
+        screen.print(f"none made for {where}: it has {there} only, a forecast takes {FEWEST} budgets.", soft_wrap=True)
     for line in LEGEND:
         screen.print(line, soft_wrap=True, highlight=False)
-    follow = f"make sweep BUDGET={options.budget}" if options.budget else "make forecast BUDGET=<a larger size>"
-    print_next(screen, options.store, follow, "make forecast", "make report")
+    larger = f"make sweep BUDGET={options.budget}" if options.budget else "make forecast BUDGET=<a larger size>"
+    later = ["make forecast"] if options.budget else []
+    print_next(screen, options.store, larger, *later, "make report")
 
 
 LEGEND = (

@@ -53,10 +53,11 @@ def foretell(store: Store, frontier: Frontier, budget: str) -> Forecast:
     begun = _sweeps(store, frontier)
     fix = "its sweep has been started for this question; a forecast must come first. Name a larger budget."
     require(len(begun) == 0 or at not in set(begun["budget"].map(_count)), "BUDGET", budget, fix)
-    fix = f"not beyond {largest.budget} at horizon {frontier.horizon}; only larger budgets are foretold."
+    where = f"{frontier.experiment}, horizon {frontier.horizon},"
+    fix = f"not beyond the {largest.budget} of {where[:-1]}; only larger budgets are foretold."
     require(at > largest.n_params, "BUDGET", budget, fix)
     there = ", ".join(entry.budget for entry in frontier.entries)
-    fix = f"horizon {frontier.horizon} has {there} only; a forecast takes {FEWEST} budgets, sweep more first."
+    fix = f"{where} has {there} only; a forecast takes {FEWEST} budgets, sweep more first."
     require(len(frontier.entries) >= FEWEST, "BUDGET", budget, fix)
     sizes, losses, errors = points(frontier)
     return forecast(sizes, losses, at, error=errors)

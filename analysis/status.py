@@ -56,7 +56,7 @@ def view(store: Store, experiment: str | None) -> Group:
     for sweep in running:
         blocks += [_text(*sentences(sweep)), *([_trainings(sweep.trainings)] if sweep.trainings else []), _text("")]
     if finished:
-        blocks.append(_text("finished", *(f"  {ending(sweep)}" for sweep in finished), ""))
+        blocks.append(_text("ended", *(f"  {ending(sweep)}" for sweep in finished), ""))
     if not running:
         where = f" in experiment {experiment}" if experiment else ""
         start = in_store(store.root, "make sweep BUDGET=3K")

@@ -179,4 +179,4 @@ def _metrics(arm: Arm) -> dict[str, float]:
 if __name__ == "__main__":
     from research.cli import run
 
-    run(main, ControlOptions)
+    run(main, ControlOptions, resumes=True)

@@ -9,7 +9,8 @@ def main(options: EvaluateOptions) -> None:
     """Open the test days, log an `evaluation` run, print what they say."""
     from research.spec import parse_count, require
 
-    require(bool(options.run) != bool(options.budget), "BUDGET", options.budget, "give BUDGET with HORIZON, or RUN alone.")
+    fix = "give BUDGET with HORIZON, or RUN alone, as in make evaluate BUDGET=3K HORIZON=1."
+    require(bool(options.run) != bool(options.budget), "BUDGET", options.budget, fix)
     if options.budget:
         parse_count(options.budget, "BUDGET", "parameters")
 

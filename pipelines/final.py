@@ -53,7 +53,8 @@ def train_final(store: Store, options: TrainOptions, console: Console) -> str:
         soft_wrap=True,
         highlight=False,
     )
-    print_next(console, options.store, f"make evaluate RUN={log.run_id[:12]}", "(opens the test days, once)")
+    print_next(console, options.store, f"make evaluate RUN={log.run_id[:12]}")
+    console.print("      it opens the test days, once", highlight=False)
     return log.run_id
 
 

@@ -59,4 +59,4 @@ def main(options: LadderOptions) -> None:
 if __name__ == "__main__":
     from research.cli import run
 
-    run(main, LadderOptions)
+    run(main, LadderOptions, resumes=True)

@@ -117,7 +117,7 @@ def require_fresh(found: dict[str, Age], snapshot: Snapshot, most: int) -> None:
     if oldest.missed > most:
         raise InputError(
             f"MAX_AGE={most}: the bars of {symbol} in snapshot {snapshot.digest} end {oldest.told}; bring them up to date "
-            "(make data DATA=<name>), give newer DATA, or say --stale-ok to see what the model said then."
+            "(make data DATA=<name>), give newer DATA, or STALE_OK=1 to see what the model said then."
         )
 
 

@@ -64,6 +64,8 @@ def open_run(options: SweepOptions, context: Context, architectures: list[Archit
             "base_width": options.base_width,
             "optimizer": context.optimizer,
             "family": options.family,
+            "window_norm": options.window_norm,
+            "symbol_embedding": options.symbol_embedding,
             **_asked(options, architectures, space),
         },
         tags={**context.tags, schema.OWNER: ProcessId.mine().text(token="", seen=time.time())},
@@ -94,6 +96,8 @@ def _asked(options: SweepOptions, architectures: list[ArchitectureSpec], space: 
         "sampler": options.sampler,
         "pruner": options.pruner,
         "random_share": options.random_share,
+        # Only where they were given: the report repeats a start by what it finds here.
+        **{f"search_{name}": ",".join(map(str, values)) for name, values in _narrowed(options) if values},
         "n_architectures": len(architectures),
         "smallest_architecture": min(sizes),
         "largest_architecture": max(sizes),
@@ -101,6 +105,10 @@ def _asked(options: SweepOptions, architectures: list[ArchitectureSpec], space: 
         "widest": max(a.d_model for a in architectures),
         **space.describe(),
     }
+
+
+def _narrowed(options: SweepOptions) -> list[tuple[str, tuple[int, ...]]]:
+    return [("layers", options.layers), ("widths", options.widths), ("heads", options.heads)]
 
 
 def abandon(sweep: Sweep, problem: BaseException) -> None:

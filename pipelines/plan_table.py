@@ -59,10 +59,9 @@ def print_plan(rows: Sequence[PlanRow], sums: PlanTotals, options: PlanOptions, 
     for line in findings(rows, sums, options.trials):
         _say(screen, line)
     fitting = any(not row.obstacles for row in rows)
-    if fitting:
-        print_next(screen, options.store, f"make sweep BUDGET={options.budget}", "(with the other variables of this plan)")
-    else:
-        print_next(screen, options.store, "make plan BUDGET=<a smaller size>")
+    print_next(screen, options.store, f"make sweep BUDGET={options.budget}" if fitting else "make plan BUDGET=<a smaller size>")
+    if fitting and options != type(options)(budget=options.budget, all=options.all, store=options.store):
+        _say(screen, "      and the other variables of this plan")
 
 
 def plan_table(rows: Sequence[PlanRow], *, one_by_one: bool) -> Table:

@@ -28,7 +28,7 @@ class PredictOptions:
 
     examples:
       make predict
-      make predict MODEL=sp500-threshold-1pct-h1 DATA=etf DAYS=5
+      make predict MODEL=sp500-threshold-1pct-3K-h1 DATA=etf DAYS=5
       python -m pipelines.predict --days 5 --stale-ok
     """
 

@@ -105,7 +105,7 @@ def best_trial(store: Store, *, budget: str, horizon: int, run: str) -> RunRecor
     """
     complete = _complete(store, ("trial",))
     if run:
-        return _begun_by(run, complete, "complete trial", "make leaderboard shows those there are")
+        return _begun_by(run, complete, "complete trial", "make ui shows a trial's id on its page")
     best: dict[str, RunRecord] = {}
     for one in _asked(complete, budget, horizon, "make sweep first"):
         question = f"{one.experiment_id} {one.tags[schema.STUDY_FINGERPRINT]} {one.params['context_length']}"
@@ -129,8 +129,10 @@ def _complete(store: Store, kinds: Sequence[str]) -> list[RunRecord]:
 
 def _begun_by(prefix: str, runs: Sequence[RunRecord], what: str, fix: str) -> RunRecord:
     found = [one for one in runs if one.run_id.startswith(prefix)]
-    if len(found) != 1:
-        raise InputError(f"RUN={prefix}: {len(found)} runs begin so and are a {what}; {fix}.")
+    if not found:
+        raise InputError(f"RUN={prefix}: no {what} has an id that begins so; {fix}.")
+    if len(found) > 1:
+        raise InputError(f"RUN={prefix}: {len(found)} ids begin so; give more letters of it.")
     return found[0]
 
 

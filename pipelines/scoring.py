@@ -60,8 +60,18 @@ def _numbers(column: pd.Series[Any], name: str) -> pd.Series[float]:
     if not pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype):
         wrong = [one for one in column if one is not None and (isinstance(one, bool) or not isinstance(one, int | float))]
         if wrong:
-            raise InputError(f"column {name} has {str(wrong[0])[:40]!r}, which is no number; send numbers.")
+            # One word in a CSV makes text of the whole column: it is the word that is to be mended.
+            culprit = next((one for one in wrong if not _is_written_number(one)), wrong[0])
+            raise InputError(f"column {name} has {str(culprit)[:40]!r}, which is no number; send numbers.")
     return column.astype("float64")
+
+
+def _is_written_number(value: object) -> bool:
+    try:
+        float(str(value))
+    except ValueError:
+        return False
+    return True
 
 
 def scoring_app(model: PyFuncModel) -> FastAPI:

@@ -13,9 +13,9 @@ class ServeOptions:
     """Answer bars with probabilities over HTTP, on the loopback address.
 
     examples:
-      make serve MODEL=sp500-threshold-1pct-h1
+      make serve MODEL=sp500-threshold-1pct-3K-h1
       make serve PORT=5002
-      python -m pipelines.serve --model sp500-threshold-1pct-h1 --port 5002
+      python -m pipelines.serve --model sp500-threshold-1pct-3K-h1 --port 5002
     """
 
     model: str = ""

@@ -121,7 +121,9 @@ class BarsToProbability(PythonModel):
             wrong = table["date"][days.isna()].iloc[0]
             raise InputError(f"{symbol}: date={wrong}: not a day; write days as 2018-12-31.")
         bars = table.drop(columns="symbol", errors="ignore").assign(date=days).set_index("date")
-        check_bars(bars, symbol, self.allowed)
+        if bars.empty:
+            raise InputError(f"{symbol}: there are no bars; send some.")
+        check_bars(bars, symbol, self.allowed, fix="send them mended")
         return bars
 
     def _logits(self, values: np.ndarray, first: int, symbol: str) -> np.ndarray:

@@ -26,4 +26,4 @@ def main(options: SweepOptions) -> None:
 if __name__ == "__main__":
     from research.cli import run
 
-    run(main, SweepOptions)
+    run(main, SweepOptions, resumes=True)

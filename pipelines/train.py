@@ -9,7 +9,8 @@ def main(options: TrainOptions) -> None:
     """Train, log a `final` run with one nested run per seed, register the ensemble."""
     from research.spec import parse_count, require
 
-    require(bool(options.run) != bool(options.budget), "BUDGET", options.budget, "give BUDGET with HORIZON, or RUN alone.")
+    fix = "give BUDGET with HORIZON, or RUN alone, as in make train BUDGET=3K HORIZON=1."
+    require(bool(options.run) != bool(options.budget), "BUDGET", options.budget, fix)
     if options.budget:
         parse_count(options.budget, "BUDGET", "parameters")
     require(options.seeds >= 1, "SEEDS", options.seeds, "give 1 or more.")

@@ -15,17 +15,19 @@ Options = TypeVar("Options")
 
 MISTAKE = 2
 INTERRUPTED = 130
+GOES_ON = "; what had finished is in the store, and the same command goes on from there"
 CUT_OFF = 141
 """What a shell says of a program that a closed pipe has ended."""
 EXAMPLES = "examples:"
 """Line of an options class's docstring below which each line is a command."""
 
 
-def run(main: Callable[[Options], None], options_type: type[Options]) -> None:
+def run(main: Callable[[Options], None], options_type: type[Options], *, resumes: bool = False) -> None:
     """Run a verb's `main` with options from the command line.
 
     A user's mistake (`InputError`) is printed as one sentence, exit code 2; Ctrl-C and a polite kill end
-    with 130 after `main` has put the store in order. Anything else is our mistake and shows its traceback.
+    with 130 after `main` has put the store in order. A verb that `resumes` goes on where it was stopped, and says so.
+    Anything else is our mistake and shows its traceback.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     # Idle OpenMP threads that spin take half the speed of whatever else runs; torch reads this when it loads.
@@ -48,10 +50,7 @@ def run(main: Callable[[Options], None], options_type: type[Options]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(CUT_OFF) from None
     except KeyboardInterrupt:
-        from research.hints import USUAL, in_store
-
-        see = in_store(getattr(options, "store", USUAL), "make leaderboard")
-        print(f"interrupted; what had finished is in the store: see {see}.", file=sys.stderr)
+        print(f"interrupted{GOES_ON if resumes else ''}.", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
 
 

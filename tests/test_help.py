@@ -78,6 +78,12 @@ def test_what_a_system_exports_by_itself_is_no_setting(name: str) -> None:
     assert f"--{name.lower()} '120'" in ran.stdout
 
 
+def test_make_says_where_the_verbs_are_to_whom_mistypes_one() -> None:
+    ran = subprocess.run(["make", "swep"], cwd=ROOT, capture_output=True, text=True)
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("error: swep: no such verb; `make` lists them.")
+
+
 def test_make_alone_is_one_screen() -> None:
     shown = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert len(shown.splitlines()) <= 48

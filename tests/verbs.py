@@ -32,6 +32,6 @@ def module_of(verb: str) -> ModuleType:
 def options_of(verb: str) -> type[Any]:
     """The class that the module's last lines hand to `cli.run`."""
     loaded = module_of(verb)
-    handed = re.search(r"^    run\(main, (\w+)\)$", inspect.getsource(loaded), re.MULTILINE)
+    handed = re.search(r"^    run\(main, (\w+)(?:, resumes=True)?\)$", inspect.getsource(loaded), re.MULTILINE)
     assert handed is not None, f"{verb} does not end with run(main, <options>)"
     return getattr(loaded, handed[1])  # type: ignore[no-any-return]

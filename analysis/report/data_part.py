@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection
 from typing import Any
 
+from analysis.report.commands import as_words, bundled_digests, settings_of
 from analysis.report.document import Block, Commands, Inline, Paragraph, Section, Table
 from analysis.report.sources import Question, Sources
-from research.spec import TRANSFORMER
 from research.tracking import schema
 from research.tracking.looks import listed
 
@@ -16,40 +14,6 @@ TASKS = {
     "threshold": "does the {touch} touch {threshold:+.4g}% within {horizon} session{s}?",
     "downside": "does the {touch} fall by {threshold:.4g}% within {horizon} session{s}?",
 }
-VARIABLES = {
-    "symbol": "SYMBOLS",
-    "validate_on": "VALIDATE_ON",
-    "feature_set": "FEATURES",
-    "index": "INDEX",
-    "volatility_index": "VOLATILITY_INDEX",
-    "task": "TASK",
-    "threshold": "THRESHOLD",
-    "touch": "TOUCH",
-    "context_length": "CONTEXT",
-    "train_windows": "WINDOWS",
-    "windows_from": "WINDOWS_FROM",
-    "train_end": "TRAIN_END",
-    "validation_end": "VALIDATION_END",
-    "test_end": "TEST_END",
-    "epochs": "EPOCHS",
-    "patience": "PATIENCE",
-    "seed": "SEED",
-    "sampler": "SAMPLER",
-    "pruner": "PRUNER",
-    "optimizer": "OPTIMIZER",
-    "base_width": "WIDTH_TRANSFER",
-}
-"""Parameter of a sweep -> variable of `make sweep` that sets it."""
-RANGES = {
-    "search_learning_rate": "learning-rate",
-    "search_weight_decay": "weight-decay",
-    "search_dropout": "dropout",
-    "search_batch_size": "batch-sizes",
-    "random_share": "random-share",
-}
-"""Parameter of a sweep -> flag that sets it."""
-UNSET = ("none", "all", "", "nan", "0")
-"""Values that a variable has when it is not given."""
 
 
 def question_section(sources: Sources) -> Section:
@@ -155,12 +119,12 @@ def _counts(run: Any, split: str) -> list[Inline]:
 
 def reproduction_section(sources: Sources) -> Section:
     """One command for all sweeps that differ in budget and horizon only."""
-    bundled = {str(run[schema.SNAPSHOT_DIGEST]) for _, run in sources.snapshots.iterrows() if run["source"] == "bundled"}
+    bundled = bundled_digests(sources)
     sweeps = [(one, run) for one in sources.questions for _, run in one.sweeps.iterrows()]
     # Settings -> horizon -> budgets, then the horizons that have the same budgets together.
     budgets: dict[tuple[str, int], list[str]] = {}
     for one, run in sweeps:
-        budgets.setdefault((_settings(one, run, bundled), one.frontier.horizon), []).append(str(run["budget"]))
+        budgets.setdefault((as_words(settings_of(one, run, bundled)), one.frontier.horizon), []).append(str(run["budget"]))
     horizons: dict[tuple[str, str], list[int]] = {}
     for (settings, horizon), labels in budgets.items():
         horizons.setdefault((settings, ",".join(labels)), []).append(horizon)
@@ -177,21 +141,3 @@ def reproduction_section(sources: Sources) -> Section:
 
 def _dirt(run: Any) -> str:
     return " with uncommitted changes" if str(run[schema.GIT_DIRTY]) == "true" else ""
-
-
-def _settings(one: Question, run: Any, bundled: Collection[str]) -> str:
-    """Everything that was set or had a default then: defaults may change."""
-    digest = str(run[schema.SNAPSHOT_DIGEST])
-    last = json.loads(str(run[schema.STARTS]))[-1]
-    replicates = max((each.fresh_seeds for each in one.sure if each.budget == run["budget"]), default=0)
-    ranges = [f"--{flag} {str(run[name]).replace(' .. ', ' ')}" for name, flag in RANGES.items()]
-    # Sweeps of earlier versions do not say it.
-    family = str(run["family"]) if "family" in run and run["family"] == run["family"] else TRANSFORMER
-    given = {
-        "DATA": "bundled" if digest in bundled else digest,
-        **{VARIABLES[name]: str(run[name]) for name in VARIABLES if name in run and str(run[name]) not in UNSET},
-        "TRIALS": str(last["trials"]),
-        **({"REPLICATES": str(replicates)} if replicates else {}),
-        "ARGS": " ".join([*ranges, f"--family {family}" if family != TRANSFORMER else ""]).strip(),
-    }
-    return " ".join(f"{name}='{value}'" if set(value) & set(" ^,") else f"{name}={value}" for name, value in given.items())

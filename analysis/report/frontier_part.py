@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from analysis.compare import probability
 from analysis.frontier_scaling import law_table
 from analysis.laws.verdicts import Claim, Verdict
 from analysis.leaderboard import findings as standing_findings
@@ -48,7 +49,9 @@ def answer(one: Question) -> str:
 
 def _scaling(one: Question) -> str:
     if one.judgement is None:
-        return f"{len(one.frontier.entries)} budgets were tried: no trend can be judged below three."
+        count = len(one.frontier.entries)
+        tried = "One budget was" if count == 1 else f"{count} budgets were"
+        return f"{tried} tried: no trend can be judged below three."
     found = one.judgement.verdict
     return (
         f"{PLAIN[found.claim].format(margin=found.margin)} A tenfold size changes the loss by {found.slope:+.1%}, 95% interval "
@@ -157,7 +160,7 @@ def _standings_table(one: Question, link: RunLink) -> Table:
         [
             BASELINE_TITLES.get(each.name, each.name),
             link(f"{each.loss:.4f}", runs[each.name]),
-            f"{each.p_value:.3f}",
+            probability(each.p_value),
             "may be the best" if each.is_in else "is not the best",
         ]
         for each in sorted(one.standings, key=lambda each: each.loss)

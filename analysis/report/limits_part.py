@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from analysis.laws.forecasting import FEWEST
+from analysis.report.commands import NARROWED, as_words, bundled_digests, differing, settings_of
 from analysis.report.data_part import test_days
 from analysis.report.document import Commands, Items, Paragraph, Section
 from analysis.report.sources import Question, Sources
@@ -26,7 +28,7 @@ def not_established(sources: Sources) -> Section:
 def _open(one: Question) -> Iterator[str]:
     frontier, judged = one.frontier, one.judgement
     if judged is None:
-        yield f"{one.title}: any trend; {len(frontier.entries)} budgets are too few."
+        yield f"{one.title}: any trend; it takes {FEWEST} budgets."
     elif judged.verdict.claim == "inconclusive":
         least = f"a change below {judged.verdict.detectable:.1%} of the loss per tenfold size would have been missed"
         yield f"{one.title}: that size helps, or that it does not; {least} more than once in five times."
@@ -56,7 +58,9 @@ def _common(sources: Sources) -> list[str]:
 
 def next_steps(sources: Sources, store: Path) -> Section:
     """Commands that would settle what is open, cheapest first."""
-    steps = dict.fromkeys(step for one in sources.questions for step in _next(one))
+    bundled = bundled_digests(sources)
+    only = len({one.frontier.experiment for one in sources.questions}) == 1
+    steps = dict.fromkeys(step for one in sources.questions for step in _next(one, bundled, alone=only))
     commands = [f"{in_store(store, command)}   # {why}" for command, why in steps]
     if not commands:
         return Section(title="What to run next", blocks=[Paragraph(text="Nothing here is open that a sweep could settle.")])
@@ -64,18 +68,41 @@ def next_steps(sources: Sources, store: Path) -> Section:
     return Section(title="What to run next", blocks=[Paragraph(text=why), Commands(lines=commands)])
 
 
-def _next(one: Question) -> Iterator[tuple[str, str]]:
+def _next(one: Question, bundled: Collection[str], *, alone: bool) -> Iterator[tuple[str, str]]:
     frontier = one.frontier
+
+    def sweep(budget: str, why: str, like: str = "", **others: str) -> tuple[str, str]:
+        settings = _told(one, like or budget, bundled)
+        if like:
+            # Another size has other shapes.
+            settings = {name: value for name, value in settings.items() if name.lower() not in NARROWED}
+        told = as_words({"BUDGET": budget, "HORIZON": str(frontier.horizon), **settings, **others})
+        return f"make sweep {told}", why
+
     for sure in one.sure:
         if sure.fresh_seeds < ENOUGH_FRESH:
-            yield f"make sweep BUDGET={sure.budget} HORIZON={frontier.horizon} REPLICATES={ENOUGH_FRESH}", "fresh seeds"
+            yield sweep(sure.budget, "fresh seeds", REPLICATES=str(ENOUGH_FRESH))
     counts = {entry.budget: entry.complete + entry.failed for entry in frontier.entries}
     most = max(counts.values())
     for budget in (budget for budget, count in counts.items() if count < most):
-        yield f"make sweep BUDGET={budget} HORIZON={frontier.horizon} TRIALS={most}", "equal numbers of trials"
-    largest = count_label(MORE * parse_count(frontier.entries[-1].budget, "BUDGET", "parameters"))
-    if one.judgement is None or one.judgement.verdict.claim == "inconclusive":
-        yield f"make forecast BUDGET={largest} HORIZON={frontier.horizon}", "before it is known"
-        yield f"make sweep BUDGET={largest} HORIZON={frontier.horizon}", "a longer lever for the slope"
+        yield sweep(budget, "equal numbers of trials", TRIALS=str(most))
+    top = frontier.entries[-1].budget
+    largest = count_label(MORE * parse_count(top, "BUDGET", "parameters"))
+    if one.judgement is None:
+        yield sweep(largest, f"one more of the {FEWEST} budgets that a trend takes", like=top)
+    elif one.judgement.verdict.claim == "inconclusive":
+        which = "" if alone else f" ARGS='--experiment {frontier.experiment}'"
+        yield f"make forecast BUDGET={largest} HORIZON={frontier.horizon}{which}", "before it is known"
+        yield sweep(largest, "a longer lever for the slope", like=top)
     if any(not one.effects.best_is_known(budget) for budget in one.effects.curves):
-        yield f"make sweep BUDGET={frontier.entries[0].budget} HORIZON={frontier.horizon} TRIALS=+20", "which shape"
+        yield sweep(frontier.entries[0].budget, "which shape", TRIALS="+20")
+
+
+def _told(one: Question, budget: str, bundled: Collection[str]) -> dict[str, str]:
+    """What the sweep of this budget was told; nothing where its parent run is gone."""
+    for _, run in one.sweeps.iterrows():
+        if str(run["budget"]) == budget:
+            told = differing(settings_of(one, run, bundled))
+            told.pop("REPLICATES", None)
+            return told
+    return {}

@@ -20,7 +20,9 @@ def section(sources: Sources, figures: dict[str, Image]) -> Section:
     """All questions' shapes; `figures` by study."""
     blocks: list[Block] = []
     for one in sources.questions:
-        blocks += [of_terminal(curve_table(one.effects)), of_terminal(importance_table(one.effects))]
+        blocks.append(of_terminal(curve_table(one.effects)))
+        if any(one.effects.importances.values()):
+            blocks.append(of_terminal(importance_table(one.effects)))
         if found := findings(one.effects):
             blocks.append(Items(items=[f"{one.title}: {line}" for line in found]))
         if one.frontier.study in figures:

@@ -18,4 +18,11 @@ def section(champions: list[Champion]) -> Section:
 def _row(one: Champion) -> list[Inline]:
     skill = "-" if one.test_skill is None else f"{one.test_skill:+.3f}"
     used = one.used
-    return [used.name, used.version, used.run_id[:12], used.since or "set by hand", skill, used.gates or "not asked"]
+    return [
+        used.name,
+        used.version,
+        used.run_id[:12],
+        used.since[:16].replace("T", " ") or "set by hand",
+        skill,
+        used.gates or "not asked",
+    ]

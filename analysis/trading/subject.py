@@ -114,8 +114,9 @@ def _named(store: Store, prefix: str) -> RunRecord:
     names = query.experiments(store)
     runs = query.of_kinds(store, list(names), (*KINDS, "final"))
     found = [one for one in runs if one.run_id.startswith(prefix)]
-    fix = f"{len(found)} runs begin so; give a trial's or an evaluation's run id, make leaderboard and make ui show them."
-    require(len(found) == 1, "RUN", prefix, fix)
+    fix = "no run has an id that begins so; give a trial's or an evaluation's, make ui shows it on the run's page."
+    require(bool(found), "RUN", prefix, fix)
+    require(len(found) == 1, "RUN", prefix, f"{len(found)} ids begin so; give more letters of it.")
     (run,) = found
     fix = "it was adopted from files, which hold no predictions; sweep its question here."
     require(schema.ADOPTED_FINGERPRINT not in run.tags, "RUN", prefix, fix)

@@ -60,12 +60,14 @@ CONTRACT: Mapping[str, RowRule] = {
 """Every rule by the name that `ALLOW=` takes."""
 
 
-def check_bars(bars: pd.DataFrame, symbol: str, allow: Collection[str] = ()) -> None:
+def check_bars(
+    bars: pd.DataFrame, symbol: str, allow: Collection[str] = (), fix: str = "mend the source and ingest again"
+) -> None:
     """Raise `InputError` naming symbol, rule and dates unless `bars` keeps the contract.
 
     Contract: columns `open high low close volume` of numbers, a unique increasing daily index without
     time zone, finite positive prices, low <= open, close <= high, volume not negative. `allow` names
-    rules that were allowed when these bars were taken in.
+    rules that were allowed when these bars were taken in, `fix` what their sender is to do about broken ones.
     """
     problem = malformed(bars)
     if problem:
@@ -73,7 +75,7 @@ def check_bars(bars: pd.DataFrame, symbol: str, allow: Collection[str] = ()) -> 
     for name, rule in CONTRACT.items():
         broken = rule.broken(bars)
         if name not in allow and broken.any():
-            raise InputError(f"{symbol}: {rule.says} on {some_dates(bars.index[broken])}; mend the source and ingest again.")
+            raise InputError(f"{symbol}: {rule.says} on {some_dates(bars.index[broken])}; {fix}.")
 
 
 def malformed(bars: pd.DataFrame) -> str:

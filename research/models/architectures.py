@@ -96,7 +96,10 @@ def _nearest(budget: Budget, candidates: Sequence[ArchitectureSpec]) -> str:
     sizes = sorted({parameter_count(architecture) for architecture in candidates})
     below, above = [n for n in sizes if n < budget.n_parameters], [n for n in sizes if n > budget.n_parameters]
     near = [f"{n:,}" for n in (*below[-1:], *above[:1])]
-    return f"the nearest sizes are {' and '.join(near)}; give a budget near these, " if near else "give "
+    if not near:
+        return "give "
+    noun, them = ("sizes are", "these") if len(near) > 1 else ("size is", "it")
+    return f"the nearest {noun} {' and '.join(near)}; give a budget near {them}, "
 
 
 def grid_of(budget: Budget, family: str) -> Grid:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 DATABASE = "mlflow.db"
+UNFINISHED = f"{DATABASE}.unfinished"
+"""The database while it is being made."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,8 @@ def open_store(root: Path, *, must_exist: bool = False) -> Store:
     Readers pass `must_exist`: a store that is not there is then an `InputError`, not an empty new one.
 
     Creating the database runs all of MLflow's migrations and is not safe in parallel, so it happens under a
-    file lock; write-ahead logging is switched on last and therefore marks a finished set-up.
+    file lock, and under another name until it is whole: a Ctrl-C in these seconds would leave a database that no
+    migration can finish. Write-ahead logging is switched on last and therefore marks a finished set-up.
     """
     root = root.resolve()
     _quiet_mlflow()
@@ -138,11 +141,22 @@ def open_store(root: Path, *, must_exist: bool = False) -> Store:
         raise InputError(f"STORE={root.name}: there are no runs yet; start with `make sweep`.")
     store = Store(root=root, uri=f"sqlite:///{database}")
     with _only_opener(root):
-        if not _is_ready(database):
-            store.client.search_experiments(max_results=1)
-            with closing(sqlite3.connect(database)) as connection:
-                connection.execute("PRAGMA journal_mode=WAL")
+        if not database.exists():
+            unfinished = root / UNFINISHED
+            # One that was cut off, with the journal of what it was about to do.
+            for left in root.glob(f"{UNFINISHED}*"):
+                left.unlink()
+            _migrate(Store(root=root, uri=f"sqlite:///{unfinished}"), unfinished)
+            unfinished.replace(database)
+        elif not _is_ready(database):
+            _migrate(store, database)
     return store
+
+
+def _migrate(store: Store, database: Path) -> None:
+    store.client.search_experiments(max_results=1)
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
 
 
 def _only_opener(root: Path) -> AcquireReturnProxy[FileLock]:

@@ -94,7 +94,7 @@ def add_sweep(store: Store, *, budget: str = "2K", horizon: int = 1, outcome: sc
             schema.TARGET_DIGEST: f"labels of {horizon}",
             schema.GIT_COMMIT: "c0ffee",
             schema.GIT_DIRTY: "false",
-            schema.STARTS: '[{"trials": 12}]',
+            schema.STARTS: '[{"trials": 12, "search_layers": "1,2"}]',
         },
     )
     if outcome:

@@ -189,6 +189,8 @@ def test_the_verb_tells_draws_and_admits_what_it_cannot(store: Store, capsys: py
     told = capsys.readouterr().out
     assert "too few random trials" in told
     assert "fewer than 20 trials" in told
+    # Nothing is ranked: a table of dashes would say nothing.
+    assert "R² on held-out trials" not in told
     assert "6 configurations" in told
     for name in ("shape", "depth-width"):
         for suffix in ("png", "pdf", "csv"):

@@ -13,10 +13,13 @@ from small_store import add_run, add_sweep
 
 from analysis.options import ReportOptions
 from analysis.report.__main__ import main
+from analysis.report.commands import DATA_DEFAULTS, DEFAULTS, RANGES, VARIABLES
 from analysis.report.data_part import test_days as days_told
 from analysis.report.document import Table
 from analysis.report.sources import champions, read, titles
 from analysis.report.use_part import section
+from pipelines.assembly import BUNDLED_ENDS
+from pipelines.options import SweepOptions
 from research.tracking import query, schema
 from research.tracking.registry import register_apart, version_of
 from research.tracking.runs import RunLog
@@ -61,6 +64,31 @@ def test_what_is_open_is_said_with_a_way_to_settle_it(made: tuple[Store, Path, s
     assert "knows more than the simplest regression" in sections["What was not established"]
     assert "not opened" in sections["What was not established"]
     assert f"REPLICATES=3 STORE={made[0].root}   # fresh seeds" in sections["What to run next"]
+
+
+def test_the_next_commands_ask_the_same_question_of_the_same_data(made: tuple[Store, Path, str]) -> None:
+    told = next(line for line in made[2].splitlines() if line.endswith("# fresh seeds"))
+    assert told.startswith("make sweep BUDGET=2K HORIZON=1 DATA=0123456789abcdef SYMBOLS='^GSPC'")
+    assert "LAYERS='1,2'" in told
+    longer = next(line for line in made[2].splitlines() if line.endswith("# a longer lever for the slope"))
+    assert longer.startswith("make sweep BUDGET=256K HORIZON=1 DATA=0123456789abcdef")
+    assert "LAYERS" not in longer
+
+
+def test_a_default_that_is_left_out_is_what_a_sweep_takes() -> None:
+    names = {variable: name for name, variable in VARIABLES.items()} | {"TRIALS": "trials"}
+    fields = {"feature_set": "features", "context_length": "context"}
+    options = SweepOptions()
+    for variable, value in DEFAULTS.items():
+        if variable not in ("ARGS", "TOUCH", "OPTIMIZER"):
+            assert str(getattr(options, fields.get(names[variable], names[variable]))) == value
+    ranges = " ".join(f"--{flag} {_typed(getattr(options, flag.replace('-', '_')))}" for flag in RANGES.values())
+    assert ranges == DEFAULTS["ARGS"]
+    assert tuple(DATA_DEFAULTS[name] for name in ("TRAIN_END", "VALIDATION_END", "TEST_END")) == tuple(map(str, BUNDLED_ENDS))
+
+
+def _typed(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def test_looks_at_the_test_days_are_told(store_root: Path) -> None:

@@ -68,7 +68,9 @@ def test_a_budget_that_has_been_started_is_not_foretold(store: Store) -> None:
         foretell(store, only(store), "128000")
 
 
-@pytest.mark.parametrize(("budget", "reason"), [("16K", "not beyond 32K"), ("many", "BUDGET=many")])
+@pytest.mark.parametrize(
+    ("budget", "reason"), [("16K", "not beyond the 32K of sp500-threshold-1pct, horizon 1;"), ("many", "BUDGET=many")]
+)
 def test_what_cannot_be_foretold_is_refused(store: Store, budget: str, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         foretell(store, only(store), budget)
@@ -78,7 +80,7 @@ def test_two_budgets_are_too_few(store_root: Path) -> None:
     store = open_store(store_root)
     for budget in ("2K", "8K"):
         add_run(store, "0000 d4 L2 h1 ff2", budget=budget, loss=0.5)
-    with pytest.raises(InputError, match=r"horizon 1 has 2K, 8K only; a forecast takes 3 budgets"):
+    with pytest.raises(InputError, match=r"threshold-1pct, horizon 1, has 2K, 8K only; a forecast takes 3 budgets"):
         foretell(store, only(store), "32K")
 
 
@@ -102,15 +104,21 @@ def test_one_that_came_after_its_sweep_counts_for_nothing(store: Store) -> None:
     assert [one.state for one in sealed(store, [only(store)])["study of 1"]] == ["late"]
 
 
-def test_the_verb_writes_all_or_nothing(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    # At horizon 3 one budget is too few: nothing is written for horizon 1 either.
-    add_run(store, "0000 d4 L2 h1 ff2", budget="2K", loss=0.6, horizon=3)
+def test_the_verb_writes_all_or_nothing(store: Store) -> None:
+    # At horizon 3 it is not beyond what is there: nothing is written for horizon 1 either.
+    for budget in ("2K", "8K", "512K"):
+        add_run(store, "0000 d4 L2 h1 ff2", budget=budget, loss=0.6, horizon=3)
     with pytest.raises(InputError, match="horizon 3"):
         verb.main(ForecastOptions(store=store.root, budget="128K"))
     assert query.runs(store, kinds=("forecast",)).empty
-    verb.main(ForecastOptions(store=store.root, budget="128K", horizon=1))
+
+
+def test_a_question_of_one_budget_keeps_no_other_from_its_forecast(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    add_run(store, "0000 d4 L2 h1 ff2", budget="2K", loss=0.6, horizon=3)
+    verb.main(ForecastOptions(store=store.root, budget="128K"))
     told = capsys.readouterr().out
     assert "its sweep has not ended" in told
+    assert "none made for sp500-threshold-1pct, horizon 3: it has 2K only, a forecast takes 3 budgets." in told
     assert commands_to_type(told, store.root) == ["make sweep BUDGET=128K", "make forecast", "make report"]
     (run,) = query.runs(store, kinds=("forecast",)).to_dict("records")
     assert run["forecast/low"] < run["forecast/loss"] < run["forecast/high"]

@@ -185,10 +185,10 @@ def test_a_single_architecture_is_one_extreme() -> None:
 def test_a_budget_that_the_grid_cannot_build_is_told_the_sizes_next_to_it():
     wide = ArchitectureSpec(d_model=1, n_layers=1, n_heads=1, d_ff=1, n_features=93)
     with pytest.raises(
-        InputError, match=r"with 93 features; the nearest sizes are 3,9\d\d; give a budget near these, or other"
+        InputError, match=r"with 93 features; the nearest size is 3,9\d\d; give a budget near it, or other"
     ) as told:
         architectures_for(Budget.parse("3K"), wide)
-    least = int(str(told.value).split("sizes are ")[1].split(";")[0].replace(",", ""))
+    least = int(str(told.value).split("size is ")[1].split(";")[0].replace(",", ""))
     assert architectures_for(Budget(n_parameters=least), wide)
 
 

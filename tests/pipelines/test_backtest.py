@@ -122,7 +122,7 @@ def test_a_run_is_found_by_its_first_letters(swept: Swept) -> None:
     [
         ({"budget": "20K"}, "BUDGET=20K: no complete trial of horizon 1 at 20K"),
         ({"budget": "", "horizon": 9}, "HORIZON=9: no complete trial of horizon 9"),
-        ({"run": "nowhere"}, "RUN=nowhere: 0 runs begin so"),
+        ({"run": "nowhere"}, "RUN=nowhere: no run has an id that begins so"),
         ({"cost": -1.0}, "COST=-1.0: give basis points of 0 or more"),
         ({"slippage": 1000.0}, "SLIPPAGE=1000.0: give basis points of 0 or more and below 1,000"),
         ({"enter": "top tenth"}, "ENTER=top tenth: it is chosen on the validation days themselves"),

@@ -87,6 +87,7 @@ def test_the_parent_keeps_what_each_start_asked_for(first: Sweep, grown: Sweep) 
     assert (before["trials"], after["trials"]) == (2, 4)
     assert after["deepest"] == 6 < before["deepest"]
     assert after["search_learning_rate"] == "0.001 .. 0.002"
+    assert ("search_layers" in before, after["search_layers"]) == (False, "3,6")
     assert int(data.params["deepest"]) == before["deepest"]
     assert data.metrics["sweep/trials_complete"] == 4
 

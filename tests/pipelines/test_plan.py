@@ -52,6 +52,13 @@ def text_of(rows: list[PlanRow], **options: object) -> str:
     return page.getvalue()
 
 
+def test_the_next_command_can_be_copied_as_it_stands() -> None:
+    rows = plan_rows(TWO_BILLION, WORK, ROOMY, Clock())
+    assert text_of(rows, budget="2B").endswith("\nnext  make sweep BUDGET=2B\n")
+    assert text_of(rows, budget="2B", all=True).endswith("\nnext  make sweep BUDGET=2B\n")
+    assert text_of(rows, budget="2B", horizon=3).endswith("BUDGET=2B\n      and the other variables of this plan\n")
+
+
 def test_a_row_counts_parameters_and_operations() -> None:
     (row, *_) = plan_rows(TWO_BILLION, WORK, ROOMY, Clock())
     a = row.architecture

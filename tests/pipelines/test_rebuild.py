@@ -74,3 +74,15 @@ def test_the_best_complete_trial_is_taken_and_two_questions_are_told_apart(store
     assert best_trial(store, budget="", horizon=1, run=other[:10]).run_id == other
     with pytest.raises(InputError, match="make sweep first"):
         best_trial(store, budget="2K", horizon=3, run="")
+
+
+def test_letters_that_begin_no_id_or_several_are_told_apart(store_root: Path) -> None:
+    store = open_store(store_root)
+    trial(store, loss=0.5)
+    with pytest.raises(InputError, match="RUN=zz: no complete trial has an id that begins so; make ui shows"):
+        best_trial(store, budget="", horizon=1, run="zz")
+    ids = [trial(store, loss=0.5) for _ in range(17)]
+    # Seventeen ids begin with sixteen digits at most.
+    first = next(one[0] for one in ids if sum(other[0] == one[0] for other in ids) > 1)
+    with pytest.raises(InputError, match=f"RUN={first}: .* ids begin so; give more letters"):
+        best_trial(store, budget="", horizon=1, run=first)

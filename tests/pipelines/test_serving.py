@@ -129,11 +129,11 @@ MALFORMED: dict[str, tuple[Spoil, str]] = {
     "a price that is not there": (with_value("close", None), "a price is not finite on 2018-10-18"),
     "a volume that is not there": (with_value("volume", float("nan")), "volume is negative or not finite on 2018-10-18"),
     "too few rows": (lambda bars: bars.tail(258), "258 bars are too few; give at least 259"),
-    "no rows": (lambda bars: bars.head(0), "there are no bars"),
+    "no rows": (lambda bars: bars.head(0), "there are no bars; send some"),
     "another instrument": (lambda bars: bars.assign(symbol="AAPL"), "symbol=AAPL: the model was trained on"),
     "an instrument that is not named": (lambda bars: bars.assign(symbol=None), "symbol is missing in some rows"),
     "a negative price": (with_value("low", -1.0), "a price is not positive on 2018-10-18"),
-    "a high below the low": (with_value("high", 1.0), "high is below open, low or close on 2018-10-18"),
+    "a high below the low": (with_value("high", 1.0), "high is below open, low or close on 2018-10-18; send them mended"),
     "a day that comes twice": (with_value("date", "2018-10-17"), "a date comes twice on 2018-10-17"),
     "a word for a price": (with_value("close", "abc"), "column close has 'abc', which is no number"),
     "a number written as text": (with_value("close", "2800.5"), "column close has '2800.5', which is no number"),
@@ -174,6 +174,7 @@ def test_malformed_bars_get_one_sentence_that_names_the_field(server: tuple[str,
         (b"", "text/csv", "No columns"),
         (b"date,open,high,low,close,volume\n2018-12-31,x,1,1,1,1\n", "text/csv", "column open has 'x'"),
         (b"xx", "application/vnd.apache.parquet", "Parquet"),
+        (b"date,open,high,low,close,volume\n2018-12-28,1,1,1,1,1\n2018-12-31,x,1,1,1,1\n", "text/csv", "column open has 'x'"),
         (b"<bars/>", "text/xml", "text/csv"),
     ],
 )
@@ -217,7 +218,7 @@ def test_the_reason_is_found_in_what_mlflow_repeats_around_it(message: str, sent
 def test_stale_data_are_refused_with_their_last_day_and_shown_when_asked_for(
     root: Path, store: Store, sweep: Sweep, bars: pd.DataFrame, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(InputError, match=r"MAX_AGE=1: the bars of \^GSPC .* end 2018-12-31, .* --stale-ok"):
+    with pytest.raises(InputError, match=r"MAX_AGE=1: the bars of \^GSPC .* end 2018-12-31, .* STALE_OK=1"):
         main(PredictOptions(store=root))
     assert capsys.readouterr().out == ""
     main(PredictOptions(store=root, model=NAME, stale_ok=True, days=2))

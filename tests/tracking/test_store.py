@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 
 from research.spec import InputError
 from research.tracking import query, schema
+from research.tracking import store as opening
 from research.tracking.runs import RunLog
 from research.tracking.store import open_store
 
@@ -31,6 +33,33 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_text("this is not a database, and long enough to be read as one" * 100)
     with pytest.raises(InputError, match=r"mlflow\.db is no MLflow database"):
         open_store(tmp_path)
+
+
+class CutOff:
+    """MLflow's client, stopped after its first migration or let through to the end."""
+
+    def __init__(self, uri: str, *, whole: bool):
+        self.database, self.whole = uri.removeprefix("sqlite:///"), whole
+
+    def search_experiments(self, **_: object) -> None:
+        with sqlite3.connect(self.database) as connection:
+            connection.execute("CREATE TABLE datasets (n)")
+        if not self.whole:
+            raise KeyboardInterrupt
+
+
+def test_ctrl_c_while_a_store_is_made_leaves_none_that_is_half_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "patient_client", lambda uri, _: CutOff(uri, whole=False))
+    with pytest.raises(KeyboardInterrupt):
+        open_store(tmp_path)
+    with pytest.raises(InputError, match="make sweep"):
+        open_store(tmp_path, must_exist=True)
+    # The next start begins anew: with what was left, the table would be there already.
+    monkeypatch.setattr(opening, "patient_client", lambda uri, _: CutOff(uri, whole=True))
+    open_store(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    assert not list(tmp_path.glob("*.unfinished*"))
 
 
 def test_the_server_variable_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
