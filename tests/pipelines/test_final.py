@@ -371,7 +371,7 @@ def answered_otherwise(model: str, bars: pd.DataFrame) -> pd.DataFrame:
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("method", ["temperature", "isotonic"])
+@pytest.mark.parametrize("method", [pytest.param("temperature", marks=pytest.mark.slow), "isotonic"])
 def test_a_calibrated_ensemble_answers_as_its_evaluation_says(trained: Trained, evaluated: RunRecord, method: Method) -> None:
     options = TrainOptions(budget="2K", seeds=2, calibration=method, device="cpu", threads=1, store=trained.store.root)
     final_id = train_final(trained.store, options, QUIET)

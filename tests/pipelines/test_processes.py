@@ -79,6 +79,7 @@ def survived(migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         return run(root, **changes)
 
 
+@pytest.mark.slow
 def test_a_trial_whose_worker_was_killed_ends_as_in_this_process(survived: Sweep, store_root: Path) -> None:
     alone = run(store_root, trials=2, epochs=EPOCHS)
     (whole,), (died, ended) = tried(alone, 1), tried(survived, 1)
@@ -89,6 +90,7 @@ def test_a_trial_whose_worker_was_killed_ends_as_in_this_process(survived: Sweep
     assert curve_of(survived, ended) == curve_of(alone, whole)
 
 
+@pytest.mark.slow
 def test_a_trial_that_has_used_up_its_attempts_is_crashed_and_the_sweep_goes_on(survived: Sweep) -> None:
     assert {one.number: one.outcome for one in survived.trials} == {0: "crashed", 1: "complete", 2: "pruned"}
     (last,) = tried(survived, 0)
@@ -100,6 +102,7 @@ def test_a_trial_that_has_used_up_its_attempts_is_crashed_and_the_sweep_goes_on(
     assert survived.log.tags_and_status()[1] == "FINISHED"
 
 
+@pytest.mark.slow
 def test_a_worker_prunes_its_trial_when_the_driver_says_so(survived: Sweep) -> None:
     (run,) = tried(survived, 2)
     assert (run.outcome, run.status, run.metrics["pruned_epoch"]) == ("pruned", "KILLED", 1)
@@ -107,6 +110,7 @@ def test_a_worker_prunes_its_trial_when_the_driver_says_so(survived: Sweep) -> N
     assert "val_loss" not in run.metrics
 
 
+@pytest.mark.slow
 def test_no_worker_is_left_after_a_sweep(survived: Sweep) -> None:
     assert survived.trials
     assert not [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
