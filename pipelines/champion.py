@@ -14,7 +14,7 @@ import mlflow.pyfunc
 import numpy as np
 import pandas as pd
 from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, Schema
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 from pipelines.job import Finished
 from pipelines.study import Study
@@ -157,6 +157,7 @@ def signature_of(example: pd.DataFrame, *, has_interval: bool = False) -> ModelS
     numbers = ["probability", *(["low", "high"] if has_interval else [])]
     return ModelSignature(
         inputs=Schema([ColSpec(kind, name, required=name in example.columns) for name, kind in kinds.items()]),
+        params=ParamSchema([ParamSpec("days", DataType.long, 0)]),
         outputs=Schema([*(ColSpec("string", name) for name in texts), *(ColSpec("double", name) for name in numbers)]),
     )
 

@@ -127,7 +127,10 @@ def probabilities(store: Store, model: Served, snapshot: Snapshot, days: int) ->
     The model gets the whole history: features that forget slowly are then those of training.
     """
     names = dict.fromkeys([*model.symbols, *model.references])
-    said = load(store, model.version).predict(as_table({name: snapshot.of(name) for name in names}))
+    asked = load(store, model.version)
+    # One that was registered earlier answers every day.
+    newest = {"days": days} if asked.metadata.get_params_schema() else None  # type: ignore[no-untyped-call]
+    said = asked.predict(as_table({name: snapshot.of(name) for name in names}), params=newest)
     assert isinstance(said, pd.DataFrame)
     if "symbol" not in said.columns:
         said.insert(0, "symbol", model.symbols[0])

@@ -40,7 +40,7 @@ class Strict:
     def get_input_schema(self) -> None:
         """None: MLflow then leaves the values as they were sent, and holds them to the schema only when it predicts."""
 
-    def predict(self, data: Any) -> Any:
+    def predict(self, data: Any, params: dict[str, Any] | None = None) -> Any:
         """The model's table; whatever it cannot answer raises `MlflowException`."""
         if not isinstance(data, pd.DataFrame):
             raise MlflowException.invalid_parameter_value("Send bars as dataframe_split, dataframe_records or CSV.")
@@ -48,7 +48,7 @@ class Strict:
             if data.columns.has_duplicates:
                 raise InputError(f"column {data.columns[data.columns.duplicated()][0]} comes twice; send it once.")
             present = [name for name in self._numbers if name in data.columns]
-            return self._model.predict(data.assign(**{name: _numbers(data[name], name) for name in present}))
+            return self._model.predict(data.assign(**{name: _numbers(data[name], name) for name in present}), params=params)
         except InputError as problem:
             # An older registered model raises it too.
             raise MlflowException.invalid_parameter_value(str(problem)) from problem

@@ -26,7 +26,7 @@ from research.data.adjust import adjusted
 from research.data.bars import check_bars
 from research.features.feature_sets import build, feature_set_named
 from research.features.standardise import Standardiser
-from research.spec import ArchitectureSpec, InputError
+from research.spec import ArchitectureSpec, InputError, require
 from research.training.checkpoint import load_weights
 from research.training.ensemble import answering
 from research.windows.dataset import WindowDataset, answer_logits
@@ -69,34 +69,37 @@ class BarsToProbability(PythonModel):
         """Table with columns date and probability, symbol where the bars have one, low and high of an ensemble.
 
         Bars of several instruments, or of those that the features compare with, need a column symbol. Days before the
-        first full context are left out. Raises `RefusedBars`, one sentence that names the field.
+        first full context are left out. `days` of `params` answers so many of the newest days of each instrument, and all
+        where it is 0, as by default. Raises `RefusedBars`, one sentence that names the field.
         """
+        newest = int((params or {}).get("days", 0))
         try:
-            return self._answer(model_input)
+            require(newest >= 0, "days", newest, "give how many of the newest days to answer, or 0 for all.")
+            return self._answer(model_input, newest)
         except InputError as problem:
             raise RefusedBars(problem) from problem
 
-    def _answer(self, model_input: pd.DataFrame) -> pd.DataFrame:
+    def _answer(self, model_input: pd.DataFrame, newest: int) -> pd.DataFrame:
         if "symbol" not in model_input.columns:
-            return self._one(model_input)
+            return self._one(model_input, newest)
         if model_input["symbol"].isna().any():
             raise InputError("symbol is missing in some rows; say whose each bar is.")
         bars = {str(symbol): self._bars(part, str(symbol)) for symbol, part in model_input.groupby("symbol", sort=False)}
         asked = [symbol for symbol in bars if symbol in self.symbols or symbol not in self.references]
         if not asked:
             raise InputError(f"there are no bars of {', '.join(self.symbols)}; give some.")
-        answers = pd.concat({symbol: self._probabilities(symbol, bars) for symbol in asked}, names=["symbol"])
+        answers = pd.concat({symbol: self._probabilities(symbol, bars, newest) for symbol in asked}, names=["symbol"])
         return answers.reset_index("symbol").reset_index(drop=True)
 
-    def _one(self, table: pd.DataFrame) -> pd.DataFrame:
+    def _one(self, table: pd.DataFrame, newest: int) -> pd.DataFrame:
         if len(self.symbols) > 1 or self.references:
             needed = ", ".join([*self.symbols, *self.references])
             raise InputError(
                 f"column symbol is missing: the model knows several instruments ({needed}); say whose each bar is."
             )
-        return self._probabilities(self.symbols[0], {self.symbols[0]: self._bars(table, self.symbols[0])})
+        return self._probabilities(self.symbols[0], {self.symbols[0]: self._bars(table, self.symbols[0])}, newest)
 
-    def _probabilities(self, symbol: str, bars: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    def _probabilities(self, symbol: str, bars: Mapping[str, pd.DataFrame], newest: int) -> pd.DataFrame:
         architecture, traded = self.architecture, adjusted(bars[symbol])
         if symbol not in self.symbols:
             raise InputError(f"symbol={symbol}: the model was trained on {', '.join(self.symbols)}; give bars of these.")
@@ -110,6 +113,7 @@ class BarsToProbability(PythonModel):
         first = matrix.first_row + architecture.context_length - 1
         if first >= len(traded):
             raise InputError(f"{symbol}: {len(traded)} bars are too few; give at least {first + 1}.")
+        first = max(first, len(traded) - newest) if newest else first
         answers = self.answering(self._logits(self.standardiser.apply(matrix.values), first, symbol))
         days = pd.DatetimeIndex(traded.index[first:]).strftime("%Y-%m-%d")
         return pd.DataFrame({"date": days, **answers})

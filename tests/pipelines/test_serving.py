@@ -102,6 +102,22 @@ def test_python_http_and_training_agree_on_the_days_they_share(
         assert remote.to_numpy() == pytest.approx(local.to_numpy(), abs=1e-6)
 
 
+def test_the_newest_days_alone_are_answered_as_among_all_of_them(
+    store: Store, bars: pd.DataFrame, server: tuple[str, int]
+) -> None:
+    model = load(store, chosen(store)[0])
+    every, newest = model.predict(bars), model.predict(bars, params={"days": 5})
+    assert newest["date"].tolist() == every["date"].tolist()[-5:]
+    assert newest["probability"].to_numpy() == pytest.approx(every["probability"].tail(5).to_numpy(), abs=1e-12)
+    asked = {**json.loads(as_json(bars)), "params": {"days": 5}}
+    status, told = ask(server[0], json.dumps(asked).encode())
+    assert (status, [one["date"] for one in told["predictions"]]) == (200, newest["date"].tolist())
+    for wrong, words in ((-1, "days=-1: give how many of the newest days"), ("five", "days")):
+        status, told = ask(server[0], json.dumps({**asked, "params": {"days": wrong}}).encode())
+        assert status == 400
+        assert words in told["message"]
+
+
 def test_the_printed_curl_command_gets_probabilities(server: tuple[str, int], bars: pd.DataFrame, tmp_path: Path) -> None:
     bars.tail(300).to_csv(tmp_path / "bars.csv", index=False)
     done = subprocess.run(curl(server[1]), shell=True, cwd=tmp_path, capture_output=True, text=True, check=True)
