@@ -50,7 +50,8 @@ class Evidence:
 
 def evidence_of(store: Store, final: RunRecord) -> Evidence:
     """Read all that is judged; `InputError` where the final run was never tested, which no force makes up for."""
-    found = query.with_tag(store, final.experiment_id, schema.FINAL_RUN, final.run_id, kinds=("evaluation",))
+    # Deleted ones too: what was seen was seen.
+    found = [one for one in query.evaluations(store) if one.tags.get(schema.FINAL_RUN) == final.run_id]
     looks = [one for one in found if one.tags[schema.SNAPSHOT_DIGEST] == final.tags[schema.SNAPSHOT_DIGEST]]
     short = final.run_id[:12]
     look = in_store(store.root, f"make evaluate RUN={short}")

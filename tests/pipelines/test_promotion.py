@@ -475,7 +475,11 @@ def test_that_no_other_question_looked_is_told_apart_from_not_counted(
 
 def test_a_second_look_at_the_same_model_closes_a_gate(store_root: Path) -> None:
     one = invented(open_store(store_root), looks=2)
-    assert not_passed(evidence_of(one.store, one.final)) == {"one look": "test days opened 2 times"}
+    twice = {"one look": "test days opened 2 times"}
+    assert not_passed(evidence_of(one.store, one.final)) == twice
+    # Nor does the deletion of one of them in the pages open it again.
+    one.store.client.delete_run(evidence_of(one.store, one.final).looks[-1].run_id)
+    assert not_passed(evidence_of(one.store, one.final)) == twice
 
 
 def test_a_sweep_takes_no_alias_from_what_is_tested_or_in_use(store_root: Path) -> None:
