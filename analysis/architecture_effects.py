@@ -24,6 +24,7 @@ def main(options: EffectsOptions) -> None:
     from analysis.frontier import frontiers
     from analysis.terminal import console
     from analysis.transfer import transfers
+    from research.hints import print_next
     from research.tracking.store import open_store
 
     screen = console()
@@ -47,6 +48,7 @@ def main(options: EffectsOptions) -> None:
         screen.print(line, soft_wrap=True, highlight=False)
     _draw(found, store.root / REPORTS)
     screen.print(f"figures and their numbers in {store.root / REPORTS}", soft_wrap=True, highlight=False)
+    print_next(screen, options.store, "make compare", "make report")
 
 
 LEGEND = (

@@ -19,6 +19,7 @@ def main(options: CompareOptions) -> None:
     from analysis.comparison import compare, finalists, standings
     from analysis.frontier import frontiers
     from analysis.terminal import console
+    from research.hints import print_next
     from research.spec import require
     from research.tracking.store import open_store
 
@@ -37,6 +38,7 @@ def main(options: CompareOptions) -> None:
         lines = list(SET_LEGEND)
     for line in (*lines, SELECTED):
         screen.print(line, soft_wrap=True, highlight=False)
+    print_next(screen, options.store, "make effects", "make report")
 
 
 SET_LEGEND = (

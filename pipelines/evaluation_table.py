@@ -66,7 +66,7 @@ def _opening(final: RunRecord, said: Said, before: Looks) -> list[str]:
         f"opened     test days {said.days.min():%Y-%m-%d} .. {said.days.max():%Y-%m-%d}, {len(said.labels):,} rows, "
         f"base rate {said.labels.mean():.3f} ({said.base_rate:.3f} in training)",
         f"model      {final.name} (run {final.run_id[:12]}): {int(final.metrics['n_params']):,} parameters, "
-        f"mean probability of {len(said.seeds)} seeds",
+        f"mean probability of {len(said.seeds)} seed{'s' * (len(said.seeds) != 1)}",
     ]
     if before.same:
         seen = f"this model has seen these days {_times(before.same)}"

@@ -115,7 +115,7 @@ def _register(plan: Plan, run_id: str) -> Registered:
     for one in query.children(store, plan.context.experiment_id, run_id):
         told = f"seed {one.params['seed']} of final run {run_id[:12]}: {label}, trained on {TRAINED_ON}."
         version(name + SEEDS_MODEL, one.run_id, told)
-    told = f"final: {label}, mean probability of {len(plan.seeds)} seeds, trained on {TRAINED_ON}."
+    told = f"final: {label}, mean probability of {len(plan.seeds)} seed{'s' * (len(plan.seeds) != 1)}, trained on {TRAINED_ON}."
     return version(name, run_id, told)
 
 

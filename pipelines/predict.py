@@ -62,6 +62,7 @@ def main(options: PredictOptions) -> None:
     from rich.console import Console
 
     from research.cli import MISTAKE
+    from research.hints import print_next
     from research.spec import InputError, require
     from research.tracking.registry import chosen
     from research.tracking.store import open_store
@@ -79,7 +80,10 @@ def main(options: PredictOptions) -> None:
                 raise
             print(f"error: {version.name}: {problem}", file=sys.stderr)
             refused += 1
-    show(answers, console if console.is_terminal else Console(width=WIDTH))
+    console = console if console.is_terminal else Console(width=WIDTH)
+    show(answers, console)
+    if answers:
+        print_next(console, options.store, f"make serve MODEL={answers[0].model.version.name}", "make report")
     if refused:
         raise SystemExit(MISTAKE)
 

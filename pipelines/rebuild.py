@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Any
+from typing import Any, get_args
 
 from pipelines.assembly import Assembled, assemble
 from pipelines.ingest import ingest
@@ -105,7 +105,7 @@ def best_trial(store: Store, *, budget: str, horizon: int, run: str) -> RunRecor
     """
     complete = _complete(store, ("trial",))
     if run:
-        return _begun_by(run, complete, "complete trial", "make ui shows a trial's id on its page")
+        return _begun_by(store, run, complete, "complete trial", "make ui shows a trial's id on its page")
     best: dict[str, RunRecord] = {}
     for one in _asked(complete, budget, horizon, "make sweep first"):
         question = f"{one.experiment_id} {one.tags[schema.STUDY_FINGERPRINT]} {one.params['context_length']}"
@@ -118,7 +118,7 @@ def final_run(store: Store, *, budget: str, horizon: int, run: str) -> RunRecord
     """The complete final run of a budget and horizon, or the one that `run` begins; `InputError` lists several."""
     complete = _complete(store, ("final",))
     if run:
-        return _begun_by(run, complete, "complete final run", "make train makes one")
+        return _begun_by(store, run, complete, "complete final run", "make train makes one")
     return _only(_asked(complete, budget, horizon, "make train first"), budget, horizon)
 
 
@@ -127,10 +127,12 @@ def _complete(store: Store, kinds: Sequence[str]) -> list[RunRecord]:
     return [one for one in runs if one.outcome == "complete" and schema.ADOPTED_FINGERPRINT not in one.tags]
 
 
-def _begun_by(prefix: str, runs: Sequence[RunRecord], what: str, fix: str) -> RunRecord:
+def _begun_by(store: Store, prefix: str, runs: Sequence[RunRecord], what: str, fix: str) -> RunRecord:
     found = [one for one in runs if one.run_id.startswith(prefix)]
     if not found:
-        raise InputError(f"RUN={prefix}: no {what} has an id that begins so; {fix}.")
+        others = query.of_kinds(store, list(query.experiments(store)), get_args(schema.RunKind))
+        told = ", ".join(f"it is {one.name}, a {one.kind}" for one in others if one.run_id.startswith(prefix))
+        raise InputError(f"RUN={prefix}: {told or f'no {what} has an id that begins so'}; {fix}.")
     if len(found) > 1:
         raise InputError(f"RUN={prefix}: {len(found)} ids begin so; give more letters of it.")
     return found[0]

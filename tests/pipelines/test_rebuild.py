@@ -11,7 +11,7 @@ import pytest
 
 from pipelines.assembly import assemble
 from pipelines.options import StudyOptions
-from pipelines.rebuild import best_trial, options_of, study_in
+from pipelines.rebuild import best_trial, final_run, options_of, study_in
 from research.spec import ArchitectureSpec, InputError, TrainingSpec, TrialSpec, canonical_json, fingerprint
 from research.tracking import schema
 from research.tracking.runs import RunLog
@@ -81,6 +81,9 @@ def test_letters_that_begin_no_id_or_several_are_told_apart(store_root: Path) ->
     trial(store, loss=0.5)
     with pytest.raises(InputError, match="RUN=zz: no complete trial has an id that begins so; make ui shows"):
         best_trial(store, budget="", horizon=1, run="zz")
+    known = trial(store, loss=0.5)
+    with pytest.raises(InputError, match=f"RUN={known}: it is .*, a trial; make train makes one"):
+        final_run(store, budget="", horizon=1, run=known)
     ids = [trial(store, loss=0.5) for _ in range(17)]
     # Seventeen ids begin with sixteen digits at most.
     first = next(one[0] for one in ids if sum(other[0] == one[0] for other in ids) > 1)
