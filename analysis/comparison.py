@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.confidence_set import Standing, confidence_set
-from analysis.forecast_tests import LEVEL, PairTest, holm, pair_test
+from analysis.forecast_tests import PairTest, holm, pair_test
 from analysis.frontier import Frontier
-from research.significance import by_day
+from research.significance import by_day, is_shown
 from research.spec import InputError, parse_count, require
 from research.tracking import query, schema
 from research.tracking.store import Store
@@ -57,7 +57,7 @@ class Comparison:
     def verdict(self) -> str:
         """A difference is called one only where the interval and the adjusted test agree."""
         found = self.tests.difference
-        if found.inside_noise or self.holm_p >= LEVEL:
+        if not is_shown(found, self.holm_p):
             return "no difference shown"
         return f"{(self.first if found.mean < 0 else self.second).title} better"
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from pipelines.calibration_effect import Effect, effect
-from research.significance import Difference, by_day, paired_difference
+from research.significance import Difference, by_day, diebold_mariano, is_shown, paired_difference
 from research.training.ensemble import SeedInterval
 from research.training.metrics import (
     Scores,
@@ -65,6 +65,8 @@ class Said:
     """What the model says of further seeds."""
     base_rate: float
     """Share of positives in what the model was trained on."""
+    horizon: int
+    """Sessions ahead: labels of neighbouring days overlap by one less."""
 
     def of(self, mask: NDArray[np.bool_]) -> Said:
         """What was said of some of the rows."""
@@ -119,9 +121,16 @@ class Against:
     """The reference's mean log loss."""
     difference: Difference
     """The model's loss minus the reference's: negative where the model is better."""
+    dm_p: float
+    """Of Diebold and Mariano's test that both are equally good, two-sided."""
     skill: float
     """1 - loss of the model / loss of the reference."""
     auc: float
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether both say that one is better."""
+        return is_shown(self.difference, self.dm_p)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +188,7 @@ class Evaluation:
         for name, it in self.against.items():
             told |= {f"vs_{name}/loss": it.loss, f"vs_{name}/skill": it.skill, f"vs_{name}/difference": it.difference.mean}
             told |= {f"vs_{name}/low": it.difference.low, f"vs_{name}/high": it.difference.high, f"vs_{name}/auc": it.auc}
+            told[f"vs_{name}/dm_p"] = it.dm_p
         for kind, groups in (("year", self.years), ("regime", self.regimes)):
             for group in groups:
                 values = {"n": group.rows, "base_rate": group.base_rate, "loss": group.loss, "skill": group.skill}
@@ -247,6 +257,7 @@ def _against(said: Said, daily: Mapping[str, Array], name: str) -> Against:
     return Against(
         loss=float(daily[name].mean()),
         difference=paired_difference(daily[MODEL], daily[name]),
+        dm_p=diebold_mariano(daily[MODEL], daily[name], said.horizon).p_value,
         skill=1 - float(daily[MODEL].mean() / daily[name].mean()),
         auc=auc_with_error(said.logits[name], said.labels, said.days.to_numpy())[0],
     )

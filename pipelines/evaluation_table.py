@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isnan
 
 from rich.box import SIMPLE_HEAD
@@ -41,14 +41,14 @@ def print_evaluation(
         change = moved.against_frozen
         noise = ", inside the noise" if change.inside_noise else ""
         _say(console, [f"{_interval(change)} nats against the model that was not trained again{noise}", ""])
-    _say(console, [*_calibration(found), *verdicts(found), *_ending(run_id, said.days.nunique())])
+    _say(console, [*_calibration(found), *verdicts(found.against), *_ending(run_id, said.days.nunique())])
 
 
-def verdicts(found: Evaluation) -> list[str]:
-    """One sentence per reference."""
+def verdicts(against: Mapping[str, Against]) -> list[str]:
+    """One sentence per reference, by its name."""
     return [
         f"{_interval(one.difference)} nats against {in_sentence(_title(name))}: {_verdict(one)}"
-        for name, one in found.against.items()
+        for name, one in against.items()
     ]
 
 
@@ -58,7 +58,9 @@ def _title(name: str) -> str:
 
 def _verdict(one: Against) -> str:
     direction = "better than it" if one.difference.mean < 0 else "worse than it"
-    return f"{direction}, but inside the noise" if one.difference.inside_noise else direction
+    if one.difference.inside_noise:
+        return f"{direction}, but inside the noise"
+    return direction if one.is_shown else f"{direction}, but not shown: Diebold-Mariano does not agree (p {one.dm_p:.3f})"
 
 
 def _opening(final: RunRecord, said: Said, before: Looks) -> list[str]:

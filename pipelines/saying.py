@@ -54,6 +54,7 @@ def say(found: Assembled, seeds: dict[int, NDArray[np.float64]], maps: Maps) -> 
         carried=maps.carried,
         interval=maps.interval,
         base_rate=float(prepared.labels_of("train").mean()),
+        horizon=found.spec.target.horizon,
     )
 
 

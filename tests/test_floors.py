@@ -35,7 +35,7 @@ FLOORS = {
     "research/runtime.py": Floor(ours=("research.spec",), others=("torch", "numpy", "psutil")),
     "research/child_processes.py": Floor(others=()),
     "research/hints.py": Floor(others=()),
-    "research/significance.py": Floor(ours=("research.spec",), others=("numpy",)),
+    "research/significance.py": Floor(ours=("research.spec",), others=("numpy", "scipy")),
     "research/cli.py": Floor(ours=("research.spec", "research.refusals", "research.hints"), others=("tyro",)),
     "research/refusals.py": Floor(ours=("research.spec",), others=("tyro",)),
     "research/data/": Floor(ours=("research.spec", "research.data")),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from analysis.forecast_tests import LEVEL, PairTest, pair_test
+from analysis.forecast_tests import PairTest, pair_test
 from analysis.trading.measures import best_of, probabilistic, sharpe
 from analysis.trading.strategies import HOLD, Market, Strategy, holding, market_of, strategy_of
 from analysis.trading.subject import Subject, same_rows
@@ -93,11 +93,6 @@ def read(store: Store, subject: Subject, *, cost: float, enter: str) -> Reading:
         spread=spread,
         trials_read=count,
     )
-
-
-def differs(test: PairTest) -> bool:
-    """Whether interval and test agree that there is a difference: each alone is wrong twice as often as it says."""
-    return not test.difference.inside_noise and test.dm.p_value < LEVEL
 
 
 def as_many(reference: str) -> str:

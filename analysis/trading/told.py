@@ -6,7 +6,7 @@ from rich.table import Table
 
 from analysis.forecast_tests import PairTest
 from analysis.terminal import plain_table
-from analysis.trading.reading import MODEL, Reading, as_many, differs
+from analysis.trading.reading import MODEL, Reading, as_many
 from analysis.trading.strategies import HOLD, Strategy
 from analysis.trading.subject import LOGISTIC, VOLATILITY, Subject
 from research.tracking import schema
@@ -151,9 +151,9 @@ def _against_volatility(reading: Reading) -> str:
     few = reading.strategies[MODEL].entries
     if reading.shared[VOLATILITY] == 1:
         return f"it enters as the volatility regression does; these entries cannot tell the two signals apart: {told}"
-    if not differs(found) and few < FEW_TRADES:
+    if not found.is_shown and few < FEW_TRADES:
         return f"{few} trades are too few to tell the signal from one volatility number: {told}"
-    if not differs(found):
+    if not found.is_shown:
         # Chance alone earns no more either, and is no volatility.
         only = "VOLATILITY ONLY" if reading.alike[VOLATILITY] >= ALIKE else "NO MORE THAN VOLATILITY, which it does not follow"
         return (
@@ -167,14 +167,14 @@ def _against_logistic(reading: Reading) -> list[str]:
     found = reading.against.get(as_many(LOGISTIC))
     if found is None:
         return []
-    verdict = "inside the noise" if not differs(found) else "better" if found.difference.mean > 0 else "worse"
+    verdict = "inside the noise" if not found.is_shown else "better" if found.difference.mean > 0 else "worse"
     return [f"{_distance(found)} against the logistic regression with as many entries: {verdict}."]
 
 
 def _against_holding(reading: Reading) -> str:
     found = reading.against[HOLD]
     told = f"{_distance(found)}, with {reading.strategies[MODEL].performance.exposure:.0%} of its exposure."
-    if not differs(found):
+    if not found.is_shown:
         return f"it does not beat buy-and-hold beyond the noise: {told}"
     return f"it {'beats' if found.difference.mean > 0 else 'earns less than'} buy-and-hold: {told}"
 

@@ -9,7 +9,8 @@ from scipy.signal import lfilter
 from statsmodels.stats.multitest import multipletests
 
 from analysis.confidence_set import confidence_set
-from analysis.forecast_tests import diebold_mariano, holm, long_run_variance, minimum_detectable, pair_test
+from analysis.forecast_tests import holm, minimum_detectable, pair_test
+from research.significance import diebold_mariano, long_run_variance
 from research.spec import InputError
 
 DAYS = 877

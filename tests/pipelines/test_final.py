@@ -27,14 +27,15 @@ from analysis.trading.subject import subject
 from pipelines.calibrating import maps_of, unseen_validation
 from pipelines.champion import example_of
 from pipelines.driver import run_sweep
-from pipelines.evaluation import REGIMES, Looks
+from pipelines.evaluation import REGIMES, Against, Looks
+from pipelines.evaluation_table import verdicts
 from pipelines.final import train_final
 from pipelines.final_options import EvaluateOptions, TrainOptions
 from pipelines.look import look, looks_before
 from pipelines.retraining import plan_of
 from pipelines.state import Sweep
 from research.models.baselines import BASELINES
-from research.significance import paired_difference
+from research.significance import Difference, diebold_mariano, paired_difference
 from research.spec import InputError
 from research.tracking import query, schema
 from research.tracking.owner import Owner, ProcessId
@@ -235,6 +236,20 @@ def test_metrics_are_those_of_the_stored_predictions(trained: Trained, evaluated
     assert metrics["regime_calm/base_rate"] < metrics["regime_stormy/base_rate"]
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "dm_p", "ends"),
+    [
+        (-0.02, -0.001, 0.01, "against the logistic regression: better than it"),
+        (-0.02, -0.001, 0.2, "better than it, but not shown: Diebold-Mariano does not agree (p 0.200)"),
+        (-0.02, 0.001, 0.01, "better than it, but inside the noise"),
+    ],
+)
+def test_a_reference_is_beaten_only_where_both_tests_say_so(low: float, high: float, dm_p: float, ends: str) -> None:
+    it = Against(loss=0.4, difference=Difference(mean=-0.01, low=low, high=high), dm_p=dm_p, skill=0.02, auc=0.7)
+    (sentence,) = verdicts({"logistic": it})
+    assert sentence.endswith(ends)
+
+
 def test_baselines_are_fitted_again_and_their_distance_has_an_interval(trained: Trained, evaluated: RunRecord) -> None:
     table, metrics = said(trained, evaluated), evaluated.metrics
     y = table["label"].to_numpy()
@@ -243,6 +258,7 @@ def test_baselines_are_fitted_again_and_their_distance_has_an_interval(trained: 
     found = [metrics[f"vs_logistic/{name}"] for name in ("difference", "low", "high")]
     assert found == pytest.approx([expected.mean, expected.low, expected.high], abs=1e-9)
     assert expected.low < expected.mean < expected.high
+    assert metrics["vs_logistic/dm_p"] == pytest.approx(diebold_mariano(mine, its, 1).p_value, abs=1e-9)
     prepared = trained.sweep.context.study.prepared
     rows = np.union1d(prepared.split.train, prepared.split.validation)
     scale = prepared.values[np.arange(rows.min() - 59, rows.max() + 1)]

@@ -386,6 +386,7 @@ def test_a_tag_that_must_not_be_there_closes_its_gate(
     ("changes", "gate", "found"),
     [
         ({"vs_logistic/high": 0.001}, "beats logistic", "inside the noise"),
+        ({"vs_logistic/dm_p": 0.06}, "beats logistic", "better, but Diebold-Mariano p 0.060"),
         ({"vs_prior/low": 0.001, "vs_prior/high": 0.002}, "beats training prior", "worse"),
         ({"vs_rolling_prior/high": None}, "beats rolling prior", "was not evaluated against it"),
         # A reference that somebody has added is one more to beat.
