@@ -13,6 +13,8 @@ list = $(if $($(1)),--$(2) $(subst $(comma), ,$($(1))))
 switch = $(if $(filter-out 0 no false,$($(1))),--$(2))
 # What any verb takes: HELP=1 shows what it does, its flags and examples, and does nothing.
 args = $(ARGS) $(if $(HELP),--help)
+# A make that a recipe starts, as tests and the tour do, has flags of its own.
+unexport ARGS
 # STORE=folder is another store than mlruns/, for every verb that has one.
 stored = $(call flag,STORE,store) $(args)
 # Some shells export COLUMNS, the width of the terminal, and WSL exports NAME, the machine's; only what was typed is meant.

@@ -110,6 +110,13 @@ def test_what_is_odd_in_a_value_is_no_variable() -> None:
     assert "--note 'b=c d' --x=y" in recipe("ui", "ARGS=--note 'b=c d' --x=y", "PORT:=5002")
 
 
+def test_what_a_recipe_starts_has_flags_of_its_own() -> None:
+    """`make test-slow ARGS=-rs` runs tests that run make."""
+    rule = "probe: ; @echo \"ARGS is '$$ARGS'\""
+    ran = subprocess.run(["make", f"--eval={rule}", "probe", "ARGS=-rs"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout == "ARGS is ''\n"
+
+
 @pytest.mark.parametrize("own", ["SHELL=/bin/sh", "MAKEFLAGS=-s"])
 def test_the_variables_of_make_itself_are_left_to_it(own: str) -> None:
     assert "pipelines.ui" in recipe("ui", own)
