@@ -42,7 +42,8 @@ def save(figure: Figure, path: Path, numbers: pd.DataFrame | None = None) -> Non
 
 def report_path(folder: Path, name: str, frontier: Frontier) -> Path:
     """Where a figure of this question is kept."""
-    return folder / f"{name}-{frontier.experiment}-h{frontier.horizon}-{frontier.features}-{frontier.study[:6]}.png"
+    about = (frontier.experiment, f"h{frontier.horizon}", frontier.features, f"c{frontier.context_length}", frontier.study[:6])
+    return folder / f"{'-'.join((name, *about))}.png"
 
 
 def one_panel(title: str, x: str, y: str) -> tuple[Figure, Axes]:

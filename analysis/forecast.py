@@ -34,9 +34,9 @@ def main(options: ForecastOptions) -> None:
         made = [foretell(store, frontier, options.budget) for frontier in ready]
         for frontier, one in zip(ready, made, strict=True):
             seal(store, frontier, options.budget, one)
-    by_study = sealed(store, found)
+    by_key = sealed(store, found)
     for frontier in found:
-        screen.print(table_of(frontier, by_study.get(frontier.study, [])))
+        screen.print(table_of(frontier, by_key.get(frontier.key, [])))
     for frontier in (one for one in found if options.budget and one not in ready):
         there = ", ".join(entry.budget for entry in frontier.entries)
         where = f"{frontier.experiment}, horizon {frontier.horizon}"

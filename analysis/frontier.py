@@ -100,6 +100,11 @@ class Frontier:
     """Baseline -> run id."""
 
     @property
+    def key(self) -> tuple[str, int]:
+        """What tells it from every other one of the store: a study is asked anew with another context."""
+        return (self.study, self.context_length)
+
+    @property
     def question(self) -> tuple[str, ...]:
         """All that questions share which differ in the horizon only, the experiment first."""
         # The first part of a setting is the digest of the labels, which differs between horizons.

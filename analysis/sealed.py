@@ -98,15 +98,15 @@ def seal(store: Store, frontier: Frontier, budget: str, made: Forecast) -> str:
     return log.run_id
 
 
-def sealed(store: Store, frontiers: Sequence[Frontier]) -> dict[str, list[Sealed]]:
-    """All forecasts by study, oldest first."""
+def sealed(store: Store, frontiers: Sequence[Frontier]) -> dict[tuple[str, int], list[Sealed]]:
+    """All forecasts by the frontier's key, oldest first."""
     if not frontiers:
         return {}
     runs = query.runs(store, kinds=("forecast",))
     if runs.empty:
         return {}
     done = runs[runs[schema.OUTCOME] == "complete"]
-    return {frontier.study: _of(store, frontier, done) for frontier in frontiers}
+    return {frontier.key: _of(store, frontier, done) for frontier in frontiers}
 
 
 def _of(store: Store, frontier: Frontier, runs: pd.DataFrame) -> list[Sealed]:

@@ -34,7 +34,7 @@ def compose(store: Store, sources: Sources, folder: Path) -> Report:
         data_part.question_section(sources),
         data_part.evidence_section(sources),
         *(frontier_part.section(one, sources.link, _frontier_figure(one, folder)) for one in sources.questions),
-        shape_part.section(sources, {one.frontier.study: _shape_figure(one, folder) for one in sources.questions}),
+        shape_part.section(sources, {one.frontier.key: _shape_figure(one, folder) for one in sources.questions}),
         *([_windows_section(sources)] if sources.data_axes else []),
         _trust_section(store, sources, folder),
         *([use_part.section(sources.champions)] if sources.champions else []),

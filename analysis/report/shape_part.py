@@ -16,8 +16,8 @@ from analysis.report.sources import Sources
 from analysis.report.tables import of_terminal
 
 
-def section(sources: Sources, figures: dict[str, Image]) -> Section:
-    """All questions' shapes; `figures` by study."""
+def section(sources: Sources, figures: dict[tuple[str, int], Image]) -> Section:
+    """All questions' shapes; `figures` by the frontier's key."""
     blocks: list[Block] = []
     for one in sources.questions:
         blocks.append(of_terminal(curve_table(one.effects)))
@@ -25,8 +25,8 @@ def section(sources: Sources, figures: dict[str, Image]) -> Section:
             blocks.append(of_terminal(importance_table(one.effects)))
         if found := findings(one.effects):
             blocks.append(Items(items=[f"{one.title}: {line}" for line in found]))
-        if one.frontier.study in figures:
-            blocks.append(figures[one.frontier.study])
+        if one.frontier.key in figures:
+            blocks.append(figures[one.frontier.key])
     if sources.transfers:
         blocks.append(of_terminal(transfer_table(sources.transfers)))
     blocks.append(Items(items=[*map(moved, sources.movements), *transfer_findings(sources.transfers), *LEGEND]))

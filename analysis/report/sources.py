@@ -97,7 +97,7 @@ def read(store: Store, experiment: str | None, ui: str) -> Sources:
             sure=sureness(frontier),
             standings=standings(frontier),
             effects=effect,
-            forecasts=forecasts.get(frontier.study, []),
+            forecasts=forecasts.get(frontier.key, []),
             sweeps=_sweeps_of(parents, frontier),
             looks=opened,
             title=title,
@@ -121,6 +121,10 @@ def titles(found: Sequence[Frontier]) -> list[str]:
         [f"horizon {one.horizon}" for one in found],
         [f"{one.experiment}, horizon {one.horizon}" for one in found],
         [f"{one.experiment}, horizon {one.horizon}, {one.features}, study {one.study[:6]}" for one in found],
+        [
+            f"{one.experiment}, horizon {one.horizon}, {one.features}, context {one.context_length}, study {one.study[:6]}"
+            for one in found
+        ],
     )
     short = next((way for way in ways if len(set(way)) == len(way)), ways[-1])
     return [f"{name[0].upper()}{name[1:]}" if name.startswith("horizon") else name for name in short]

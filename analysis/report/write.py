@@ -54,7 +54,7 @@ def _metrics(sources: Sources) -> dict[str, float]:
     """The slopes, so that reports can be compared in a table."""
     judged = [one for one in sources.questions if one.judgement]
     return {
-        f"slope/{one.frontier.study[:6]}-h{one.frontier.horizon}": one.judgement.verdict.slope
+        f"slope/{one.frontier.study[:6]}-h{one.frontier.horizon}-c{one.frontier.context_length}": one.judgement.verdict.slope
         for one in judged
         if one.judgement
     }

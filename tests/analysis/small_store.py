@@ -36,9 +36,10 @@ def add_run(
     learning_rate: float = 1e-3,
     seed: int = 0,
     skilful: float = 0.0,
+    context: int = 60,
 ) -> str:
     """One finished run with the mean loss `loss`; `skilful` adds a signal to its daily losses that leaves their mean."""
-    configuration = f"{budget} {horizon} {kind if kind == 'baseline' else ''} {name}"
+    configuration = f"{budget} {horizon} {context} {kind if kind == 'baseline' else ''} {name}"
     experiment = store.experiment("sp500-threshold-1pct")
     tags = {
         schema.STUDY_FINGERPRINT: f"study of {horizon}",
@@ -50,7 +51,7 @@ def add_run(
     layers, width, heads, d_ff = shape
     searched: Params = {"n_layers": layers, "d_model": width, "n_heads": heads, "d_ff": d_ff, "learning_rate": learning_rate}
     rest: Params = {"dropout": 0.1, "weight_decay": 0.01, "warmup_steps": 10, "batch_size": 64, "seed": seed}
-    question: Params = {"context_length": 60, "horizon": horizon, "budget": budget, "n_train_windows": 3012}
+    question: Params = {"context_length": context, "horizon": horizon, "budget": budget, "n_train_windows": 3012}
     params: Params = {**_DIGESTS, schema.TARGET_DIGEST: f"labels of {horizon}", **question}
     params.update({"baseline": name} if kind == "baseline" else {**searched, **rest})
     log = RunLog.start(store, experiment_id=experiment, kind=kind, name=name, params=params, tags=tags)

@@ -10,8 +10,10 @@ from small_store import add_run, add_sweep
 from verbs import commands_to_type
 
 from analysis import forecast as verb
+from analysis.figures import report_path
 from analysis.frontier import Frontier, frontiers
 from analysis.options import ForecastOptions
+from analysis.report.sources import titles
 from analysis.sealed import foretell, seal, sealed
 from research.spec import InputError
 from research.tracking import query, schema
@@ -46,20 +48,30 @@ def sweep(store: Store, budget: str, loss: float, *, outcome: schema.Outcome | N
 
 def test_it_is_open_until_its_sweep_ends_and_then_scored(store: Store) -> None:
     run_id = predict(store, "128K")
-    (waiting,) = sealed(store, [only(store)])["study of 1"]
+    (waiting,) = sealed(store, [only(store)])["study of 1", 60]
     assert (waiting.run_id, waiting.state, waiting.score) == (run_id, "open", None)
     sweep(store, "128K", 0.47)
-    (done,) = sealed(store, [only(store)])["study of 1"]
+    (done,) = sealed(store, [only(store)])["study of 1", 60]
     assert done.state == "scored"
     assert done.observed == 0.47
     assert done.score is not None
     assert done.score.inside == (done.forecast.low <= 0.47 <= done.forecast.high)
 
 
+def test_another_context_is_another_question(store: Store, tmp_path: Path) -> None:
+    run_id = predict(store, "128K")
+    for budget in ("2K", "8K", "32K"):
+        add_run(store, "0000 d4 L2 h1 ff2", budget=budget, loss=0.6, context=30)
+    found = frontiers(store, None)
+    by_context = {context: told for (_, context), told in sealed(store, found).items()}
+    assert {context: [one.run_id for one in told] for context, told in by_context.items()} == {60: [run_id], 30: []}
+    assert len({report_path(tmp_path, "shape", one) for one in found}) == len(set(titles(found))) == 2
+
+
 def test_a_sweep_that_still_runs_scores_nothing(store: Store) -> None:
     predict(store, "128K")
     sweep(store, "128K", 0.47, outcome=None)
-    assert [one.state for one in sealed(store, [only(store)])["study of 1"]] == ["open"]
+    assert [one.state for one in sealed(store, [only(store)])["study of 1", 60]] == ["open"]
 
 
 def test_a_budget_that_has_been_started_is_not_foretold(store: Store) -> None:
@@ -91,7 +103,7 @@ def test_a_file_that_was_changed_counts_for_nothing(store: Store) -> None:
     statement["forecast"]["low"], statement["forecast"]["high"] = 0.0, 1.0
     path.write_text(json.dumps(statement))
     sweep(store, "128K", 0.47)
-    (found,) = sealed(store, [only(store)])["study of 1"]
+    (found,) = sealed(store, [only(store)])["study of 1", 60]
     assert found.state == "altered"
     assert found.score is None
 
@@ -101,7 +113,7 @@ def test_one_that_came_after_its_sweep_counts_for_nothing(store: Store) -> None:
     sweep(store, "128K", 0.47)
     first = frontiers(store, None)[0]
     seal(store, first, "128K", made)
-    assert [one.state for one in sealed(store, [only(store)])["study of 1"]] == ["late"]
+    assert [one.state for one in sealed(store, [only(store)])["study of 1", 60]] == ["late"]
 
 
 def test_the_verb_writes_all_or_nothing(store: Store) -> None:
