@@ -32,10 +32,8 @@ def run(main: Callable[[Options], None], options_type: type[Options], *, resumes
     signal.signal(signal.SIGTERM, _interrupt)
     # Idle OpenMP threads that spin take half the speed of whatever else runs; torch reads this when it loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    options = None
     try:
-        options = parsed(options_type, sys.argv[1:], _verb())
-        main(options)
+        main(parsed(options_type, sys.argv[1:], _verb()))
         sys.stdout.flush()
     except ValueError as problem:
         # Loaded only now: `--help` and a verb that succeeds need not wait for it here.
