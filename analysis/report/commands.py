@@ -42,6 +42,8 @@ RANGES = {
     "random_share": "random-share",
 }
 """Parameter of a sweep -> flag that sets it."""
+SWITCHES = {"window_norm": "--window-norm", "symbol_embedding": "--symbol-embedding"}
+"""Parameter of a sweep that is true -> flag that made it so."""
 NARROWED = ("layers", "widths", "heads")
 """What a sweep may search instead of the budget's grid; its parameters are these with `search_` before them."""
 DATA_DEFAULTS = {
@@ -85,13 +87,15 @@ def settings_of(one: Question, run: Any, bundled: Collection[str]) -> dict[str, 
     family = str(run["family"]) if "family" in run and run["family"] == run["family"] else TRANSFORMER
     replicates = max((each.fresh_seeds for each in one.sure if each.budget == run["budget"]), default=0)
     ranges = [f"--{flag} {str(run[name]).replace(' .. ', ' ')}" for name, flag in RANGES.items()]
+    switches = [flag for name, flag in SWITCHES.items() if name in run and str(run[name]) == "True"]
+    named = [f"--family {family}"] if family != TRANSFORMER else []
     return {
         "DATA": "bundled" if digest in bundled else digest,
         **{VARIABLES[name]: str(run[name]) for name in VARIABLES if name in run and str(run[name]) not in UNSET},
         **{name.upper(): str(last[f"search_{name}"]) for name in NARROWED if f"search_{name}" in last},
         "TRIALS": str(last["trials"]),
         **({"REPLICATES": str(replicates)} if replicates else {}),
-        "ARGS": " ".join([*ranges, f"--family {family}" if family != TRANSFORMER else ""]).strip(),
+        "ARGS": " ".join([*ranges, *switches, *named]),
     }
 
 

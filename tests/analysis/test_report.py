@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from invented import entry, frontier
@@ -13,7 +14,7 @@ from small_store import add_run, add_sweep
 
 from analysis.options import ReportOptions
 from analysis.report.__main__ import main
-from analysis.report.commands import DATA_DEFAULTS, DEFAULTS, RANGES, VARIABLES
+from analysis.report.commands import DATA_DEFAULTS, DEFAULTS, RANGES, VARIABLES, settings_of
 from analysis.report.data_part import test_days as days_told
 from analysis.report.document import Table
 from analysis.report.sources import champions, read, titles
@@ -73,6 +74,16 @@ def test_the_next_commands_ask_the_same_question_of_the_same_data(made: tuple[St
     longer = next(line for line in made[2].splitlines() if line.endswith("# a longer lever for the slope"))
     assert longer.startswith("make sweep BUDGET=256K HORIZON=1 DATA=0123456789abcdef")
     assert "LAYERS" not in longer
+
+
+def test_what_only_a_flag_sets_is_in_the_command() -> None:
+    run = {schema.SNAPSHOT_DIGEST: "0123", schema.STARTS: '[{"trials": 3}]', **dict.fromkeys(RANGES, "1 .. 2")}
+    told = [
+        settings_of(SimpleNamespace(sure=[]), {**run, "window_norm": normed, "family": family}, ())["ARGS"]  # type: ignore[arg-type]
+        for normed, family in ((True, "mixer"), (False, "transformer"))
+    ]
+    assert told[0] == f"{told[1]} --window-norm --family mixer"
+    assert told[1].endswith("--random-share 1 2")
 
 
 def test_a_default_that_is_left_out_is_what_a_sweep_takes() -> None:
