@@ -76,31 +76,31 @@ setup-ray: $(READY) ## add Ray, for trials on a cluster (RAY=auto)
 	@$(PY) -c 'import ray' 2>/dev/null || $(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[ray]'
 
 data: $(READY) ## take bars in, or bring a data set up to date: SYMBOLS=SPY,^VIX START=1993-01-29, DATA=<file or name>
-	@$(PY) -m pipelines.ingest $(call flag,DATA,data) $(call flag,SYMBOLS,symbols) $(call flag,START,start) $(call flag,END,end) \
+	@$(PY) -m pipelines.data.ingest $(call flag,DATA,data) $(call flag,SYMBOLS,symbols) $(call flag,START,start) $(call flag,END,end) \
 	  $(call typed,NAME,name) $(call typed,COLUMNS,columns) $(call flag,CALENDAR,calendar) $(call flag,KIND,kind) \
 	  $(call flag,PRICES,prices) $(call flag,ALLOW,allow) $(call switch,FULL,full) $(stored)
 
 plan: $(READY) ## what a sweep would take here: sizes, FLOPs, memory, hours, disk; nothing is trained
-	@$(PY) -m pipelines.plan $(SWEEP)
+	@$(PY) -m pipelines.plan.plan $(SWEEP)
 
 sweep: $(READY) ## search architectures at one parameter budget, every trial a nested MLflow run
-	@$(PY) -m pipelines.sweep $(SWEEP)
+	@$(PY) -m pipelines.sweep.sweep $(SWEEP)
 
 study: $(READY) ## a ladder of sweeps, resumable as a whole: BUDGETS=2K..2M/half HORIZONS=1,3,5
-	@$(PY) -m pipelines.ladder $(LADDER)
+	@$(PY) -m pipelines.study.study $(LADDER)
 
 status: $(READY) ## running sweeps, best so far, time left, stalls, disk; WATCH=5 redraws every 5 seconds
 	@$(PY) -m analysis.status $(call flag,WATCH,watch) $(stored)
 
 adopt: $(READY) ## bring results of an earlier study in: PATHS='log.txt results.csv folder'
-	@$(PY) -m pipelines.adopt $(PATHS) $(stored)
+	@$(PY) -m pipelines.adopt.adopt $(PATHS) $(stored)
 
 baselines: $(READY) ## what the reference models reach year by year, with intervals: HORIZONS=1,3,5 YEARS=2005-2018
-	@$(PY) -m pipelines.baselines $(STUDY) $(call list,HORIZONS,horizons) $(call list,THRESHOLDS,thresholds) \
+	@$(PY) -m pipelines.checks.baselines $(STUDY) $(call list,HORIZONS,horizons) $(call list,THRESHOLDS,thresholds) \
 	  $(call flag,YEARS,years) $(stored)
 
 control: $(READY) ## does the pipeline find a planted signal, and none in shuffled labels? (two small sweeps)
-	@$(PY) -m pipelines.control $(call flag,SIGNAL,signal) $(call flag,LAG,lag) $(call flag,BARS,bars) $(call flag,BUDGET,budget) $(call flag,TRIALS,trials) $(call flag,EPOCHS,epochs) \
+	@$(PY) -m pipelines.checks.control $(call flag,SIGNAL,signal) $(call flag,LAG,lag) $(call flag,BARS,bars) $(call flag,BUDGET,budget) $(call flag,TRIALS,trials) $(call flag,EPOCHS,epochs) \
 	  $(call flag,HORIZON,horizon) $(call flag,SEED,seed) $(call flag,DEVICE,device) $(call flag,WORKERS,workers) \
 	  $(call flag,THREADS,threads) $(stored)
 
@@ -111,7 +111,7 @@ leaderboard: $(READY) ## best architecture per budget and horizon, beside the ba
 	@$(PY) -m analysis.leaderboard $(call switch,ADOPTED,adopted) $(call switch,FIGURES,figures) $(stored)
 
 effects: $(READY) ## what depth, width and the other settings contribute at each budget, and whether a shape serves elsewhere
-	@$(PY) -m analysis.architecture_effects $(stored)
+	@$(PY) -m analysis.effects $(stored)
 
 compare: $(READY) ## is A=20K better than B=logistic (budget, baseline or run id)? without A and B: which of all may be best
 	@$(PY) -m analysis.compare $(A) $(B) $(stored)
@@ -123,42 +123,42 @@ forecast: $(READY) ## the loss of a budget that was not tried, sealed before its
 	@$(PY) -m analysis.forecast $(call flag,BUDGET,budget) $(call flag,HORIZON,horizon) $(stored)
 
 report: $(READY) ## one page of all that the store says: verdicts, frontier, shapes, baselines, what is not established
-	@$(PY) -m analysis.report $(stored)
+	@$(PY) -m analysis.report.report $(stored)
 
 train: $(READY) ## the best trial again on training and validation days, over fresh seeds: BUDGET=20K HORIZON=1, or RUN=<trial> SEEDS=3 CALIBRATION=
-	@$(PY) -m pipelines.train $(call flag,BUDGET,budget) $(call flag,HORIZON,horizon) $(call flag,RUN,run) $(call flag,SEEDS,seeds) \
+	@$(PY) -m pipelines.final.train $(call flag,BUDGET,budget) $(call flag,HORIZON,horizon) $(call flag,RUN,run) $(call flag,SEEDS,seeds) \
 	  $(call flag,CALIBRATION,calibration) $(call flag,DEVICE,device) $(call flag,THREADS,threads) $(stored)
 
 evaluate: $(READY) ## open the test days for what `make train` left, once: BUDGET=20K HORIZON=1, or RUN=<final run>; WALK_FORWARD=1
-	@$(PY) -m pipelines.evaluate $(call flag,BUDGET,budget) $(call flag,HORIZON,horizon) $(call flag,RUN,run) \
+	@$(PY) -m pipelines.final.evaluate $(call flag,BUDGET,budget) $(call flag,HORIZON,horizon) $(call flag,RUN,run) \
 	  $(call switch,AGAIN,again) $(call switch,WALK_FORWARD,walk-forward) $(stored)
 
 promote: $(READY) ## take what was tested into use, if it passes every gate: BUDGET=20K HORIZON=1, RUN=<final run>, or MODEL= VERSION=; FORCE=1
-	@$(PY) -m pipelines.promote $(call flag,BUDGET,budget) $(call flag,HORIZON,horizon) $(call flag,RUN,run) $(call flag,MODEL,model) \
+	@$(PY) -m pipelines.registry.promote $(call flag,BUDGET,budget) $(call flag,HORIZON,horizon) $(call flag,RUN,run) $(call flag,MODEL,model) \
 	  $(call flag,VERSION,version) $(call switch,FORCE,force) $(stored)
 
 rollback: $(READY) ## the champion before the present one again: MODEL=
-	@$(PY) -m pipelines.rollback $(call flag,MODEL,model) $(stored)
+	@$(PY) -m pipelines.registry.rollback $(call flag,MODEL,model) $(stored)
 
 backtest: $(READY) ## what acting on the probabilities would have earned, after costs: BUDGET= HORIZON= or RUN=, COST=1 SLIPPAGE=1 ENTER=
-	@$(PY) -m analysis.backtest $(call flag,BUDGET,budget) $(call flag,HORIZON,horizon) $(call flag,RUN,run) $(call flag,COST,cost) \
+	@$(PY) -m analysis.backtest.backtest $(call flag,BUDGET,budget) $(call flag,HORIZON,horizon) $(call flag,RUN,run) $(call flag,COST,cost) \
 	  $(call flag,SLIPPAGE,slippage) $(call flag,ENTER,enter) $(stored)
 
 predict: $(READY) ## the newest probabilities of every registered model, or of MODEL=; refuses stale data: DAYS=5 MAX_AGE=1 STALE_OK=1
-	@$(PY) -m pipelines.predict $(call flag,MODEL,model) $(call flag,DATA,data) $(call flag,DAYS,days) $(call flag,MAX_AGE,max-age) \
+	@$(PY) -m pipelines.serving.predict $(call flag,MODEL,model) $(call flag,DATA,data) $(call flag,DAYS,days) $(call flag,MAX_AGE,max-age) \
 	  $(call switch,STALE_OK,stale-ok) $(stored)
 
 serve: $(READY) ## a registered model over HTTP, on this machine only: MODEL= PORT=
-	@$(PY) -m pipelines.serve $(call flag,MODEL,model) $(call flag,PORT,port) $(stored)
+	@$(PY) -m pipelines.serving.serve $(call flag,MODEL,model) $(call flag,PORT,port) $(stored)
 
 tour: $(READY) ## every verb once at a tiny size, in a store of its own: an empty store to a served prediction (FOLDER= keeps it there)
-	@$(PY) -m pipelines.tour $(call flag,FOLDER,folder) $(call flag,PORT,port) $(args)
+	@$(PY) -m pipelines.checks.tour $(call flag,FOLDER,folder) $(call flag,PORT,port) $(args)
 
 ui: $(READY) ## MLflow's pages over mlruns/, on this machine only
-	@$(PY) -m pipelines.ui $(call flag,PORT,port) $(stored)
+	@$(PY) -m pipelines.serving.ui $(call flag,PORT,port) $(stored)
 
 doctor: $(READY) ## are machine, packages, store and data in order, and what to do; FIX=1 does what is safe
-	@$(PY) -m pipelines.doctor $(call switch,FIX,fix) $(stored)
+	@$(PY) -m pipelines.checks.doctor $(call switch,FIX,fix) $(stored)
 
 screenshots: $(READY) ## the pictures of docs/ui.md, in headless Chromium over a small study; STORE=mlruns takes that one's newest sweep
 	@$(PY) -m tests.screenshots $(if $(STORE),'$(STORE)')
@@ -173,7 +173,7 @@ setup-bench: $(READY) ## add the published model that `make bench` compares with
 	@$(PY) -c 'import transformers' 2>/dev/null || $(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[bench]'
 
 bench: setup-bench ## what training, data, tracking and start-up cost, beside what others pay for the same; BIG=1: a 2B step
-	@$(PY) -m pipelines.bench $(call flag,DEVICE,device) $(call switch,BIG,big) $(args)
+	@$(PY) -m benchmarks.run $(call flag,DEVICE,device) $(call switch,BIG,big) $(args)
 
 test: $(READY) ## the tests
 	@$(PY) -m pytest $(args)

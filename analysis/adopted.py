@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from analysis.terminal import plain_table
+from research.cli.console import plain_table
 from research.tracking import query, schema
 from research.tracking.store import Store
 

@@ -9,18 +9,18 @@ from analysis.options import CompareOptions
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from analysis.comparison import Comparison
-    from analysis.confidence_set import Standing
-    from analysis.frontier import Frontier
+    from analysis.results.frontier import Frontier
+    from analysis.results.model_confidence_set import Standing
+    from analysis.results.model_pairs import Comparison
 
 
 def main(options: CompareOptions) -> None:
     """Compare two models, or print the confidence set of each question."""
-    from analysis.comparison import compare, finalists, standings
-    from analysis.frontier import frontiers
-    from analysis.terminal import console
-    from research.hints import print_next
-    from research.spec import require
+    from analysis.results.frontier import frontiers
+    from analysis.results.model_pairs import compare, finalists, standings
+    from research.cli.console import console
+    from research.cli.next_steps import print_next
+    from research.errors import require
     from research.tracking.store import open_store
 
     require(len(options.models) in (0, 2), "MODELS", " ".join(options.models), "give two, A and B, or none.")
@@ -52,7 +52,7 @@ SELECTED = (
 
 def pairs_table(compared: list[Comparison]) -> Table:
     """One row per question."""
-    from analysis.terminal import plain_table
+    from research.cli.console import plain_table
 
     first, second = compared[0].first.title, compared[0].second.title
     columns = ["question", "A - B (nats)", "95% interval", "DM", "p", "Holm p", "detectable", "verdict"]
@@ -98,8 +98,8 @@ def probability(value: float) -> str:
 
 def set_table(frontier: Frontier, found: list[Standing]) -> Table:
     """Best first: loss, p-value, whether it may be the best, what the days could have told."""
-    from analysis.forecast_tests import minimum_detectable
-    from analysis.terminal import plain_table
+    from research.cli.console import plain_table
+    from research.evaluation.forecast_tests import minimum_detectable
     from research.tracking.schema import BASELINE_TITLES
 
     best = {entry.budget: entry.day_losses for entry in frontier.entries}
@@ -122,6 +122,6 @@ def set_table(frontier: Frontier, found: list[Standing]) -> Table:
 
 
 if __name__ == "__main__":
-    from research.cli import run
+    from research.cli.run import run
 
     run(main, CompareOptions)

@@ -9,18 +9,18 @@ from analysis.options import ForecastOptions
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from analysis.frontier import Frontier
-    from analysis.sealed import Sealed
+    from analysis.results.frontier import Frontier
+    from analysis.results.preregistered import Sealed
 
 
 def main(options: ForecastOptions) -> None:
     """Seal a forecast of every question that was asked for, then show all of them and how they did."""
-    from analysis.frontier import frontiers
     from analysis.laws.forecasting import FEWEST
-    from analysis.sealed import foretell, seal, sealed
-    from analysis.terminal import console
-    from research.hints import print_next
-    from research.spec import require
+    from analysis.results.frontier import frontiers
+    from analysis.results.preregistered import foretell, seal, sealed
+    from research.cli.console import console
+    from research.cli.next_steps import print_next
+    from research.errors import require
     from research.tracking.store import open_store
 
     screen = console()
@@ -57,8 +57,8 @@ LEGEND = (
 
 def table_of(frontier: Frontier, made: list[Sealed]) -> Table:
     """One row per forecast, oldest first."""
-    from analysis.sealed import MEANINGS
-    from analysis.terminal import plain_table
+    from analysis.results.preregistered import MEANINGS
+    from research.cli.console import plain_table
 
     title = f"{frontier.experiment}, horizon {frontier.horizon}, study {frontier.study[:6]}: forecasts"
     table = plain_table(title, ["budget", "made", "from budgets", "forecast", "95%", "found", "error", "score", "state"])
@@ -80,6 +80,6 @@ def table_of(frontier: Frontier, made: list[Sealed]) -> Table:
 
 
 if __name__ == "__main__":
-    from research.cli import run
+    from research.cli.run import run
 
     run(main, ForecastOptions)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from analysis.frontier import Entry, Frontier
+    from analysis.results.frontier import Entry, Frontier
     from research.tracking.store import Store
 
 
@@ -20,9 +20,10 @@ VERSUS = "vs X: 1 - loss / loss of X on the same days, negative where X is bette
 
 def main(options: LeaderboardOptions) -> None:
     """Print one table per question."""
-    from analysis import adopted, sure_table
-    from analysis.terminal import console
-    from research.hints import print_next
+    from analysis import adopted
+    from analysis import uncertainty_table as sure_table
+    from research.cli.console import console
+    from research.cli.next_steps import print_next
     from research.tracking.store import open_store
 
     screen = console()
@@ -47,8 +48,8 @@ def main(options: LeaderboardOptions) -> None:
 
 def _frontiers(store: Store, experiment: str | None, *, needed: bool) -> list[Frontier]:
     """What this platform found itself; there may be nothing where adopted results are there to show."""
-    from analysis.frontier import frontiers
-    from research.spec import InputError
+    from analysis.results.frontier import frontiers
+    from research.errors import InputError
 
     try:
         return frontiers(store, experiment)
@@ -60,7 +61,7 @@ def _frontiers(store: Store, experiment: str | None, *, needed: bool) -> list[Fr
 
 def table_of(frontier: Frontier) -> Table:
     """Budgets by counted size, then the baselines."""
-    from analysis.terminal import plain_table
+    from research.cli.console import plain_table
     from research.tracking.schema import baseline_titles
 
     title = (
@@ -127,7 +128,9 @@ def _standing(entry: Entry, frontier: Frontier) -> str:
 
 def _draw(store: Store, found: list[Frontier]) -> Path:
     """Tuning, learning and calibration of each question."""
-    from analysis import curves, figures, figures_search
+    from analysis.figures import search as figures_search
+    from analysis.figures import style as figures
+    from analysis.results import run_curves as curves
 
     folder = store.root / "reports"
     for one in found:
@@ -146,6 +149,6 @@ def _draw(store: Store, found: list[Frontier]) -> Path:
 
 
 if __name__ == "__main__":
-    from research.cli import run
+    from research.cli.run import run
 
     run(main, LeaderboardOptions)

@@ -91,7 +91,7 @@ class EffectsOptions(ReaderOptions):
 
     examples:
       make effects
-      python -m analysis.architecture_effects --experiment sp500-threshold-1pct
+      python -m analysis.effects --experiment sp500-threshold-1pct
     """
 
 

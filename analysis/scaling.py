@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from analysis.frontier_scaling import Step, findings, slope_per_decade, steps
 from analysis.options import ScalingOptions
-from research.spec import require
+from analysis.store_scaling import Step, findings, slope_per_decade, steps
+from research.errors import require
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,7 +61,7 @@ def main(options: ScalingOptions) -> None:
     for flag in ("n", "d", "unique", "loss", "cluster"):
         value = getattr(options, flag)
         require(value is None, f"--{flag}", value, "it names a column of a table; give the table with --csv FILE.")
-    from analysis.frontier_scaling import show
+    from analysis.store_scaling import show
 
     show(options)
 
@@ -80,14 +80,14 @@ def _outside(path: Path, options: ScalingOptions) -> None:
     if options.json:
         print(found.to_json())
         return
-    from analysis.laws.show import show
-    from analysis.terminal import console
+    from analysis.laws.table import show
+    from research.cli.console import console
 
     show(found, console())
 
 
 def _table(path: Path, options: ScalingOptions) -> Observations:
-    from analysis.laws.table import read_csv
+    from analysis.laws.observations import read_csv
 
     require(options.n is not None, "N", "", "name the column of parameters, for example --n parameters.")
     require(options.loss is not None, "LOSS", "", "name the column of losses, for example --loss val_loss.")
@@ -102,6 +102,6 @@ def _table(path: Path, options: ScalingOptions) -> Observations:
 
 
 if __name__ == "__main__":
-    from research.cli import run
+    from research.cli.run import run
 
     run(main, ScalingOptions)

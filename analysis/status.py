@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from analysis.disk import Disk
-    from analysis.watching import SweepState, Training
+    from analysis.monitor.disk import Disk
+    from analysis.monitor.sweep_progress import SweepState, Training
     from research.tracking.store import Store
 
 FINISHED_SHOWN = 5
@@ -22,8 +22,8 @@ FINISHED_SHOWN = 5
 
 def main(options: StatusOptions) -> None:
     """Print once, or redraw until Ctrl-C."""
-    from analysis.terminal import console
-    from research.spec import require
+    from research.cli.console import console
+    from research.errors import require
     from research.tracking.store import open_store
 
     require(options.watch is None or options.watch >= 1, "WATCH", options.watch, "give 1 second or more.")
@@ -47,9 +47,9 @@ def view(store: Store, experiment: str | None) -> Group:
     """Everything, as it is at this moment."""
     from rich.console import Group
 
-    from analysis.disk import disk_under
-    from analysis.watching import sweeps
-    from research.hints import in_store
+    from analysis.monitor.disk import disk_under
+    from analysis.monitor.sweep_progress import sweeps
+    from research.cli.next_steps import in_store
 
     running, finished = sweeps(store, experiment, FINISHED_SHOWN)
     blocks: list[Text | Table] = []
@@ -94,7 +94,7 @@ def _warning(one: Training) -> str:
 
 def _trainings(trainings: list[Training]) -> Table:
     """One row per trial that is being trained."""
-    from analysis.terminal import plain_table
+    from research.cli.console import plain_table
 
     table = plain_table("", ["trial", "epoch", "steps", "steps/s", "last step", "running for"])
     table.columns[0].justify = "left"
@@ -145,6 +145,6 @@ def _text(*lines: str) -> Text:
 
 
 if __name__ == "__main__":
-    from research.cli import run
+    from research.cli.run import run
 
     run(main, StatusOptions)

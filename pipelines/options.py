@@ -3,59 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Literal
 
-from research.spec import TRANSFORMER, TargetKind
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyOptions:
-    """Data, features and the question."""
-
-    data: str = "bundled"
-    """Where bars come from: `bundled` (S&P 500 and Nasdaq, 1999-2018), `synthetic:bars=20000,signal=0.3,lag=20`, a CSV or
-    Parquet file, the name of a data set that `make data` brought in, or a snapshot's digest."""
-    symbol: str = ""
-    """Instrument inside the data; ^GSPC or the only one if not given."""
-    symbols: tuple[str, ...] = ()
-    """Several instruments, trained on together; `all` takes every one that is no reference."""
-    validate_on: tuple[str, ...] = ()
-    """Those of SYMBOLS that validation and test look at, so that only the training data vary; all of them if not given."""
-    features: str = "a25s"
-    """Feature set: a25s (stationary), a25 (raw), s50 or s100 (wider, stationary); `make features` lists them."""
-    index: str = ""
-    """Instrument that the cross-asset features of s50 and s100 compare with, for example ^GSPC."""
-    volatility_index: str = ""
-    """Instrument that they take as implied volatility, for example ^VIX."""
-    horizon: int = 1
-    """Sessions ahead in which the price may touch the threshold."""
-    task: TargetKind = "threshold"
-    """threshold: touches close x (1 + threshold). downside: touches close x (1 - threshold). end: the last close is that
-    much higher. direction: the last close is higher."""
-    threshold: float = 0.01
-    """Relative move that counts; 0.01 is 1%."""
-    touch: Literal["auto", "high", "low", "close"] = "auto"
-    """Price that touches: intraday (high, or low for downside) if not given, or close."""
-    shuffle_labels: int | None = None
-    """Seed of a permutation of the labels, for a negative control: no model may then find anything."""
-    context: int = 60
-    """Days that a model sees, the predicted day's own day last."""
-    windows: str = ""
-    """Training windows to use, for example 4K; all if not given."""
-    windows_from: Literal["recent", "everywhere"] = "recent"
-    """recent: the newest days. everywhere: any days of the history, the same for every sweep."""
-    train_end: date | None = None
-    """Last training day; for the bundled data 2011-12-31, for others after 65% of the sessions."""
-    validation_end: date | None = None
-    """Last validation day; for the bundled data 2015-06-30, for others after 82.5% of the sessions."""
-    test_end: date | None = None
-    """Last test day, the last there is if not given; no sweep ever looks at the test days' prices."""
-    embargo: int = 0
-    """Sessions dropped before each border on top of the purge of `horizon` sessions."""
-    allow_thin_evidence: bool = False
-    """Go on below the evidence floor (200 days, 30 with the rarer class per split); the runs are tagged."""
+from research.spec import TRANSFORMER
+from research.task.options import StudyOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +19,7 @@ class SweepOptions(StudyOptions):
     examples:
       make sweep BUDGET=20K HORIZON=3 TRIALS=12
       make sweep BUDGET=20K TRIALS=+10 REPLICATES=3 DEVICE=cuda
-      python -m pipelines.sweep --budget 20K --horizon 3 --trials 12 --learning-rate 1e-4 3e-3
+      python -m pipelines.sweep.sweep --budget 20K --horizon 3 --trials 12 --learning-rate 1e-4 3e-3
     """
 
     budget: str = "3K"

@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import torch
 
-from research.spec import InputError, require
+from research.errors import InputError, require
 
 Precision = Literal["float32", "bfloat16"]
 DEFAULT_THREADS = torch.get_num_threads()

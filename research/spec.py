@@ -6,13 +6,13 @@ threads, micro-batch, paths) lives in `research.runtime` and is never fingerprin
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import re
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import date
-from typing import Any, Literal, TypeVar, get_args
+from typing import Literal, get_args
+
+from research.errors import require
+from research.fingerprint import added, fingerprint
 
 TargetKind = Literal["threshold", "downside", "end", "direction"]
 Touch = Literal["high", "low", "close"]
@@ -20,17 +20,11 @@ WindowsFrom = Literal["recent", "everywhere"]
 WINDOWS_FROM: tuple[WindowsFrom, ...] = get_args(WindowsFrom)
 OptimizerName = Literal["adamw", "adafactor"]
 OPTIMIZERS: tuple[OptimizerName, ...] = get_args(OptimizerName)
-FINGERPRINT_LENGTH = 16
-UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9}
-
-
-class InputError(ValueError):
-    """Something the user can mend: the message names the field, the value and the fix."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What a kind of target asks; `research.windows.targets.ANSWERS` answers it."""
+    """What a kind of target asks; `research.task.targets.ANSWERS` answers it."""
 
     touches: tuple[Touch, ...]
     """Prices that it may watch, its default first."""
@@ -49,36 +43,6 @@ QUESTIONS: dict[TargetKind, Question] = {
 
 TRANSFORMER = "transformer"
 """Family of the models that are meant where none is named."""
-
-Value = TypeVar("Value")
-ADDED = "added"
-
-
-def added(default: Value) -> Value:
-    """A field that specs had not from the start: while it has its default, fingerprints are those from before it."""
-    return field(default=default, metadata={ADDED: True})
-
-
-def require(condition: bool, field: str, value: object, fix: str) -> None:
-    """Raise an `InputError` that names the field, its value and what to type instead."""
-    if not condition:
-        raise InputError(f"{field}={value}: {fix}")
-
-
-def parse_count(text: str, field: str, what: str) -> int:
-    """Read `2M`, `350K`, `2B`, `1.5M` or a plain number; `InputError` says what is accepted."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMB]?)", text.strip().upper())
-    count = round(float(match[1]) * UNITS[match[2]]) if match else 0
-    require(count >= 1, field, text, f"not a number of {what}; give one like 20K or 2M.")
-    return count
-
-
-def count_label(count: int) -> str:
-    """Shortest exact name of a number, for example `20K`."""
-    for unit in ("B", "M", "K"):
-        if count >= UNITS[unit]:
-            return f"{count / UNITS[unit]:.10g}{unit}"
-    return str(count)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -342,42 +306,3 @@ class BaselineSpec:
     def fingerprint(self) -> str:
         """Equal for two baselines that would give the same result."""
         return fingerprint(self)
-
-
-def canonical(value: object) -> Any:
-    """Plain JSON form of a spec; raises `TypeError` for a value without a stable text form."""
-    if is_dataclass(value) and not isinstance(value, type):
-        told = [one for one in fields(value) if not (one.metadata.get(ADDED) and getattr(value, one.name) == one.default)]
-        return {"spec": type(value).__name__, **{one.name: canonical(getattr(value, one.name)) for one in told}}
-    if isinstance(value, dict):
-        if not all(isinstance(key, str) for key in value):
-            raise TypeError("a fingerprint needs text keys.")
-        return {key: canonical(member) for key, member in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [canonical(member) for member in value]
-    if isinstance(value, date) and type(value) is date:
-        return value.isoformat()
-    if value is None or type(value) in (bool, int, str):
-        return value
-    if type(value) is float and math.isfinite(value):
-        # 0 and 0.0 are equal values of equal specs and must not give two fingerprints.
-        return int(value) if value.is_integer() else value
-    raise TypeError(f"{value!r} ({type(value).__name__}) has no stable form to fingerprint.")
-
-
-def canonical_json(value: object) -> str:
-    """One text per value: sorted keys, no spaces, floats by their shortest exact form."""
-    return json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def fingerprint(value: object) -> str:
-    """Short SHA-256 of the canonical form."""
-    return digest_bytes(canonical_json(value).encode())
-
-
-def digest_bytes(*parts: bytes) -> str:
-    """Short SHA-256 over byte strings, the one digest format of the platform."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()[:FINGERPRINT_LENGTH]

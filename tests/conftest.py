@@ -25,13 +25,13 @@ from research.data.bundled import bundled
 from research.features.feature_sets import A25S, build
 from research.runtime import DEFAULT_THREADS
 from research.spec import SplitSpec, TargetSpec
-from research.windows.dataset import Part, Prepared, prepare
-from research.windows.splits import holdout
-from research.windows.targets import label
+from research.task.splits import holdout
+from research.task.targets import label
+from research.task.windows import Part, Prepared, prepare
 
 if TYPE_CHECKING:
     from pipelines.options import SweepOptions
-    from pipelines.state import Sweep
+    from pipelines.sweep.state import Sweep
 
 # After `research.runtime` has read the default: on shared cores one thread is faster for the tests' small nets.
 torch.set_num_threads(min(1, DEFAULT_THREADS))
@@ -98,7 +98,7 @@ def store_root(migrated_store: Path, tmp_path: Path) -> Path:
 
 def start_sweep(options: SweepOptions) -> Sweep:
     """A sweep with its parent run, ready for its first trial."""
-    from pipelines.driver import open_sweep
-    from pipelines.preparation import prepare
+    from pipelines.sweep.driver import open_sweep
+    from pipelines.sweep.setup import prepare
 
     return open_sweep(options, *prepare(options, Console(quiet=True)))

@@ -15,11 +15,11 @@ from tempfile import TemporaryDirectory
 
 from PIL import Image
 
-from pipelines.run_views import TRAINING, TRIALS_KEY, run_page, sweep_page
+from pipelines.sweep.mlflow_views import TRAINING, TRIALS_KEY, run_page, sweep_page
 from research.tracking import query, schema
 from research.tracking.registry import holder_of
 from research.tracking.store import Store, open_store
-from tests.browser import Browser, browser, chromium, pages_over
+from tests.support.browser import Browser, browser, chromium, pages_over
 
 PICTURES = Path(__file__).parents[1] / "docs" / "ui"
 SWEEP = ("--trials", "8", "--epochs", "6", "--replicates", "1", "--device", "cpu")
@@ -97,7 +97,7 @@ def small_study() -> Iterator[Path]:
         root = Path(folder) / "mlruns"
         environment = {**os.environ, "MLFLOW_TRACKING_URI": ""}
         for budget in BUDGETS:
-            command = [sys.executable, "-m", "pipelines.sweep", "--store", str(root), "--budget", budget, *SWEEP]
+            command = [sys.executable, "-m", "pipelines.sweep.sweep", "--store", str(root), "--budget", budget, *SWEEP]
             subprocess.run(command, check=True, env=environment)
         for verb, *flags in INTO_USE:
             command = [sys.executable, "-m", f"pipelines.{verb}", "--store", str(root), "--budget", BUDGETS[-1], *flags]

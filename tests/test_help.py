@@ -11,9 +11,9 @@ from dataclasses import is_dataclass
 from pathlib import Path
 
 import pytest
-from verbs import MODULES, ROOT, options_of
 
-from research import cli
+from research.cli import run as cli
+from tests.support.verbs import MODULES, ROOT, options_of
 
 
 def python_form(command: str) -> list[str]:
@@ -57,7 +57,7 @@ def test_every_verb_and_every_flag_says_what_it_means(module: str) -> None:
 
 def test_make_shows_the_help_of_a_verb() -> None:
     ran = subprocess.run(["make", "-n", "ui", "HELP=1"], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert ran.stdout.split()[-2:] == ["pipelines.ui", "--help"]
+    assert ran.stdout.split()[-2:] == ["pipelines.serving.ui", "--help"]
 
 
 @pytest.mark.parametrize("verb", ["setup", "lint", "notebook", "screenshots"])

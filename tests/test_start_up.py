@@ -13,16 +13,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from verbs import commands_to_type
 
-from analysis.frontier import SETTING
-from pipelines.benches.start_up import cpu_seconds
+from analysis.results.frontier import SETTING
+from benchmarks.start_up import cpu_seconds
 from research.tracking import schema
-from research.tracking.runs import RunLog
+from research.tracking.run_writer import RunLog
 from research.tracking.store import Store, open_store
+from tests.support.verbs import commands_to_type
 
 ROOT = Path(__file__).parents[1]
-STARTS_A_VERB = "from research.cli import run"
+STARTS_A_VERB = "from research.cli.run import run"
 VERBS = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
     for room in ("research", "pipelines", "analysis")

@@ -11,7 +11,8 @@ from dataclasses import fields
 from functools import cache
 
 import pytest
-from verbs import MODULES, ROOT, options_of
+
+from tests.support.verbs import MODULES, ROOT, options_of
 
 VERBS = re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE)
 every_verb = pytest.mark.parametrize("verb", VERBS)
@@ -119,7 +120,7 @@ def test_what_a_recipe_starts_has_flags_of_its_own() -> None:
 
 @pytest.mark.parametrize("own", ["SHELL=/bin/sh", "MAKEFLAGS=-s"])
 def test_the_variables_of_make_itself_are_left_to_it(own: str) -> None:
-    assert "pipelines.ui" in recipe("ui", own)
+    assert "pipelines.serving.ui" in recipe("ui", own)
 
 
 def test_help_says_which_variables_there_are() -> None:
@@ -127,5 +128,5 @@ def test_help_says_which_variables_there_are() -> None:
 
 
 def test_a_command_without_variables_starts_nothing_to_check_them() -> None:
-    assert "pipelines.sweep" in made("sweep", PATH="/nowhere").stdout
+    assert "pipelines.sweep.sweep" in made("sweep", PATH="/nowhere").stdout
     assert "awk" in made("sweep", "BUDGET=2K", PATH="/nowhere").stderr

@@ -4,9 +4,9 @@ from analysis.laws.catalogue import LAWS, law_named
 from analysis.laws.fit import Fit, fit_law, fit_laws
 from analysis.laws.forecasting import Forecast, Score, forecast, score
 from analysis.laws.forms import Law
+from analysis.laws.observations import Observations, budgets, observations, read_csv
 from analysis.laws.prediction import Prediction, predict
 from analysis.laws.resampling import Bootstrap, bootstrap
-from analysis.laws.table import Observations, budgets, observations, read_csv
 from analysis.laws.validation import Validation, Window, validate
 from analysis.laws.verdicts import Verdict, verdict
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from analysis.laws.forms import Array, Law, Shape, Slope, Term, exponent, spread, sum_of_powers
-from research.spec import require
+from research.errors import require
 
 FLOOR = Term(coefficient="E")
 SIZE = Term(coefficient="A", powers=(("alpha", "n", -1),))

@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike
 from analysis.laws import flags
 from analysis.laws.catalogue import BY_NAME, law_named
 from analysis.laws.forms import Array, Law
-from analysis.laws.newton import Problem, log_prediction, minimise
-from analysis.laws.starts import starts
-from analysis.laws.table import Observations
-from research.spec import InputError, require
+from analysis.laws.huber_newton import Problem, log_prediction, minimise
+from analysis.laws.initial_grid import starts
+from analysis.laws.observations import Observations
+from research.errors import InputError, require
 
 DELTA = 1e-3
 WIDE = 0.03

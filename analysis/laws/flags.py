@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from analysis.laws.forms import Array, Law
-from analysis.laws.table import Observations
+from analysis.laws.observations import Observations
 
 MEANINGS = {
     "on_bound": "a parameter ended on its bound: the data do not determine it, do not read it",

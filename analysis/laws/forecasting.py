@@ -17,8 +17,9 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
 from analysis.laws.forms import Array
-from analysis.laws.table import observations
-from research.spec import InputError, canonical_json, require
+from analysis.laws.observations import observations
+from research.errors import InputError, require
+from research.fingerprint import canonical_json
 
 NUMBERS = ("at", "loss", "low", "high", "level", "noise")
 COLUMNS = ("n", "losses", "errors")

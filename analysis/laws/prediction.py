@@ -10,9 +10,9 @@ from scipy.special import stdtrit
 
 from analysis.laws.fit import Fit
 from analysis.laws.forms import Array
+from analysis.laws.observations import Observations
 from analysis.laws.resampling import bootstrap, predictions
-from analysis.laws.table import Observations
-from research.spec import require
+from research.errors import require
 
 RESAMPLES = 400
 LEVEL = 0.95

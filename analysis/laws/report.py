@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from analysis.laws.fit import DELTA, Fit, fit_laws
+from analysis.laws.observations import Observations, budgets
 from analysis.laws.prediction import admissible
 from analysis.laws.resampling import RESAMPLES, Bootstrap, bootstrap
-from analysis.laws.table import Observations, budgets
 from analysis.laws.validation import FEWEST, Validation, validate
 from analysis.laws.verdicts import FEWEST as FEWEST_FOR_A_VERDICT
 from analysis.laws.verdicts import Verdict, verdict
-from research.spec import InputError, require
+from research.errors import InputError, require
 
 NOT_HELD_OUT = "not_held_out"
 """Flag: too few budgets to hold one out, so the law was chosen by how it describes what it was fitted to."""

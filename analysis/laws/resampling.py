@@ -10,9 +10,9 @@ from scipy.special import stdtrit
 
 from analysis.laws.fit import Fit, bounds
 from analysis.laws.forms import Array
-from analysis.laws.newton import Problem, log_prediction, minimise
-from analysis.laws.table import Observations
-from research.spec import require
+from analysis.laws.huber_newton import Problem, log_prediction, minimise
+from analysis.laws.observations import Observations
+from research.errors import require
 
 RESAMPLES = 4000
 LEVEL = 0.95

@@ -1,148 +1,78 @@
-"""Results of others: losses against sizes, checked once so that nothing after has to."""
+"""A report as tables in a terminal."""
 
 from __future__ import annotations
 
-import csv
-from dataclasses import dataclass
-from pathlib import Path
+from rich.console import Console
+from rich.table import Table
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-from analysis.laws.forms import Array
-from research.spec import InputError, require
-
-SAME_BUDGET = 1.25
-"""Sizes closer than this factor are one budget: the tolerance of a budget's label."""
-WIDEST_BUDGET = 1.6
-MOST_BUDGETS = 8
-"""Groups that a continuum of sizes is cut into."""
+from analysis.laws.flags import MEANINGS
+from analysis.laws.report import NOT_HELD_OUT, Report
+from analysis.laws.validation import Validation
+from research.cli.console import plain_table
 
 
-@dataclass(frozen=True, kw_only=True)
-class Observations:
-    """Losses and what they were reached with, one row per training run. Made by `observations`, which checks."""
-
-    n: Array
-    """Parameters, (I,)."""
-    d: Array | None
-    """Tokens seen, (I,)."""
-    u: Array | None
-    """Unique tokens, (I,); those seen where nothing else was given."""
-    loss: Array
-    """(I,)."""
-    cluster: NDArray[np.int64]
-    """What is drawn together by a bootstrap, numbered from 0, (I,)."""
-
-    def __len__(self) -> int:
-        return len(self.n)
-
-    def variables(self) -> dict[str, Array]:
-        """The columns by the names that laws use."""
-        return {name: column for name, column in (("n", self.n), ("d", self.d), ("u", self.u)) if column is not None}
-
-    def cells(self) -> list[NDArray[np.intp]]:
-        """Rows that differ by the seed alone: those of one N, D, U and cluster."""
-        keys = np.stack([*self.variables().values(), self.cluster.astype(np.float64)], axis=1)
-        _, place = np.unique(keys, axis=0, return_inverse=True)
-        order = np.argsort(place.ravel(), kind="stable")
-        return np.split(order, np.cumsum(np.bincount(place.ravel()))[:-1])
-
-    def rows(self, keep: NDArray[np.bool_]) -> Observations:
-        """Some of the rows, their clusters numbered anew."""
-        _, cluster = np.unique(self.cluster[keep], return_inverse=True)
-        d = None if self.d is None else self.d[keep]
-        u = None if self.u is None else self.u[keep]
-        return Observations(n=self.n[keep], d=d, u=u, loss=self.loss[keep], cluster=cluster)
+def show(found: Report, screen: Console) -> None:
+    """Parameters, rivals, held-out budgets, verdict and flags."""
+    screen.print(_parameters(found))
+    if len(found.candidates) > 1:
+        screen.print(_candidates(found))
+    if found.validation:
+        screen.print(_windows(found.validation, found.fit.law.name))
+    for line in _sentences(found):
+        screen.print(line, soft_wrap=True, highlight=False)
 
 
-def observations(
-    *,
-    n: ArrayLike,
-    loss: ArrayLike,
-    d: ArrayLike | None = None,
-    unique: ArrayLike | None = None,
-    cluster: ArrayLike | None = None,
-) -> Observations:
-    """Check columns of equal length; `InputError` names the first that is not positive, finite and numeric.
-
-    A cluster is one size and one label of `cluster` (an architecture, say); without labels it is one cell of (N, D, U),
-    whose rows differ by the seed alone.
-    """
-    columns = {"n": _positive("n", n), "loss": _positive("loss", loss)}
-    if d is not None:
-        columns["d"] = _positive("d", d)
-    require(unique is None or d is not None, "unique", "given", "it needs the tokens seen too; give d.")
-    if d is not None:
-        columns["u"] = columns["d"] if unique is None else _positive("unique", unique)
-    for name, column in columns.items():
-        require(len(column) == len(columns["n"]), name, f"{len(column)} rows", f"n has {len(columns['n'])}; give as many.")
-    require(len(columns["n"]) > 0, "n", "no rows", "give one row per training run.")
-    keys = [columns[name] for name in ("n", "d", "u") if name in columns]
-    if cluster is not None:
-        labels = np.asarray(cluster)
-        require(labels.shape == columns["n"].shape, "cluster", f"{labels.size} rows", f"n has {len(columns['n'])}.")
-        keys = [columns["n"], np.unique(labels.astype(str), return_inverse=True)[1].astype(np.float64)]
-    _, place = np.unique(np.stack(keys, axis=1), axis=0, return_inverse=True)
-    return Observations(n=columns["n"], d=columns.get("d"), u=columns.get("u"), loss=columns["loss"], cluster=place.ravel())
-
-
-def budgets(n: Array) -> NDArray[np.int64]:
-    """The budget of every row, numbered from 0 by size, (I,).
-
-    Sizes within 25% of their neighbour are one budget. Where that chains sizes that differ by more than 60%, there is a
-    continuum instead of budgets: it is cut into at most 8 groups of equally many distinct sizes.
-    """
-    sizes, place = np.unique(n, return_inverse=True)
-    group = np.concatenate([[0], np.cumsum(sizes[1:] > SAME_BUDGET * sizes[:-1])])
-    first = np.searchsorted(group, np.arange(group[-1] + 1))
-    if (sizes / sizes[first][group]).max() > WIDEST_BUDGET:
-        group = np.arange(len(sizes)) * min(MOST_BUDGETS, len(sizes)) // len(sizes)
-    return np.asarray(group[place], dtype=np.int64)
-
-
-def read_csv(
-    path: Path, *, n: str, loss: str, d: str | None = None, unique: str | None = None, cluster: str | None = None
-) -> Observations:
-    """Read the named columns of a CSV file with a header; `InputError` names file, column, line and value."""
-    require(path.is_file(), "CSV", path, "no such file; give the path of a table with a header line.")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (UnicodeDecodeError, csv.Error) as problem:
-        raise InputError(f"CSV={path}: not a text table ({problem}); give comma-separated values.") from None
-    require(bool(rows), "CSV", path, "no rows; give a header line and one line per training run.")
-    for flag, name in (("N", n), ("LOSS", loss), ("D", d), ("UNIQUE", unique), ("CLUSTER", cluster)):
-        require(name is None or name in rows[0], flag, name, f"no such column; {path.name} has {', '.join(map(str, rows[0]))}.")
-    return observations(
-        n=_numbers(rows, n, path),
-        loss=_numbers(rows, loss, path),
-        d=_numbers(rows, d, path) if d else None,
-        unique=_numbers(rows, unique, path) if unique else None,
-        cluster=[row[cluster] for row in rows] if cluster else None,
+def _parameters(found: Report) -> Table:
+    fit, drawn = found.fit, found.bootstrap
+    title = (
+        f"{fit.law.name}: loss = {fit.law.formula}, {fit.n_points} points; sum of Huber({fit.delta:g}) on log loss "
+        f"{fit.objective:.7g}; {found.resamples:,} draws of {drawn.n_clusters} clusters"
     )
+    table = plain_table(title, ["parameter", "value", "standard error", "95% low", "95% high"])
+    for name, value in fit.parameters.items():
+        numbers = (value, drawn.standard_errors[name], *drawn.intervals[name])
+        table.add_row(name, *(f"{number:.6g}" for number in numbers))
+    return table
 
 
-def _numbers(rows: list[dict[str, str]], column: str, path: Path) -> list[float]:
-    found = []
-    for line, row in enumerate(rows, start=2):
-        try:
-            value = float(row[column])
-        except (TypeError, ValueError):
-            raise InputError(f"{column}={row[column]}: line {line} of {path.name} is no number; mend or remove it.") from None
-        if not (np.isfinite(value) and value > 0):
-            raise InputError(f"{column}={row[column]}: line {line} of {path.name} is not above zero; mend or remove it.")
-        found.append(value)
-    return found
+def _candidates(found: Report) -> Table:
+    table = plain_table("laws tried", ["law", "parameters", "objective", "held-out error", "flags"])
+    for fit in found.candidates:
+        error = found.validation.scores.get(fit.law.name) if found.validation else None
+        told = "-" if error is None else f"{error:.2%}"
+        table.add_row(fit.law.name, str(fit.law.n_parameters), f"{fit.objective:.4g}", told, " ".join(fit.flags))
+    return table
 
 
-def _positive(name: str, values: ArrayLike) -> Array:
-    try:
-        column = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InputError(f"{name}={values!r:.60}: not numbers; give one number per training run.") from None
-    require(column.ndim == 1, name, f"shape {column.shape}", "give one number per training run.")
-    wrong = np.flatnonzero(~(np.isfinite(column) & (column > 0)))
-    if len(wrong):
-        raise InputError(f"{name}={column[wrong[0]]:g}: row {wrong[0]} is not above zero; logs need positive numbers.")
-    return column
+def _windows(held: Validation, law: str) -> Table:
+    """Errors of the reported law, or of the chosen one where a window could not fit that."""
+    table = plain_table(
+        "held-out budgets: fitted to the smaller ones",
+        ["fitted to N", "held out N", "losses", "law", "signed error", "in the 95% interval", "in that of parameters alone"],
+    )
+    for window in held.windows:
+        name = law if law in window.signed_error else "constant"
+        table.add_row(
+            f"{window.fitted_to:.4g}",
+            f"{window.held_out:.4g}",
+            str(window.rows),
+            name,
+            f"{window.signed_error[name]:+.2%}",
+            f"{window.coverage:.0%}",
+            f"{window.coverage_of_parameters:.0%}",
+        )
+    return table
+
+
+def _sentences(found: Report) -> list[str]:
+    lines = []
+    if found.validation:
+        lines.append(
+            f"chosen {found.validation.chosen}: smallest law within one standard error of the best on held-out budgets"
+        )
+    if found.verdict:
+        lines.append(f"verdict {found.verdict.sentence()}")
+    for flag in found.flags:
+        meaning = "too few budgets to hold one out" if flag == NOT_HELD_OUT else MEANINGS.get(flag, MEANINGS["on_bound"])
+        lines.append(f"flag {flag}: {meaning}")
+    return lines

@@ -10,9 +10,9 @@ import numpy as np
 from analysis.laws.catalogue import BY_NAME, law_named
 from analysis.laws.fit import DELTA, fit_law, obstacle
 from analysis.laws.forms import Array
+from analysis.laws.observations import Observations, budgets
 from analysis.laws.prediction import admissible, predict
-from analysis.laws.table import Observations, budgets
-from research.spec import require
+from research.errors import require
 
 FEWEST = 3
 """Budgets that the first window is fitted to."""

@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import fdtrc, stdtrit
 
 from analysis.laws.forms import Array
-from analysis.laws.table import budgets, observations
-from research.spec import require
+from analysis.laws.observations import budgets, observations
+from research.errors import require
 
 Claim = Literal["scaling", "inverse", "equivalent", "inconclusive"]
 MARGIN = 0.01

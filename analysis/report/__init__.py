@@ -1,1 +1,4 @@
-"""`make report`: one page that says what was asked, found, not found, and how to get it again."""
+"""One page of everything that a store shows.
+
+Takes its numbers from `results` and computes none.
+"""

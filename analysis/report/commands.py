@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from analysis.report.sources import Question, Sources
+from analysis.report.inputs import Question, Sources
 from research.spec import TRANSFORMER
 from research.tracking import schema
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from analysis.report.commands import as_words, bundled_digests, settings_of
 from analysis.report.document import Block, Commands, Inline, Paragraph, Section, Table
-from analysis.report.sources import Question, Sources
+from analysis.report.inputs import Question, Sources
 from research.tracking import schema
-from research.tracking.looks import listed
+from research.tracking.test_set_access import listed
 
 TASKS = {
     "threshold": "does the {touch} touch {threshold:+.4g}% within {horizon} session{s}?",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from analysis.compare import probability
-from analysis.frontier_scaling import law_table
 from analysis.laws.verdicts import Claim, Verdict
 from analysis.leaderboard import findings as standing_findings
 from analysis.report.document import Block, Image, Inline, Items, Paragraph, Section, Table
-from analysis.report.sources import Question, RunLink
+from analysis.report.inputs import Question, RunLink
 from analysis.report.tables import of_terminal
-from analysis.sealed import MEANINGS
+from analysis.results.preregistered import MEANINGS
+from analysis.store_scaling import law_table
 from research.tracking.schema import BASELINE_TITLES, baseline_titles
 
 PLAIN: dict[Claim, str] = {

@@ -9,9 +9,9 @@ from analysis.laws.forecasting import FEWEST
 from analysis.report.commands import NARROWED, as_words, bundled_digests, differing, settings_of
 from analysis.report.data_part import test_days
 from analysis.report.document import Commands, Items, Paragraph, Section
-from analysis.report.sources import Question, Sources
-from research.hints import in_store
-from research.spec import count_label, parse_count
+from analysis.report.inputs import Question, Sources
+from research.cli.next_steps import in_store
+from research.counts import count_label, parse_count
 
 ENOUGH_FRESH = 3
 MORE = 8

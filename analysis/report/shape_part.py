@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from analysis.architecture_effects import (
-    LEGEND,
-    curve_table,
-    findings,
-    importance_table,
-    moved,
-    transfer_findings,
-    transfer_table,
-)
+from analysis.effects import LEGEND, curve_table, findings, importance_table, moved, transfer_findings, transfer_table
 from analysis.report.document import Block, Image, Items, Section
-from analysis.report.sources import Sources
+from analysis.report.inputs import Sources
 from analysis.report.tables import of_terminal
 
 

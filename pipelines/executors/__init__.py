@@ -1,1 +1,4 @@
-"""Where trials run: in this process, in local processes, or as Ray tasks. One small interface, `base.Executor`."""
+"""Where trials run: in this process, in local processes or on Ray.
+
+The only importer of ray; knows no sampler.
+"""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from pipelines.job import Ended, Job, Team
-from research.training.member import EpochRecord
+from pipelines.trial.job import Ended, Job, Team
+from research.training.trial_state import EpochRecord
 
 
 class Watcher(Protocol):

@@ -7,18 +7,19 @@ from dataclasses import dataclass, replace
 import torch
 
 from pipelines.executors.base import Executor
-from pipelines.executors.cores import Share, rates, usable_cores
+from pipelines.executors.cpu_shares import Share, rates, usable_cores
+from pipelines.executors.device_groups import devices_to_share, group_size, groups_of
 from pipelines.executors.in_process import InProcess
 from pipelines.executors.processes import Processes
 from pipelines.executors.ray_tasks import RayTasks
-from pipelines.executors.remembered import remembered
-from pipelines.executors.stacking import replicate_stack_size, stack_size
+from pipelines.executors.stack_size import replicate_stack_size, stack_size
 from pipelines.options import SweepOptions
-from pipelines.spreading import devices_to_share, group_size, groups_of
-from pipelines.trial_record import Context, Group
+from pipelines.trial.context import Context, Group
+from research.errors import require
+from research.measurement_cache import remembered
 from research.models.accounting import parameter_count
 from research.runtime import DEFAULT_THREADS, Precision, available_memory, devices_like
-from research.spec import ArchitectureSpec, OptimizerName, require
+from research.spec import ArchitectureSpec, OptimizerName
 from research.training.precision import faster_precision
 
 WORTH_IT = 1.15

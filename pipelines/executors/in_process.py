@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pipelines.executors.base import Watcher
-from pipelines.job import Ended, Team
-from pipelines.trial import run_team
-from pipelines.trial_record import Context
+from pipelines.trial.context import Context
+from pipelines.trial.job import Ended, Team
+from pipelines.trial.trial import run_team
 
 
 class InProcess:

@@ -13,12 +13,12 @@ from pickle import UnpicklingError
 from typing import NamedTuple
 
 from pipelines.executors.base import Watcher
-from pipelines.job import Ended, Finished, Job, Team
-from pipelines.trial import run_team
-from pipelines.trial_record import Context, Group
-from research.child_processes import PIPE_BROKEN, STOP_SIGNALS, die_with_parent, stops_put_off
-from research.spec import InputError
-from research.training.member import EpochRecord
+from pipelines.trial.context import Context, Group
+from pipelines.trial.job import Ended, Finished, Job, Team
+from pipelines.trial.trial import run_team
+from research.errors import InputError
+from research.processes import PIPE_BROKEN, STOP_SIGNALS, die_with_parent, stops_put_off
+from research.training.trial_state import EpochRecord
 
 GRACE_SECONDS = 20.0
 """How long stopped workers may take to put their runs in order."""

@@ -16,12 +16,12 @@ from typing import Any
 import torch
 
 from pipelines.executors.base import Watcher
-from pipelines.job import Ended, Finished, Job, Team
-from pipelines.trial import run_team
-from pipelines.trial_record import Context
-from research.spec import InputError
+from pipelines.trial.context import Context
+from pipelines.trial.job import Ended, Finished, Job, Team
+from pipelines.trial.trial import run_team
+from research.errors import InputError
 from research.tracking.store import Store
-from research.training.member import EpochRecord
+from research.training.trial_state import EpochRecord
 
 LOOK_SECONDS = 0.5
 """How often epochs are collected while waiting."""

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from research.spec import InputError, digest_bytes
+from research.errors import InputError
+from research.fingerprint import digest_bytes
 
 OHLCV = ["open", "high", "low", "close", "volume"]
 PRICES = OHLCV[:4]

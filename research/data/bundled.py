@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from research.data.sources import Instrument, Request, SourceBars
-from research.spec import InputError
+from research.errors import InputError
 
 FILES = {
     "^GSPC": ("sp500/sp500.csv.gz", "1e028cbb9c400cc018c816ccc439b33c919387e726c3ed5ca2c05c82746059de"),

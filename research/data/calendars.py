@@ -9,7 +9,7 @@ from functools import cache
 
 import pandas as pd
 
-from research.spec import InputError
+from research.errors import InputError
 
 TRUSTED_SINCE = pd.Timestamp("1990-01-01")
 """XNYS equals twenty years of real bars to the day; older holidays and half days of these calendars are unreliable."""

@@ -11,13 +11,13 @@ from typing import Any
 import pandas as pd
 
 from research.data.calendars import calendar_named
-from research.data.comparison import Comparison, compare
-from research.data.names import DataSet, check_name, only_writer, read_name, write_name
-from research.data.rules import ALLOWABLE
+from research.data.data_sets import DataSet, check_name, only_writer, read_name, write_name
+from research.data.revisions import Comparison, compare
 from research.data.snapshots import Growth, Snapshot, load_snapshot, write_snapshot
 from research.data.sources import Instrument, Request, SourceBars, source_named
 from research.data.validation import UNCLOSED, validate
-from research.spec import require
+from research.data.validation_rules import ALLOWABLE
+from research.errors import require
 
 OVERLAP = 30
 """Sessions before the last known bar that are asked for again: vendors mend a bar within days, seldom later."""

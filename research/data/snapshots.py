@@ -20,7 +20,8 @@ import pyarrow as pa
 from research.data.bars import bars_digest, malformed
 from research.data.sources import SourceBars
 from research.data.validation import validate
-from research.spec import FINGERPRINT_LENGTH, InputError
+from research.errors import InputError
+from research.fingerprint import FINGERPRINT_LENGTH
 
 BARS_FILE = "bars.parquet"
 MANIFEST_FILE = "manifest.json"
@@ -58,7 +59,7 @@ class Manifest:
     parent: str = ""
     """Digest of the snapshot that this one grew from; empty for a first one."""
     changes: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Per symbol that the parent has: days per word of `research.data.comparison`, and what is `listed`."""
+    """Per symbol that the parent has: days per word of `research.data.revisions`, and what is `listed`."""
     gone: dict[str, list[str]] = field(default_factory=dict)
     """Per symbol: days that the vendor no longer has and that are kept."""
 

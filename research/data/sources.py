@@ -10,7 +10,7 @@ from typing import Literal
 
 import pandas as pd
 
-from research.spec import InputError
+from research.errors import InputError
 
 Kind = Literal["index", "fund", "stock", "currency", "crypto", "simulated", "other"]
 
@@ -19,8 +19,8 @@ SLUGS = {"^GSPC": "sp500", "^IXIC": "nasdaq"}
 
 SOURCES = {
     "bundled": "research.data.bundled",
-    "yahoo": "research.data.yahoo",
-    "file": "research.data.files",
+    "yahoo": "research.data.yahoo.client",
+    "file": "research.data.file_source",
     "synthetic": "research.data.synthetic",
 }
 """Every source by name, and the module whose `fetch` it is. Imported when asked for: a vendor's client takes seconds."""
@@ -62,7 +62,7 @@ class SourceBars:
     """What a source delivered, before validation.
 
     Prices and volume are adjusted for splits and not for dividends (as Yahoo's are): a split is no price move, a
-    dividend is one until `research.data.adjust.adjusted` takes it out.
+    dividend is one until `research.data.dividend_adjustment.adjusted` takes it out.
     """
 
     source: str

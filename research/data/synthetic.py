@@ -15,7 +15,7 @@ Not exact: high and low are drawn independently of each other given open and clo
 2.7% too large. No label looks at both. Volume is log-normal, larger on days with a large move, and says nothing else.
 
 The columns `sigma_next` and `drift_next` hold what the close of t determines about day t+1, the state of the market;
-`research.windows.bayes` turns it into label probabilities. Features never read them.
+`research.task.bayes_loss` turns it into label probabilities. Features never read them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from research.data.garch import SP500, variances
 from research.data.sources import Instrument, Request, SourceBars
-from research.spec import InputError
+from research.errors import InputError
 
 Array = NDArray[np.float64]
 

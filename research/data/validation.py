@@ -11,9 +11,9 @@ import pandas as pd
 
 from research.data.bars import malformed
 from research.data.calendars import Calendar, calendar_named, closes_of
-from research.data.rules import ALLOWABLE, REAL, RULES, Checked, Severity
 from research.data.sources import Instrument, SourceBars
-from research.spec import InputError
+from research.data.validation_rules import ALLOWABLE, REAL, RULES, Checked, Severity
+from research.errors import InputError
 
 UNCLOSED = "unclosed-bar"
 MALFORMED = "malformed"

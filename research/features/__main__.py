@@ -79,6 +79,6 @@ def _size_line(size: SetSize) -> str:
 
 
 if __name__ == "__main__":
-    from research.cli import run
+    from research.cli.run import run
 
     run(main, CatalogueOptions)

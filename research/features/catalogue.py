@@ -8,7 +8,7 @@ from typing import get_args
 from research.features.feature import Feature, FeatureSet, Group
 from research.features.feature_sets import WHOLE_SETS, feature_set_named
 from research.features.reference_columns import BOUND
-from research.features.references import OLDEST
+from research.features.reference_series import OLDEST
 from research.features.volatility import VOLATILITY_FLOOR
 
 LEGEND = (

@@ -1,4 +1,4 @@
-"""What an index and a volatility index say about an instrument. `research.features.references` joins their closes."""
+"""What an index and a volatility index say about an instrument. `research.features.reference_series` joins their closes."""
 
 from __future__ import annotations
 

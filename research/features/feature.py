@@ -46,7 +46,7 @@ class Bars:
     close: Series
     volume: Series
     references: Mapping[Reference, Series] = field(default_factory=dict)
-    """Closes of other instruments, on each day the last one known at its close (`research.features.references`)."""
+    """Closes of other instruments, on each day the last one known at its close (`research.features.reference_series`)."""
 
     @classmethod
     def of(cls, frame: pd.DataFrame, references: Mapping[Reference, Series] | None = None) -> Bars:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from research.errors import InputError
 from research.features.calendar import CALENDAR_FEATURES
 from research.features.cross_asset import CROSS_ASSET_FEATURES
 from research.features.drawdown import DRAWDOWN_FEATURES
@@ -22,12 +23,13 @@ from research.features.moments import MOMENT_FEATURES
 from research.features.oscillators import OSCILLATOR_FEATURES
 from research.features.range_volatility import RANGE_FEATURES
 from research.features.reference_columns import BOUNDED_FEATURES, RAW_FEATURES, STATIONARY_FEATURES
-from research.features.references import joined_references
+from research.features.reference_series import joined_references
 from research.features.returns import RETURN_FEATURES
 from research.features.trend import TREND_FEATURES
 from research.features.volatility import VOLATILITY_FEATURES
 from research.features.volume import VOLUME_FEATURES
-from research.spec import FeatureSpec, InputError, digest_bytes
+from research.fingerprint import digest_bytes
+from research.spec import FeatureSpec
 
 S50_ADDS = {
     *("return_5", "return_20", "return_60", "overnight_return", "shock"),

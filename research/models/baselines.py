@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from research.spec import InputError
+from research.errors import InputError
 
 Array = NDArray[np.float64]
 

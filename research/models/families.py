@@ -13,15 +13,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from research.spec import TRANSFORMER, ArchitectureSpec, InputError
+from research.errors import InputError
+from research.spec import TRANSFORMER, ArchitectureSpec
 
 if TYPE_CHECKING:
-    from research.models.dropout import Dropout
+    from research.models.kernels.dropout import Dropout
     from research.models.layers import Copies, StreamBlock
 
 
 class Family(ABC):
-    """One kind of block and what it costs. Counts are held to the built model by tests/training/test_families.py."""
+    """One kind of block and what it costs. Counts are held to the built model by tests/research/training/test_families.py."""
 
     attends: ClassVar[bool] = False
     """Whether a block has an `attention` of `n_heads` heads: then heads are searched, a kernel is chosen for it, and

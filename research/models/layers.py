@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from research.models.attention import attend
-from research.models.dropout import Dropout
-from research.models.native import NativeGelu, usable
+from research.models.kernels.attention_dispatch import attend
+from research.models.kernels.dropout import Dropout
+from research.models.kernels.native import NativeGelu, usable
 from research.spec import TRANSFORMER
 
 Copies = tuple[int, ...]

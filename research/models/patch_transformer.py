@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from research.models.dropout import Dropout, Noise
 from research.models.families import family_of
+from research.models.kernels.dropout import Dropout, Noise
+from research.models.kernels.native import usable
 from research.models.layers import Copies, Linear, Norm, StreamBlock
-from research.models.native import usable
 from research.spec import ArchitectureSpec
 
 NORM_EPSILON = 1e-5

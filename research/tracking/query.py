@@ -10,8 +10,9 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from research.tracking import schema, sql
-from research.tracking.records import RunRecord, measured, numbers
+from research.tracking import schema
+from research.tracking import sqlite_reader as sql
+from research.tracking.run_record import RunRecord, measured, numbers
 from research.tracking.store import Store
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from filelock import FileLock
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from research.spec import InputError
+from research.errors import InputError
 from research.tracking import schema
 from research.tracking.store import Store
 

@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 
 from filelock import AcquireReturnProxy, FileLock
 
-from research.spec import InputError, require
-from research.tracking import sql
-from research.tracking.patience import PATIENCE_SECONDS, Patience, patient_client
+from research.errors import InputError, require
+from research.tracking import sqlite_reader as sql
+from research.tracking.retry import PATIENCE_SECONDS, Patience, patient_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

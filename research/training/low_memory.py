@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from research.models.attention import kernel_for
 from research.models.families import family_of
+from research.models.kernels.attention_dispatch import kernel_for
 from research.models.patch_transformer import PatchTransformer, keep_as
 from research.spec import ArchitectureSpec, TrainingSpec
 from research.training.optim import build_optimizer

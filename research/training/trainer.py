@@ -19,18 +19,18 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from research.evaluation.metrics import row_losses
 from research.models.patch_transformer import PatchTransformer, stacked
 from research.runtime import PeakMemory, Runtime, seed_everything
 from research.spec import ArchitectureSpec, TrainingSpec
+from research.task.splits import Split
+from research.task.windows import WindowDataset, predict
 from research.training.checkpoint import Checkpoint, Writer
 from research.training.compiled import compile_blocks, compiles
 from research.training.low_memory import low_memory_model
-from research.training.member import DivergedError, EpochRecord, Member, Progress, require_alike, require_sane
-from research.training.metrics import row_losses
 from research.training.precision import autocast
 from research.training.step_graph import Step, StepGraph
-from research.windows.dataset import WindowDataset, predict
-from research.windows.splits import Split
+from research.training.trial_state import DivergedError, EpochRecord, Member, Progress, require_alike, require_sane
 
 Logits = NDArray[np.float64]
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from small_store import add_run
 
 from analysis import compare as verb
-from analysis.comparison import compare
-from analysis.frontier import Frontier, frontiers
 from analysis.options import CompareOptions
-from research.spec import InputError
+from analysis.results.frontier import Frontier, frontiers
+from analysis.results.model_pairs import compare
+from research.errors import InputError
 from research.tracking.store import Store, open_store
+from tests.support.small_store import add_run
 
 UNKNOWN = [("200K", "or one of 2K, 20K, logistic, prior"), ("ab", "no budget, baseline or run")]
 

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from invented import entry, frontier, searched
-from small_store import add_run
 
-from analysis import architecture_effects
-from analysis.effects import effects, movements
-from analysis.frontier import Frontier, frontiers
-from analysis.importance import importance
+from analysis import effects as architecture_effects
 from analysis.options import EffectsOptions
-from analysis.shape_curve import ShapeCurve, heterogeneity, ratio_label, shape_curve
-from analysis.transfer import spearman_interval, transfers
+from analysis.results.architecture import effects, movements
+from analysis.results.frontier import Frontier, frontiers
+from analysis.results.horizon_transfer import spearman_interval, transfers
+from analysis.results.importance import importance
+from analysis.results.shape_curve import ShapeCurve, heterogeneity, ratio_label, shape_curve
 from research.tracking.store import Store, open_store
+from tests.support.invented import entry, frontier, searched
+from tests.support.small_store import add_run
 
 CEILING = 0.6
 
@@ -82,7 +82,7 @@ def test_importance_finds_a_learning_rate() -> None:
 
 
 def test_noise_is_not_ranked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("analysis.importance.TREES", 30)
+    monkeypatch.setattr("analysis.results.importance.TREES", 30)
     found = [one for seed in range(8) if (one := importance(searched(seed, 30), CEILING))]
     assert len(found) == 8
     assert sum(one.explains for one in found) <= 1
@@ -113,7 +113,7 @@ def two_horizons(best: float) -> list[Frontier]:
 
 
 def test_a_best_shape_that_moves_with_the_horizon_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("analysis.effects.importance", lambda *_: None)
+    monkeypatch.setattr("analysis.results.architecture.importance", lambda *_: None)
     still, moving = (movements(effects(two_horizons(best))) for best in (0.25, 0.06))
     assert [one.along for one in still] == ["budget", "budget", "horizon", "horizon"]
     by_horizon = {one.at: one for one in moving if one.along == "horizon"}
@@ -123,7 +123,7 @@ def test_a_best_shape_that_moves_with_the_horizon_is_seen(monkeypatch: pytest.Mo
 
 
 def test_a_best_at_the_edge_is_no_best_that_could_move(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("analysis.effects.importance", lambda *_: None)
+    monkeypatch.setattr("analysis.results.architecture.importance", lambda *_: None)
     (one,) = effects([frontier(entry(2000, 0.4), trials=searched(0, 40, effect=0.001, best=64.0))])
     assert one.curve_p["2K"] < 0.01
     assert not one.best_is_known("2K")

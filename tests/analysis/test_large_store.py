@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from small_store import add_run
 
-from analysis.effects import effects
-from analysis.frontier import frontiers
-from analysis.noise import sureness
-from analysis.transfer import transfers
-from pipelines.benches.bulk import Copy, add_copies
+from analysis.results.architecture import effects
+from analysis.results.frontier import frontiers
+from analysis.results.horizon_transfer import transfers
+from analysis.results.uncertainty import sureness
+from benchmarks.clone_runs import Copy, add_copies
 from research.tracking.store import Store, open_store
+from tests.support.small_store import add_run
 
 COPIES = 2500
 MOST_SECONDS = 60.0

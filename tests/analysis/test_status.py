@@ -15,15 +15,16 @@ import pytest
 from mlflow.entities import Metric
 from rich.console import Console
 
-from analysis import status, watching
-from analysis.disk import Disk, disk_under
+from analysis import status
+from analysis.monitor import sweep_progress as watching
+from analysis.monitor.disk import Disk, disk_under
+from analysis.monitor.sweep_progress import SweepState
+from analysis.monitor.throughput import Pace, pace_of
 from analysis.options import StatusOptions
-from analysis.pace import Pace, pace_of
-from analysis.watching import SweepState
-from research.spec import InputError
+from research.errors import InputError
 from research.tracking import query, schema
-from research.tracking.owner import STALE_SECONDS, Owner, ProcessId
-from research.tracking.runs import RunLog
+from research.tracking.process_identity import STALE_SECONDS, Owner, ProcessId
+from research.tracking.run_writer import RunLog
 from research.tracking.store import Store, open_store
 
 EXPERIMENT = "sp500-threshold-1pct"
@@ -260,7 +261,7 @@ def test_an_interval_that_means_nothing_is_refused(store_root: Path) -> None:
 def test_watching_draws_again_until_it_is_stopped(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
     screen = Console(file=io.StringIO(), force_terminal=True, width=140)
-    monkeypatch.setattr("analysis.terminal.console", lambda: screen)
+    monkeypatch.setattr("research.cli.console.console", lambda: screen)
 
     def wait(seconds: float) -> None:
         waited.append(seconds)
@@ -311,7 +312,7 @@ def test_it_starts_without_the_heavy_packages(store: Store) -> None:
 def test_a_sweep_is_watched_while_it_runs_and_its_trials_log_the_machine(store_root: Path) -> None:
     flags = ["--budget", "2K", "--trials", "2", "--epochs", "40", "--patience", "40", "--workers", "1", "--device", "cpu"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.sweep", *flags, "--store", str(store_root)],
+        [sys.executable, "-m", "pipelines.sweep.sweep", *flags, "--store", str(store_root)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

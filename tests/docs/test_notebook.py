@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from pages import ROOT
+
+from tests.docs.pages import ROOT
 
 NOTEBOOK = ROOT / "docs" / "depth-or-width.ipynb"
 MOST_BYTES = 400_000
@@ -28,7 +29,19 @@ def test_the_notebook_is_small_whole_and_names_no_machine():
 @pytest.mark.slow
 def test_the_notebook_runs_on_a_tiny_store(store_root: Path, tmp_path: Path):
     pytest.importorskip("nbclient")
-    sweep = [sys.executable, "-m", "pipelines.sweep", "--budget", "2K", "--trials", "3", "--epochs", "1", "--device", "cpu"]
+    sweep = [
+        sys.executable,
+        "-m",
+        "pipelines.sweep.sweep",
+        "--budget",
+        "2K",
+        "--trials",
+        "3",
+        "--epochs",
+        "1",
+        "--device",
+        "cpu",
+    ]
     subprocess.run([*sweep, "--workers", "1", "--threads", "1", "--store", str(store_root)], check=True, cwd=ROOT)
     done = tmp_path / "done.ipynb"
     subprocess.run(

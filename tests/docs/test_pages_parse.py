@@ -13,7 +13,8 @@ from typing import get_type_hints
 
 import pytest
 import tyro
-from pages import PAGES, ROOT, Block, blocks
+
+from tests.docs.pages import PAGES, ROOT, Block, blocks
 
 LINK = re.compile(r"\]\((?P<target>[^)\s#]+)(?:#[^)]*)?\)")
 INLINE = re.compile(r"(?<!`)`(make [^`\n]+)`(?!`)")

@@ -11,8 +11,9 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
-from pages import PAGES, ROOT, blocks, checkout, run_page
-from yahoo_server import YahooServer, session_bars
+
+from tests.docs.pages import PAGES, ROOT, blocks, checkout, run_page
+from tests.support.yahoo_server import YahooServer, session_bars
 
 pytestmark = pytest.mark.slow
 

@@ -15,11 +15,11 @@ import pytest
 from mlflow.entities import Run
 from rich.console import Console
 
-from analysis.frontier import frontiers
-from pipelines.champion import example_of
-from pipelines.driver import run_sweep
+from analysis.results.frontier import frontiers
 from pipelines.options import SweepOptions
-from pipelines.state import Sweep
+from pipelines.serving.packaging import example_of
+from pipelines.sweep.driver import run_sweep
+from pipelines.sweep.state import Sweep
 from research.models.accounting import parameter_count
 from research.spec import ArchitectureSpec
 from research.tracking import query, schema

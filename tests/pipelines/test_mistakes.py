@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from verbs import module_of, options_of
 
 from pipelines.options import SweepOptions
-from pipelines.preparation import prepare
-from research import cli
-from research.spec import InputError
+from pipelines.sweep.setup import prepare
+from research.cli import run as cli
+from research.errors import InputError
 from research.tracking.store import open_store
+from tests.support.verbs import module_of, options_of
 
 MISTAKES = {
     "BUDGET=banana": {"budget": "banana"},
@@ -77,39 +77,39 @@ def test_a_mistake_is_one_sentence_and_leaves_no_run(sentence: str, store_root: 
 
 
 VERBS = {
-    "pipelines.ladder --budgets x": "BUDGETS=x",
-    "pipelines.ladder --budgets 2M..2K": "BUDGETS=2M..2K",
-    "pipelines.ladder --horizons 0": "HORIZONS=0",
-    "pipelines.ladder --budget 2K": "BUDGET=2K: a study takes a list",
-    "pipelines.sweep --horizon x": "HORIZON=x: give a whole number",
-    "pipelines.ingest --data nowhere": "DATA=nowhere",
-    "pipelines.train": "BUDGET=: give",
-    "pipelines.train --budget 2K": "BUDGET=2K: nothing of it is complete at horizon 1; make sweep first",
-    "pipelines.evaluate --budget 2K": "BUDGET=2K: nothing of it is complete at horizon 1; make train first",
-    "pipelines.predict": "MODEL=: no model is registered yet; `make sweep`",
-    "pipelines.serve": "MODEL=: no model is registered yet; `make sweep`",
-    "pipelines.serve --port 70000": "PORT=70000",
-    "pipelines.train --budget x": "BUDGET=x",
-    "pipelines.train --budget 2K --run a": "BUDGET=2K: give BUDGET with HORIZON, or RUN alone",
-    "pipelines.train --run zzz --seeds 0": "SEEDS=0",
-    "pipelines.train --run zzz": "RUN=zzz",
-    "pipelines.evaluate --run zzz": "RUN=zzz",
-    "pipelines.predict --days 0": "DAYS=0",
-    "pipelines.predict --max-age -1": "MAX_AGE=-1",
-    "pipelines.ui --port 0": "PORT=0",
-    "pipelines.adopt": "PATHS=: give",
-    "pipelines.adopt no/such": "PATHS=no/such",
-    "pipelines.ingest --data bundled --start 2020-01-01": "START=2020-01-01",
-    "pipelines.ingest --symbols SPY --name ../x": "NAME=../x",
-    "pipelines.baselines --years x": "YEARS=x",
-    "pipelines.baselines --horizons": "HORIZONS=: give",
-    "pipelines.control --trials 0": "TRIALS=0",
-    "pipelines.control --bars 5": "FEATURES=a25s: 5 days",
+    "pipelines.study.study --budgets x": "BUDGETS=x",
+    "pipelines.study.study --budgets 2M..2K": "BUDGETS=2M..2K",
+    "pipelines.study.study --horizons 0": "HORIZONS=0",
+    "pipelines.study.study --budget 2K": "BUDGET=2K: a study takes a list",
+    "pipelines.sweep.sweep --horizon x": "HORIZON=x: give a whole number",
+    "pipelines.data.ingest --data nowhere": "DATA=nowhere",
+    "pipelines.final.train": "BUDGET=: give",
+    "pipelines.final.train --budget 2K": "BUDGET=2K: nothing of it is complete at horizon 1; make sweep first",
+    "pipelines.final.evaluate --budget 2K": "BUDGET=2K: nothing of it is complete at horizon 1; make train first",
+    "pipelines.serving.predict": "MODEL=: no model is registered yet; `make sweep`",
+    "pipelines.serving.serve": "MODEL=: no model is registered yet; `make sweep`",
+    "pipelines.serving.serve --port 70000": "PORT=70000",
+    "pipelines.final.train --budget x": "BUDGET=x",
+    "pipelines.final.train --budget 2K --run a": "BUDGET=2K: give BUDGET with HORIZON, or RUN alone",
+    "pipelines.final.train --run zzz --seeds 0": "SEEDS=0",
+    "pipelines.final.train --run zzz": "RUN=zzz",
+    "pipelines.final.evaluate --run zzz": "RUN=zzz",
+    "pipelines.serving.predict --days 0": "DAYS=0",
+    "pipelines.serving.predict --max-age -1": "MAX_AGE=-1",
+    "pipelines.serving.ui --port 0": "PORT=0",
+    "pipelines.adopt.adopt": "PATHS=: give",
+    "pipelines.adopt.adopt no/such": "PATHS=no/such",
+    "pipelines.data.ingest --data bundled --start 2020-01-01": "START=2020-01-01",
+    "pipelines.data.ingest --symbols SPY --name ../x": "NAME=../x",
+    "pipelines.checks.baselines --years x": "YEARS=x",
+    "pipelines.checks.baselines --horizons": "HORIZONS=: give",
+    "pipelines.checks.control --trials 0": "TRIALS=0",
+    "pipelines.checks.control --bars 5": "FEATURES=a25s: 5 days",
     "analysis.compare a": "MODELS=a",
     "analysis.status --watch nan": "WATCH=nan",
     "analysis.leaderboard --experiment nope": "STORE=mlruns: no finished trial in experiment nope",
     "analysis.leaderboard": "STORE=mlruns: no finished trial yet; start with `make sweep`",
-    "analysis.architecture_effects": "STORE=mlruns: no finished trial",
+    "analysis.effects": "STORE=mlruns: no finished trial",
     "analysis.compare": "STORE=mlruns: no finished trial",
     "analysis.scaling": "STORE=mlruns: no finished trial",
     "analysis.forecast": "STORE=mlruns: no finished trial",
@@ -141,7 +141,7 @@ def test_a_store_that_is_not_there_is_not_made(verb: str, tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("verb", ["pipelines.ingest", "pipelines.predict", "analysis.leaderboard"])
+@pytest.mark.parametrize("verb", ["pipelines.data.ingest", "pipelines.serving.predict", "analysis.leaderboard"])
 def test_a_store_that_cannot_be_one_is_told(verb: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "this is a file; give a folder" in mistake_of(verb, "--store", str(tmp_path / "file"))
@@ -151,7 +151,9 @@ def test_a_store_that_cannot_be_one_is_told(verb: str, tmp_path: Path) -> None:
 
 def test_a_store_below_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert "give a folder that can be written to" in mistake_of("pipelines.ingest", "--store", str(tmp_path / "file" / "x"))
+    assert "give a folder that can be written to" in mistake_of(
+        "pipelines.data.ingest", "--store", str(tmp_path / "file" / "x")
+    )
 
 
 @pytest.mark.parametrize("uri", ["banana", "ftp://me:secret@x", "http://127.0.0.1:x", "sqlite:///other.db", "http://"])
@@ -182,10 +184,10 @@ def test_thin_evidence_is_allowed_only_aloud_and_tagged(store_root: Path) -> Non
 @pytest.mark.parametrize(
     ("module", "flags", "words"),
     [
-        ("pipelines.sweep", ["--budget", "banana"], "BUDGET=banana"),
-        ("pipelines.plan", ["--budget", "banana"], "BUDGET=banana"),
+        ("pipelines.sweep.sweep", ["--budget", "banana"], "BUDGET=banana"),
+        ("pipelines.plan.plan", ["--budget", "banana"], "BUDGET=banana"),
         ("analysis.leaderboard", ["--store", "no/such/store"], "make sweep"),
-        ("pipelines.ui", ["--store", "no/such/store"], "make sweep"),
+        ("pipelines.serving.ui", ["--store", "no/such/store"], "make sweep"),
     ],
 )
 def test_the_command_line_ends_with_one_line_and_a_nonzero_exit(

@@ -12,7 +12,7 @@ import pytest
 from analysis import scaling
 from analysis.laws import budgets, observations, validate
 from analysis.options import ScalingOptions
-from research.spec import InputError
+from research.errors import InputError
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from scipy.optimize import minimize
 from analysis.laws import LAWS, Fit, Observations, bootstrap, fit_law, fit_laws, law_named, observations
 from analysis.laws.catalogue import BY_NAME
 from analysis.laws.forms import Array
-from analysis.laws.newton import huber, jacobian, log_prediction
-from analysis.laws.starts import non_negative
-from research.spec import InputError
+from analysis.laws.huber_newton import huber, jacobian, log_prediction
+from analysis.laws.initial_grid import non_negative
+from research.errors import InputError
 
 E, A, B, ALPHA, BETA = 1.8, 400.0, 1200.0, 0.34, 0.3
 

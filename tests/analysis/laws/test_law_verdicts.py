@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from analysis.laws import Forecast, forecast, score, verdict
-from research.spec import InputError
+from research.errors import InputError
 
 SIZES = np.array([2e6, 2e7, 2e8, 2e9])
 

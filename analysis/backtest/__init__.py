@@ -1,0 +1,4 @@
+"""What trading on the predictions would have earned, after costs.
+
+The only room of analysis that reads bars.
+"""

@@ -1,0 +1,115 @@
+"""What an account was worth: return, risk, Sharpe ratio and how sure it is. Everything here takes one return per day.
+
+Sharpe ratios are per day unless they are called annual.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import kurtosis, norm, skew
+
+from analysis.backtest.trades import YEAR, Account
+
+Array = NDArray[np.float64]
+
+RESAMPLES = 2000
+SEED = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Performance:
+    """One account in numbers; a Sharpe ratio is NaN where nothing moved."""
+
+    total: float
+    annual: float
+    """Compound return of a year."""
+    volatility: float
+    """Standard deviation of the daily returns, annual."""
+    sharpe: float
+    """Annual, over cash that earns nothing."""
+    low: float
+    high: float
+    """Bounds of its 95% interval: stationary bootstrap (Politis & Romano 1994)."""
+    probabilistic: float
+    """Probability that the true Sharpe ratio is above 0."""
+    drawdown: float
+    """Largest loss from an earlier high, negative."""
+    exposure: float
+
+
+def performance(account: Account, horizon: int) -> Performance:
+    """All numbers of an account whose trades last `horizon` days."""
+    returns, year = account.returns, account.year
+    annual = sharpe(returns) * np.sqrt(year)
+    low, high = sharpe_interval(returns, horizon, year) if np.isfinite(annual) else (np.nan, np.nan)
+    return Performance(
+        total=float(account.equity[-1] - 1),
+        annual=float(account.equity[-1] ** (year / len(returns)) - 1),
+        volatility=float(returns.std(ddof=1) * np.sqrt(year)),
+        sharpe=float(annual),
+        low=low,
+        high=high,
+        probabilistic=probabilistic(returns),
+        drawdown=max_drawdown(account.equity),
+        exposure=account.exposure,
+    )
+
+
+def sharpe(returns: Array) -> float:
+    """Mean over standard deviation of the daily returns."""
+    spread = returns.std(ddof=1)
+    return float(returns.mean() / spread) if spread > 0 else float("nan")
+
+
+def max_drawdown(equity: Array) -> float:
+    """Largest loss from an earlier high, as a negative share of it."""
+    return float((equity / np.maximum.accumulate(equity) - 1).min())
+
+
+def probabilistic(returns: Array, benchmark: float = 0.0) -> float:
+    """Probability that the true Sharpe ratio is above the benchmark (Bailey & Lopez de Prado 2012).
+
+    NaN where nothing moved.
+    """
+    found = sharpe(returns)
+    if not np.isfinite(found):
+        return float("nan")
+    return probability_above(
+        found, benchmark, days=len(returns), skewness=float(skew(returns)), kurt=float(kurtosis(returns, fisher=False))
+    )
+
+
+def probability_above(found: float, benchmark: float, *, days: int, skewness: float, kurt: float) -> float:
+    """The same from moments; `kurt` is 3 for normal returns."""
+    variance = 1 - skewness * found + (kurt - 1) / 4 * found**2
+    return float(norm.cdf((found - benchmark) * np.sqrt(days - 1) / np.sqrt(variance)))
+
+
+def best_of(trials: int, spread: float) -> float:
+    """Sharpe ratio to expect from the best of so many trials that have no skill (Bailey & Lopez de Prado 2014).
+
+    `spread` is the standard deviation of the trials' Sharpe ratios.
+    """
+    if trials < 2:
+        return 0.0
+    upper, further = norm.ppf([1 - 1 / trials, 1 - 1 / (trials * np.e)])
+    return float(spread * ((1 - np.euler_gamma) * upper + np.euler_gamma * further))
+
+
+def sharpe_interval(returns: Array, horizon: int, year: float = YEAR) -> tuple[float, float]:
+    """95% interval of the annual Sharpe ratio.
+
+    Blocks are as long as the dependence of returns and of their squares asks (Politis & White 2004), a horizon at least.
+    """
+    from arch.bootstrap import StationaryBootstrap, optimal_block_length
+
+    asked = optimal_block_length(np.column_stack([returns, returns**2]))["stationary"].to_numpy(np.float64)
+    # Few trades may leave no dependence to estimate.
+    length = max(horizon, *np.ceil(np.nan_to_num(asked, nan=1.0)).astype(int))
+    blocks = StationaryBootstrap(length, returns, seed=SEED)
+    drawn = np.array([sharpe(np.asarray(data[0])) for data, _ in blocks.bootstrap(RESAMPLES)]) * np.sqrt(year)
+    low, high = np.nanquantile(drawn, [0.025, 0.975])
+    return float(low), float(high)

@@ -1,0 +1,4 @@
+"""Figures, drawn from numbers that are given.
+
+No store is read here.
+"""

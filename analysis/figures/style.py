@@ -1,0 +1,150 @@
+"""Drawing only: numbers in, figure out. Readable in grey, no decoration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
+from analysis.results.frontier import Frontier
+from research.tracking.schema import BASELINE_TITLES
+
+INK, ACCENT, MUTED = "#1b1f24", "#0a6cbd", "#9aa4af"
+DASHES = ("--", "-.", ":", (0, (6, 2, 1, 2, 1, 2)))
+LINES = ("-", "--", "-.", ":", (0, (6, 2, 1, 2, 1, 2)), (0, (1, 1)))
+MARKERS = ("o", "s", "^", "D", "v", "P")
+SHADES = ("#0a6cbd", "#1b1f24", "#c2571a", "#6b7280", "#2f855a", "#8b5cf6")
+"""By place of a budget: line, marker and shade differ at once, so that a grey print still tells them apart."""
+FORMATS = (".png", ".pdf")
+NARROWEST_PAGE = 5.6
+"""Inches."""
+
+
+def save(figure: Figure, path: Path, numbers: pd.DataFrame | None = None) -> None:
+    """Write PNG and PDF, whatever the path's suffix, and the numbers as CSV beside them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for axes in figure.axes:
+        # A data set's name makes a title of any length.
+        axes.title.set_wrap(True)
+    # Type 42 keeps text as text: journals refuse matplotlib's own type 3.
+    with rc_context({"pdf.fonttype": 42}):
+        for suffix in FORMATS:
+            figure.savefig(path.with_suffix(suffix), dpi=150)
+    if numbers is not None:
+        numbers.to_csv(path.with_suffix(".csv"), index=False)
+
+
+def report_path(folder: Path, name: str, frontier: Frontier) -> Path:
+    """Where a figure of this question is kept."""
+    about = (frontier.experiment, f"h{frontier.horizon}", frontier.features, f"c{frontier.context_length}", frontier.study[:6])
+    return folder / f"{'-'.join((name, *about))}.png"
+
+
+def one_panel(title: str, x: str, y: str) -> tuple[Figure, Axes]:
+    """A figure with one pair of axes and no frame around it."""
+    figure = Figure(figsize=(5.6, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set(xlabel=x, ylabel=y)
+    axes.set_title(title, fontsize=11)
+    bare(axes)
+    return figure, axes
+
+
+def bare(axes: Axes) -> None:
+    """No lines but those that carry a scale."""
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def panels(count: int, columns: int, *, side: float = 2.4, share: bool = True) -> tuple[Figure, list[Axes]]:
+    """Small panels in rows, those left over removed."""
+    columns = min(count, columns)
+    rows = -(-count // columns)
+    # One panel alone would leave no room for the title above it and the legend beside it.
+    figure = Figure(figsize=(max(side * columns + 0.6, NARROWEST_PAGE), side * rows + 0.6), layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=share, sharey=share, squeeze=False).ravel()
+    for axes in grid[count:]:
+        axes.remove()
+    for axes in grid[:count]:
+        bare(axes)
+    for axes in grid[max(0, count - columns) : count]:
+        # The panel below may have been removed with the labels that both share.
+        axes.tick_params(labelbottom=True)
+    return figure, list(grid[:count])
+
+
+def budget_style(place: int) -> dict[str, Any]:
+    """Line style, marker and shade of the budget at this place, smallest first."""
+    return {
+        "linestyle": LINES[place % len(LINES)],
+        "marker": MARKERS[place % len(MARKERS)],
+        "color": SHADES[place % len(SHADES)],
+        "markersize": 4,
+        "linewidth": 1.3,
+    }
+
+
+def loss_against_size(frontier: Frontier, *, named: bool = True) -> Figure:
+    """Every complete trial by counted size, the best of each budget joined and `named`, the baselines as lines.
+
+    Bars at the best trials are 95% of the paired difference to the training prior, put around the loss: the
+    noise of the validation days.
+    """
+    figure = Figure(figsize=(7.0, 4.4), layout="constrained")
+    axes = figure.add_subplot()
+    axes.scatter(frontier.trials["n_params"], frontier.trials["val_loss"], s=14, color=MUTED, label="trial")
+    size = [entry.n_params for entry in frontier.entries]
+    best = [entry.val_loss for entry in frontier.entries]
+    axes.plot(size, best, "o-", color=ACCENT, label="best of the budget")
+    gaps = [entry.against["prior"] for entry in frontier.entries if "prior" in entry.against]
+    if len(gaps) == len(best):
+        reach = [[gap.mean - gap.low for gap in gaps], [gap.high - gap.mean for gap in gaps]]
+        axes.errorbar(size, best, yerr=reach, fmt="none", color=ACCENT, label="95%, validation days")
+    for entry in frontier.entries if named else ():
+        axes.annotate(
+            entry.architecture,
+            (entry.n_params, entry.val_loss),
+            textcoords="offset points",
+            xytext=(6, -10),
+            color=ACCENT,
+            fontsize=8,
+            # A baseline's line may run through it.
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.5},
+        )
+    for (name, loss), dash in zip(frontier.baselines.items(), DASHES, strict=False):
+        axes.axhline(loss, color=INK, linestyle=dash, linewidth=1, label=f"{BASELINE_TITLES.get(name, name)} {loss:.4f}")
+    axes.set(
+        xscale="log",
+        xlabel="counted parameters",
+        ylabel=f"val_loss, {frontier.n_days:,} days (nats)",
+        title=f"{frontier.experiment}, horizon {frontier.horizon}",
+    )
+    low, high = np.log10(min(frontier.trials["n_params"])), np.log10(max(frontier.trials["n_params"]))
+    axes.set_xlim(10 ** (low - 0.15), 10 ** (high + 0.35))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    _cut_failures(axes, frontier, best)
+    bare(axes)
+    legend_beside(axes)
+    return figure
+
+
+def legend_beside(axes: Axes) -> None:
+    """A legend to the right, where it hides nothing."""
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=3)
+
+
+def _cut_failures(axes: Axes, frontier: Frontier, best: list[float]) -> None:
+    """Leave room for what is compared: trials far above all baselines are counted at the edge, not drawn to scale."""
+    lowest, highest = min([*best, *frontier.baselines.values()]), max([*best, *frontier.baselines.values()])
+    top = highest + max(0.25 * (highest - lowest), 1e-3)
+    above = int((frontier.trials["val_loss"] > top).sum())
+    if above:
+        axes.set_ylim(top=top)
+        axes.text(0.01, 0.99, f"{above} trials above", transform=axes.transAxes, va="top", fontsize=8, color=MUTED)

@@ -1,0 +1,4 @@
+"""Progress of running sweeps: throughput, stalls and disk.
+
+Reads the store and changes nothing.
+"""

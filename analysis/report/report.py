@@ -1,0 +1,49 @@
+"""`make report`: reads the store, writes the page as HTML and Markdown with its figures, and keeps it as a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from analysis.options import ReportOptions
+
+if TYPE_CHECKING:
+    from analysis.report.document import Report
+
+
+def main(options: ReportOptions) -> None:
+    """Write the report and say where it is."""
+    from analysis.report.assemble import compose
+    from analysis.report.inputs import read
+    from analysis.report.output import keep, write
+    from research.cli.console import console, shown
+    from research.cli.next_steps import print_next
+    from research.tracking.store import open_store
+
+    screen = console()
+    store = open_store(options.store, must_exist=True)
+    sources = read(store, options.experiment, options.ui)
+    folder = store.root / "reports" / f"report-{options.experiment or 'all'}"
+    report = compose(store, sources, folder / "figures")
+    pages = write(report, folder)
+    for line in summary(report):
+        screen.print(line, soft_wrap=True, highlight=False)
+    screen.print()
+    for page in pages:
+        screen.print(f"report {shown(page)}", soft_wrap=True, highlight=False)
+    if options.log:
+        screen.print(f"run    {keep(store, sources, folder)}", highlight=False)
+    print_next(screen, options.store, "open the page in a browser", "make ui", "make forecast BUDGET=<a larger size>")
+
+
+def summary(report: Report) -> list[str]:
+    """The answers, as the page gives them first."""
+    from analysis.report.document import Paragraph, parts
+
+    texts = [parts(block.text) for block in report.summary if isinstance(block, Paragraph) and block.tone == "finding"]
+    return ["".join(part if isinstance(part, str) else part.text for part in text) for text in texts]
+
+
+if __name__ == "__main__":
+    from research.cli.run import run
+
+    run(main, ReportOptions)

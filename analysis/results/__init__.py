@@ -1,0 +1,4 @@
+"""Numbers from runs: frontiers, uncertainty, verdicts, effects.
+
+Nothing here prints or draws.
+"""

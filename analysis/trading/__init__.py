@@ -1,1 +1,0 @@
-"""What acting on stored probabilities would have earned: the label's own trade, its costs, and how sure that is."""

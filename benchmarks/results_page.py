@@ -1,0 +1,129 @@
+"""The page of measured ratios, docs/benchmarks.md: a section per bench, each replaced when its bench runs again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from benchmarks.gemm import GemmPeak
+from benchmarks.measurement import Row, cells
+from research.runtime import hardware
+
+CPU = torch.device("cpu")
+PAGE = Path("docs/benchmarks.md")
+COLUMNS = ("bench", "seconds", "reference", "ratio", "at most", "met")
+PACKAGES = ("torch", "numpy", "mlflow", "optuna", "transformers")
+HEADING = "## "
+INTRODUCTION = """\
+# Benchmarks
+
+What parts of tapescale cost beside what one would otherwise use for the same. **Ratios are what counts**: both sides of
+a ratio were measured in the same run on the same machine, in turns; seconds are those of the machine that the section
+names. *ratio* is seconds by reference, *at most* the target that the ratio or the seconds are held to. This page is
+written by
+
+```sh no-run: takes eight minutes
+make bench                    # every bench
+make bench ARGS='data'        # one of them: its section is replaced, the others stay
+```
+
+The newest section was measured here:
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """What one bench found."""
+
+    name: str
+    rows: Sequence[Row]
+    notes: Sequence[str] = ()
+    """Sentences below the table."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where the sections of one run were measured."""
+
+    facts: Mapping[str, str | int]
+    """As in the record of a run."""
+    peak: GemmPeak
+    """Of one thread, measured in the same run."""
+    versions: Mapping[str, str]
+    """Of the packages that are compared with or built on."""
+
+    @classmethod
+    def here(cls, peak: GemmPeak, device: torch.device = CPU) -> Machine:
+        """The one that this runs on, with the packages it has."""
+        return cls(facts=hardware(device), peak=peak, versions=dict(_installed()))
+
+    @property
+    def title(self) -> str:
+        """Short enough for every section."""
+        name = self.facts["cpu"] if self.facts["device"] == "cpu" else self.facts["accelerator"]
+        return f"{name}, {self.facts['cores']} cores, torch {self.facts['torch']}"
+
+    def lines(self) -> list[str]:
+        """Everything, as a list."""
+        f = self.facts
+        versions = ", ".join(f"{name} {number}" for name, number in self.versions.items())
+        return [
+            f"- {f['cpu']} ({f['machine']}), {f['cores']} cores, {int(f['memory_bytes']) / 2**30:.0f} GiB, {f['system']}",
+            f"- a matrix product on one thread reaches {self.peak.title}",
+            f"- Python {f['python']}, {versions}",
+        ]
+
+
+def write_page(sections: Sequence[Section], machine: Machine, path: Path = PAGE) -> None:
+    """Put these sections on the page; those of benches that did not run stay as they are."""
+    kept = path.read_text(encoding="utf-8") if path.exists() else ""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page(sections, machine, day=date.today(), kept=kept), encoding="utf-8")
+
+
+def page(sections: Sequence[Section], machine: Machine, *, day: date, kept: str = "") -> str:
+    """The whole page; `kept` is the one before, whose order of sections stays and to which new ones are added."""
+    written = {section.name: _section(section, machine, day) for section in sections}
+    parts = {**sections_of(kept), **written}
+    return "\n".join([INTRODUCTION, *machine.lines(), "", *parts.values()])
+
+
+def sections_of(text: str) -> dict[str, str]:
+    """Sections of a page by their headings; what stands before the first one is no section."""
+    parts = re.split(rf"^(?={HEADING})", text, flags=re.MULTILINE)
+    found = [part.rstrip() + "\n" for part in parts if part.startswith(HEADING)]
+    return {part.splitlines()[0].removeprefix(HEADING).strip(): part for part in found}
+
+
+def _section(section: Section, machine: Machine, day: date) -> str:
+    """Each names its own day and machine: those of its neighbours may be others."""
+    lines = [f"{HEADING}{section.name}", "", f"{day.isoformat()} on {machine.title}.", ""]
+    lines += [*_table(section.rows), ""] if section.rows else []
+    lines += [f"- {note}" for note in section.notes]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _table(rows: Sequence[Row]) -> list[str]:
+    rule = ["---", *("---:" for _ in COLUMNS[1:])]
+    return [_line(COLUMNS), _line(rule), *(_line(cells(row)) for row in rows)]
+
+
+def _line(texts: Sequence[str]) -> str:
+    # A bar within a text would end its cell.
+    return "| " + " | ".join(text.replace("|", r"\|") for text in texts) + " |"
+
+
+def _installed() -> list[tuple[str, str]]:
+    found = []
+    for name in PACKAGES:
+        try:
+            found.append((name, version(name)))
+        except PackageNotFoundError:
+            continue
+    return found

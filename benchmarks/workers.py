@@ -1,0 +1,37 @@
+"""Whether two local processes finish the same small sweep sooner than one trial at a time, and whether a sweep finds out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.measurement import Row, timed
+from benchmarks.tracking import fresh_store
+
+# Random proposals do not depend on the order of results: all sweeps train the same trials.
+SWEEP = ["--budget", "6K", "--trials", "12", "--epochs", "8", "--patience", "8", "--sampler", "random", "--device", "cpu"]
+CHOICES = {"one": ["--workers", "1"], "two": ["--workers", "2", "--threads", "1"], "chosen": []}
+MOST_OF_ONE = 1.0
+MOST_OF_BETTER = 1.25
+"""A sweep that chooses by itself also measures, which takes a few seconds of a short one."""
+
+
+def workers(folder: Path) -> list[Row]:
+    """The whole command, start-up of its processes included."""
+    one, two, chosen = (_seconds(folder, name, flags) for name, flags in CHOICES.items())
+    return [
+        Row(name="12 trials of 6K: 2 processes x 1 thread / 1 x all", seconds=two, reference=one, most_ratio=MOST_OF_ONE),
+        Row(
+            name="12 trials of 6K: the sweep's own choice, its probe included / the better of the two",
+            seconds=chosen,
+            reference=min(one, two),
+            most_ratio=MOST_OF_BETTER,
+        ),
+    ]
+
+
+def _seconds(folder: Path, name: str, flags: list[str]) -> float:
+    root = fresh_store(folder, f"workers-{name}").root
+    command = [sys.executable, "-m", "pipelines.sweep.sweep", *SWEEP, *flags, "--store", str(root)]
+    return timed(lambda: subprocess.run(command, check=True, capture_output=True))

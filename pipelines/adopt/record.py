@@ -1,0 +1,194 @@
+"""One result of the earlier study in one form, whichever file it was read from."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pipelines.adopt.numbers import UnreadableError, number_or_text, real, whole
+from research.fingerprint import fingerprint
+
+Value = str | int | float | bool
+Outcome = Literal["complete", "diverged", "pruned", "failed", "interrupted"]
+
+SENTINEL = 100.0
+"""The earlier study returned this as the value of a trial that had diverged; no real loss is as large."""
+MOST_SETTINGS = 90
+"""MLflow accepts 100 parameters with one call."""
+UNNAMED_METRIC = "legacy_value"
+"""Name of a value of which the file does not say what it measures."""
+WHOLE = (
+    "d_model",
+    "n_layers",
+    "n_heads",
+    "d_ff",
+    "context_length",
+    "patch_length",
+    "patch_stride",
+    "n_features",
+    "batch_size",
+    "epochs",
+    "warmup_steps",
+)
+REAL = ("learning_rate", "weight_decay", "dropout")
+RENAMED = {"lr": "learning_rate"}
+
+_BUDGET = re.compile(r"[0-9]+(?:\.[0-9]+)?[KMB]", re.IGNORECASE)
+_HORIZON = re.compile(r"h([0-9]{1,4})", re.IGNORECASE)
+_PHASE = re.compile(r"phase\w*", re.IGNORECASE)
+_PROGRAMS = ("hpo", "train")
+"""First words of script names that say what the script did, not which study it belongs to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A legacy study as its file describes it. Budget and horizon are claims."""
+
+    phase: str | None = None
+    budget: str | None = None
+    horizon: int | None = None
+    task: str | None = None
+
+    @classmethod
+    def named(cls, name: str) -> Study:
+        """Read a name like `phase6a_2M_h1_threshold_1pct`; what it does not say is None."""
+        phase = budget = horizon = None
+        task = []
+        for word in filter(None, re.split(r"[_\s]+", name)):
+            if _BUDGET.fullmatch(word):
+                budget = word.upper()
+            elif found := _HORIZON.fullmatch(word):
+                horizon = int(found[1])
+            elif _PHASE.fullmatch(word):
+                phase = word
+            elif word.lower() not in _PROGRAMS:
+                task.append(word)
+        return cls(phase=phase, budget=budget, horizon=horizon, task="_".join(task) or None)
+
+    @property
+    def label(self) -> str:
+        """Name of the study, for example `phase6a_2M_h1_threshold_1pct`."""
+        horizon = None if self.horizon is None else f"h{self.horizon}"
+        return "_".join(word for word in (self.phase, self.budget, horizon, self.task) if word) or "unnamed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One legacy trial."""
+
+    study: Study
+    place: str
+    """Where in the file, for example `line 3`."""
+    outcome: Outcome
+    number: int | None = None
+    """Number of the trial in its study, where the file gives one."""
+    metric: str | None = None
+    """What `value` measures; None where there is no value."""
+    value: float | None = None
+    """The objective of a complete trial."""
+    params: dict[str, Value] = field(default_factory=dict)
+    """Shape and settings; names that this platform does not use begin with `legacy_`."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Further numbers that the file gives."""
+    stated_size: int | None = None
+    """Parameter count that the file claims."""
+    notes: dict[str, str] = field(default_factory=dict)
+    """Further texts, by tag name."""
+    assumed: tuple[str, ...] = ()
+    """What is taken for granted because the file does not say it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rejection:
+    """Something in a file that is not adopted."""
+
+    place: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parsed:
+    """All that one file holds."""
+
+    form: str
+    """Kind of the file in words."""
+    records: list[Record]
+    rejections: list[Rejection]
+
+
+def settings(given: Mapping[str, object]) -> dict[str, Value]:
+    """Settings under this platform's names with their proper types; what the file leaves blank is left out."""
+    found: dict[str, Value] = {}
+    for key, value in given.items():
+        name = RENAMED.get(key, key)
+        if value is None or value == "" or name == "d_ff_ratio":
+            continue
+        if name in WHOLE:
+            found[name] = whole(value)
+        elif name in REAL:
+            found[name] = _finite(value)
+        else:
+            found[f"legacy_{clean_name(name)}"] = _plain(value)
+    ratio = given.get("d_ff_ratio")
+    if ratio is not None and "d_model" in found:
+        found.setdefault("d_ff", whole(real(ratio) * real(found["d_model"])))
+    if len(found) > MOST_SETTINGS:
+        raise UnreadableError(f"{len(found)} settings; more than {MOST_SETTINGS} are no trial's")
+    return found
+
+
+def clean_name(name: str) -> str:
+    """A name that MLflow accepts."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:80]
+
+
+def measured(value: float) -> tuple[Outcome, float | None]:
+    """Outcome and objective of a finished trial: the sentinel and non-finite values stand for divergence."""
+    return ("complete", value) if math.isfinite(value) and value < SENTINEL else ("diverged", None)
+
+
+def fingerprints(records: list[Record]) -> list[str]:
+    """Identity of each record of one file, the same from whichever file the trial is read.
+
+    The earlier search repeated trials to the last digit. Where a file numbers its trials, the first, second, ...
+    repeat have identities of their own; without numbers an equal record is the same trial written down twice.
+    """
+    repeats: dict[str, list[int | None]] = {}
+    found = []
+    for record in records:
+        content = _identity(record)
+        numbers = repeats.setdefault(fingerprint(content), [])
+        if record.number not in numbers:
+            numbers.append(record.number)
+        found.append(fingerprint({**content, "repeat": numbers.index(record.number)}))
+    return found
+
+
+def _identity(record: Record) -> dict[str, object]:
+    """What all files that tell of a trial agree on: study, shape, learning rate and the value to its last digit.
+
+    A trial without a value has no such mark: its number stands for it, or else all that is known of it.
+    """
+    study = {"task": record.study.task, "budget": record.study.budget, "horizon": record.study.horizon}
+    shared = {name: record.params.get(name) for name in ("d_model", "n_layers", "learning_rate")}
+    if record.value is not None:
+        return {**study, **shared, "value": record.value}
+    told = {name: repr(one) for name, one in (*record.params.items(), *record.notes.items())}
+    return {**study, **shared, "outcome": record.outcome, "own": told if record.number is None else record.number}
+
+
+def _finite(value: object) -> float:
+    number = real(value)
+    if not math.isfinite(number):
+        raise UnreadableError(f"a setting of {number}")
+    return number
+
+
+def _plain(value: object) -> Value:
+    if isinstance(value, str):
+        return number_or_text(value)
+    return value if isinstance(value, (bool, int, float)) else json.dumps(value, sort_keys=True)

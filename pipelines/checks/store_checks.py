@@ -1,0 +1,299 @@
+"""What `make doctor` finds in the store: its database, runs that nobody drives, leftovers, snapshots and how old they are."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sqlite3
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.checks.machine_checks import Finding, gigabytes, some
+from research.cli.next_steps import FIX, in_store
+from research.tracking import schema
+from research.tracking.run_record import RunRecord
+from research.tracking.store import DATABASE
+
+if TYPE_CHECKING:
+    from research.tracking.maintenance import DatabaseState
+
+SHORT_RUN_SECONDS = 3600.0
+"""A run without an owner, such as an evaluation, takes minutes; one open for longer was left."""
+CHEAP_BYTES = 200e6
+"""Snapshots up to so many bytes in all are read whole and held against their digest."""
+MOST_MISSED = 1
+"""Sessions that fresh data may lack, as for `make predict`."""
+LEFT_OPEN = "closed by make doctor: its process was gone"
+
+
+def store_findings(root: Path) -> Iterator[Finding]:
+    """Every check of a local store; one that does not exist has nothing to check."""
+    if root.exists() and not root.is_dir():
+        yield Finding(check="store", found=f"{root} is a file", verdict="problem", fix="move it away, or give another --store")
+        return
+    database = root / DATABASE
+    if not database.exists():
+        yield Finding(check="store", found=f"{root}: no runs yet; make sweep makes it")
+    else:
+        yield from database_findings(root)
+    yield from snapshot_findings(root)
+
+
+def snapshot_findings(root: Path) -> Iterator[Finding]:
+    """What lies on this machine wherever the runs are."""
+    yield from snapshots(root / "snapshots")
+    yield from freshness(root / "snapshots")
+
+
+def database_findings(root: Path) -> Iterator[Finding]:
+    """The database, and if it can be read what its runs say."""
+    from research.tracking import sqlite_reader as sql
+    from research.tracking.maintenance import database_state
+
+    try:
+        state = database_state(root)
+    except (sqlite3.Error, TypeError) as problem:
+        fix = f"put a copy of {DATABASE} back, or move it away: make sweep then makes a new one"
+        yield Finding(check="store", found=f"{root / DATABASE} cannot be read ({problem})", verdict="problem", fix=fix)
+        return
+    if state.damage:
+        fix = f"put a copy of {DATABASE} back"
+        yield Finding(check="store", found=f"damaged: {state.damage}", verdict="problem", fix=fix)
+        return
+    yield Finding(check="store", found=f"{root}: sound, {gigabytes((root / DATABASE).stat().st_size)}")
+    if not os.access(root, os.W_OK) or not os.access(root / DATABASE, os.W_OK):
+        yield Finding(check="store access", found="read only", verdict="problem", fix=f"chmod u+w {root} {root / DATABASE}")
+    yield layout(root, state.revision)
+    yield journal(root, state.journal)
+    yield addresses(root, state)
+    if state.revision == sql.REVISION:
+        runs = sql.records(root / DATABASE, list(sql.experiments(root / DATABASE)), {})
+        yield open_runs(root, runs)
+        yield checkpoints(root, runs)
+    yield locks(root)
+
+
+def layout(root: Path, revision: str) -> Finding:
+    """Whether the tables are those of the MLflow that is installed."""
+    from research.tracking.sqlite_reader import REVISION
+
+    if revision == REVISION:
+        return Finding(check="MLflow tables", found=f"current ({revision})")
+    fix = f"copy {DATABASE}, then .venv/bin/python -m mlflow db upgrade sqlite:///{root / DATABASE}"
+    return Finding(check="MLflow tables", found=f"{revision}, not {REVISION}: another MLflow's", verdict="problem", fix=fix)
+
+
+def journal(root: Path, mode: str) -> Finding:
+    """Whether readers and writers wait for each other."""
+    if mode == "wal":
+        return Finding(check="journal", found="write-ahead")
+
+    def mend() -> str:
+        from research.tracking.maintenance import set_journal
+
+        set_journal(root)
+        return "write-ahead logging is on"
+
+    fix = f"{in_store(root, FIX)} switches write-ahead logging on"
+    return Finding(check="journal", found=f"{mode}: slow, and readers wait", verdict="warning", fix=fix, mend=mend)
+
+
+def addresses(root: Path, state: DatabaseState) -> Finding:
+    """Whether MLflow's absolute addresses lie in the store, or where it was before it was moved or copied."""
+    from research.tracking.maintenance import as_path, relocate
+
+    moved = state.moved
+    if not moved:
+        return Finding(check="artifacts", found="their addresses lie in the store")
+
+    def mend() -> str:
+        backup, changed = relocate(root)
+        told = ", ".join(f"{count} {place}" for place, count in changed.items())
+        return f"addresses begin with {root} now ({told}); the database before is {backup.name}"
+
+    if state.left_behind:
+        fix = f"copy them into {root / 'artifacts'}, then {in_store(root, FIX)}"
+        found = f"{some([str(folder) for folder in state.left_behind])} were not copied with {DATABASE}"
+        return Finding(check="artifacts", found=found, verdict="problem", fix=fix)
+
+    told = ", ".join(f"{count} in {as_path(old)}" for old, count in moved.items())
+    there = " (which is there still: this is a copy)" if any(as_path(old).exists() for old in moved) else ""
+    fix = f"{in_store(root, FIX)} lets them begin with this folder, after a backup"
+    found = f"{told}{there}: MLflow's pages show no artifacts of this store"
+    return Finding(check="artifacts", found=found, verdict="problem", fix=fix, mend=mend)
+
+
+def open_runs(root: Path, runs: list[RunRecord]) -> Finding:
+    """Runs that say RUNNING: how many are alive, and which nobody drives."""
+    running = [run for run in runs if run.status == "RUNNING"]
+    left = orphans(running)
+    if not left:
+        return Finding(check="open runs", found=f"{len(running)} running" if running else "none")
+
+    def mend() -> str:
+        from research.tracking.run_writer import RunLog
+        from research.tracking.store import open_store
+
+        store = open_store(root, must_exist=True)
+        # Children first: a parent that has ended must not have open ones.
+        for run in sorted(left, key=lambda run: schema.PARENT not in run.tags):
+            outcome = run.outcome or "interrupted"
+            RunLog(store, run.run_id).finish(outcome, tags={} if run.outcome else {schema.REASON: LEFT_OPEN})
+        return f"closed {len(left)} runs; the same make sweep or make train goes on where they stopped"
+
+    names = some([f"{run.kind} {run.name}" for run in left])
+    fix = f"the command that started them goes on with them; {in_store(root, FIX)} only closes them"
+    return Finding(check="open runs", found=f"{len(left)} without a process: {names}", verdict="warning", fix=fix, mend=mend)
+
+
+def orphans(running: list[RunRecord]) -> list[RunRecord]:
+    """Open runs whose process, or whose parent's, is gone; one that names none counts after an hour."""
+    by_id = {run.run_id: run for run in running}
+    return [run for run in running if not _is_driven(run, by_id)]
+
+
+def _is_driven(run: RunRecord, running: dict[str, RunRecord]) -> bool:
+    from research.tracking.process_identity import Owner, ProcessId
+
+    if schema.WORKER in run.tags and ProcessId.read(run.tags[schema.WORKER]).is_alive:
+        return True
+    if schema.OWNER in run.tags:
+        return not Owner.read(run.tags[schema.OWNER]).is_gone
+    parent = running.get(run.tags.get(schema.PARENT, ""))
+    if parent is not None:
+        return _is_driven(parent, running)
+    return time.time() - run.started / 1000 < SHORT_RUN_SECONDS
+
+
+def checkpoints(root: Path, runs: list[RunRecord]) -> Finding:
+    """States of trials that have ended, which nothing will read again."""
+    files = sorted((root / "checkpoints").glob("*.safetensors"))
+    # The last attempt counts: one that crashed may have been taken up again and wait now.
+    last = {run.tags.get(schema.TRIAL_FINGERPRINT): run.outcome for run in runs}
+    open_ = {run.tags.get(schema.TRIAL_FINGERPRINT) for run in runs if run.status == "RUNNING"}
+    left = [file for file in files if last.get(file.stem) not in (None, "interrupted") and file.stem not in open_]
+    unknown = [file for file in files if file.stem not in last and not file.stem.startswith("final-")]
+    size = gigabytes(sum(file.stat().st_size for file in [*left, *unknown]))
+    if not left and not unknown:
+        return Finding(check="checkpoints", found=f"{len(files)}, of trials that wait to go on" if files else "none left over")
+
+    def mend() -> str:
+        for file in left:
+            file.unlink(missing_ok=True)
+        return f"removed {len(left)} checkpoints of trials that have ended"
+
+    names = f" ({some([file.name for file in unknown])})" if unknown else ""
+    found = f"{len(left)} of trials that have ended, {len(unknown)} of trials that no run names{names}, {size}"
+    fix = (
+        f"{in_store(root, FIX)} removes the former"
+        if left
+        else f"rm them in {root / 'checkpoints'}, unless runs on a server have them"
+    )
+    return Finding(check="checkpoints", found=found, verdict="warning", fix=fix, mend=mend if left else None)
+
+
+def snapshots(root: Path) -> Iterator[Finding]:
+    """Whether the bars still have the content that names them."""
+    from research.data.snapshots import BARS_FILE, MANIFEST_FILE, digests_in, load_snapshot
+    from research.errors import InputError
+
+    digests = digests_in(root) if root.is_dir() else []
+    if not digests:
+        return
+    cheap = sum(size.stat().st_size for one in digests for size in (root / one).glob(BARS_FILE)) <= CHEAP_BYTES
+    wrong = []
+    for digest in digests:
+        try:
+            if cheap:
+                load_snapshot(digest, root)
+            elif json.loads((root / digest / MANIFEST_FILE).read_text())["digest"] != digest:
+                wrong.append(digest)
+        except (InputError, OSError, ValueError, KeyError):
+            wrong.append(digest)
+    if wrong:
+        fix = f"delete {some([str(root / one) for one in wrong])}; make data DATA=<its name> fetches it again"
+        yield Finding(check="snapshots", found=f"not as named: {some(wrong)}", verdict="problem", fix=fix)
+    else:
+        how = "content as named" if cheap else "manifests as named (make data DATA=<digest> reads one whole)"
+        yield Finding(check="snapshots", found=f"{len(digests)}, {how}")
+
+
+def freshness(root: Path, now: datetime | None = None) -> Iterator[Finding]:
+    """How far the newest snapshot of every named data set reaches."""
+    from research.data.data_sets import names_in
+
+    for name in names_in(root) if root.is_dir() else []:
+        yield _age_of(name, root, now or datetime.now(UTC))
+
+
+def _age_of(name: str, root: Path, now: datetime) -> Finding:
+    import pandas as pd
+
+    from research.data.calendars import calendar_named, sessions_missed
+    from research.data.data_sets import read_name
+    from research.data.snapshots import MANIFEST_FILE
+    from research.errors import InputError
+
+    check = f"data {name}"
+    again = in_store(root.parent, f"make data DATA={name}")
+    try:
+        known = read_name(name, root)
+        assert known is not None
+        manifest = json.loads((root / known.digest / MANIFEST_FILE).read_text())
+    except (InputError, OSError, ValueError) as problem:
+        return Finding(check=check, found=f"cannot be read ({problem})", verdict="problem", fix=f"{again} FULL=1")
+    missed = {}
+    for symbol, facts in manifest["symbols"].items():
+        calendar = manifest["instruments"].get(symbol, {}).get("calendar", "")
+        last = pd.Timestamp(facts["last"])
+        missed[symbol] = sessions_missed(last, calendar_named(calendar) if calendar else None, now)
+    oldest = max(missed, key=missed.__getitem__)
+    found = f"to {manifest['symbols'][oldest]['last']} ({oldest}), {missed[oldest]:,} sessions missed"
+    # What has an end of its own was asked for so; only a data set that can grow is stale.
+    if missed[oldest] <= MOST_MISSED or known.request.end:
+        return Finding(check=check, found=found)
+    return Finding(check=check, found=found, verdict="warning", fix=again)
+
+
+def locks(root: Path) -> Finding:
+    """Sweeps and studies that a process of this machine holds. A free lock file is no lock: the system frees it."""
+    from filelock import FileLock, Timeout
+
+    held = []
+    for file in sorted((root / "locks").glob("*.lock")):
+        try:
+            with FileLock(file, timeout=0):
+                pass
+        except (Timeout, OSError):
+            owner = file.with_suffix(".owner")
+            held.append(owner.read_text() if owner.exists() else "another process")
+    return Finding(check="locks", found=f"held by {some(held)}" if held else "none is held")
+
+
+def server(uri: str, timeout: float = 5.0) -> Finding:
+    """Whether the tracking server that `MLFLOW_TRACKING_URI` names answers, and which MLflow it is."""
+    from importlib.metadata import version
+
+    import requests
+
+    check = "tracking server"
+    # What is printed must not hold the password that an address may carry.
+    where = re.sub("(?<=//)[^/@]*@", "", uri)
+    if not uri.startswith(("http://", "https://")):
+        fix = "give http://<host>:<port>, or unset it for the local store"
+        return Finding(check=check, found=f"MLFLOW_TRACKING_URI={where} is no server's address", verdict="problem", fix=fix)
+    try:
+        answer = requests.get(f"{uri.rstrip('/')}/version", timeout=timeout)
+        answer.raise_for_status()
+    except requests.RequestException as problem:
+        fix = "start it, mend MLFLOW_TRACKING_URI, or unset it for the local store"
+        return Finding(check=check, found=f"{where} does not answer ({type(problem).__name__})", verdict="problem", fix=fix)
+    theirs, ours = answer.text.strip()[:20], version("mlflow")
+    if theirs.split(".")[:2] != ours.split(".")[:2]:
+        fix = f"run MLflow {ours} there"
+        return Finding(check=check, found=f"{where} is MLflow {theirs}, here {ours}", verdict="warning", fix=fix)
+    return Finding(check=check, found=f"{where}: MLflow {theirs}")

@@ -1,0 +1,47 @@
+"""Load bars and build the task of a sweep."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from research.data.snapshots import Snapshot
+    from research.tracking.store import Store
+
+
+from research.data.snapshots import Snapshot
+from research.task.build import assemble
+from research.task.options import StudyOptions
+from research.task.task import Study, require_same_clock, study_of
+from research.tracking.store import Store
+
+
+def prepare_study(options: StudyOptions, store: Store) -> Study:
+    """Ingest, compute and split; refuse what is below the evidence floor unless told otherwise."""
+    snapshot = ingest(options.data, store)
+    require_same_clock(options, snapshot)
+    return study_of(
+        options, snapshot, assemble(options, snapshot.bars, digest=snapshot.digest, source=snapshot.manifest.source)
+    )
+
+
+def ingest(data: str, store: Store) -> Snapshot:
+    """The snapshot that `data` names, without a network: local sources are taken in on the spot, the rest is loaded.
+
+    A name that is neither is an error; no source ever stands in for another.
+    """
+    from research.data.data_argument import selected
+    from research.data.snapshots import load_snapshot, write_snapshot
+    from research.data.sources import source_named
+
+    choice = selected(data, store.snapshots)
+    if isinstance(choice, str):
+        return _recorded(load_snapshot(choice, store.snapshots), store)
+    return _recorded(write_snapshot(source_named(choice.source)(choice), store.snapshots), store)
+
+
+def _recorded(snapshot: Snapshot, store: Store, name: str = "") -> Snapshot:
+    from pipelines.data.snapshot_run import record
+
+    record(snapshot, store, name)
+    return snapshot

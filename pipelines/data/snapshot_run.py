@@ -1,0 +1,106 @@
+"""A snapshot's run in MLflow: once per digest, with its manifest and what changed in it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from filelock import FileLock
+
+from research.data.revisions import WORDS
+from research.data.snapshots import Manifest, Snapshot
+from research.tracking import schema
+from research.tracking.run_writer import Input, RunLog, Value
+from research.tracking.store import Store
+
+CHANGE_FIELDS = ("symbol", "day", "kind", "column", "old", "new")
+
+
+def record(snapshot: Snapshot, store: Store, name: str = "") -> None:
+    """Log the snapshot as a run unless it has one; `name` is the data set that it was taken for."""
+    experiment = store.experiment(schema.SNAPSHOT_EXPERIMENT)
+    if _runs(snapshot, store, experiment, "FINISHED"):
+        return
+    with FileLock(store.root / ".record.lock"):
+        if _runs(snapshot, store, experiment, "FINISHED"):
+            return
+        # Under the lock nobody is writing: what still runs was killed.
+        for run_id in _runs(snapshot, store, experiment, "RUNNING"):
+            RunLog(store, run_id).finish("interrupted")
+        _write(snapshot, store, experiment, name)
+
+
+def _runs(snapshot: Snapshot, store: Store, experiment: str, status: str) -> list[str]:
+    known = f"tags.{schema.SNAPSHOT_DIGEST} = '{snapshot.digest}' and attributes.status = '{status}'"
+    return [run.info.run_id for run in store.client.search_runs([experiment], known)]
+
+
+def _write(snapshot: Snapshot, store: Store, experiment: str, name: str) -> None:
+    manifest = snapshot.manifest
+    optional = {schema.PARENT_DIGEST: manifest.parent, schema.DATA_SET: name}
+    log = RunLog.start(
+        store,
+        experiment_id=experiment,
+        kind="snapshot",
+        name=f"{name or manifest.source} {snapshot.digest}",
+        params=_params(manifest),
+        tags={
+            schema.SNAPSHOT_DIGEST: snapshot.digest,
+            schema.NOTE: _note(manifest),
+            **{tag: value for tag, value in optional.items() if value},
+        },
+        inputs=[_input(snapshot)],
+    )
+    try:
+        log.artifacts(lambda folder: _write_files(folder, manifest))
+        log.finish("complete", metrics=metrics_of(manifest))
+    except BaseException:
+        log.finish("crashed")
+        raise
+
+
+def metrics_of(manifest: Manifest) -> dict[str, float]:
+    """Counts over all symbols: of rows, of warnings, and of days that a refresh appended, revised and so on."""
+    days = {f"n_{word}": sum(counts.get(word, 0) for counts in manifest.changes.values()) for word in WORDS}
+    rows = sum(facts["rows"] for facts in manifest.symbols.values())
+    return {"n_symbols": len(manifest.symbols), "n_rows": rows, "n_warnings": len(manifest.warnings), **days}
+
+
+def _params(manifest: Manifest) -> dict[str, Value]:
+    first = min(facts["first"] for facts in manifest.symbols.values())
+    last = max(facts["last"] for facts in manifest.symbols.values())
+    return {
+        "source": manifest.source,
+        "symbols": ",".join(manifest.symbols),
+        "licence": manifest.licence,
+        "first": first,
+        "last": last,
+        "allowed": ",".join(manifest.allowed),
+    }
+
+
+def _input(snapshot: Snapshot) -> Input:
+    return Input(
+        name=f"bars-{snapshot.manifest.source}",
+        digest=snapshot.digest,
+        source=str(snapshot.folder),
+        context="bars",
+        profile=json.dumps(snapshot.manifest.symbols),
+    )
+
+
+def _write_files(folder: Path, manifest: Manifest) -> None:
+    (folder / schema.MANIFEST_FILE).write_text(json.dumps(asdict(manifest), indent=2) + "\n")
+    if manifest.parent:
+        with (folder / schema.CHANGES_FILE).open("w", newline="") as file:
+            writer = csv.DictWriter(file, CHANGE_FIELDS)
+            writer.writeheader()
+            writer.writerows(change for counts in manifest.changes.values() for change in counts["listed"])
+
+
+def _note(manifest: Manifest) -> str:
+    grown = f" Grown from `{manifest.parent}`." if manifest.parent else ""
+    lines = [f"Source **{manifest.source}**, licence: {manifest.licence}.{grown}", ""]
+    return "\n".join(lines + [f"- {warning}" for warning in manifest.warnings])

@@ -1,0 +1,108 @@
+"""Whether training several trials of one architecture as one model pays on this device, by a short probe."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from statistics import median
+
+import torch
+import torch.nn.functional as F
+
+from pipelines.options import SweepOptions
+from research.errors import InputError, require
+from research.measurement_cache import remembered
+from research.models.accounting import parameter_count
+from research.models.patch_transformer import PatchTransformer
+from research.runtime import available_memory
+from research.spec import ArchitectureSpec
+from research.training.memory_estimate import FITTING_SHARE, peak_memory
+
+SIZES = (4, 8)
+"""Stacks that are tried; more copies gain little more and hold a worker for longer."""
+WORTH_IT = 1.2
+"""A stack must train at least this many times the windows per second of single trials."""
+FEWEST_TEAMS = 8
+"""A search is stacked only where at least so many teams are left: each stack looks at one shape only."""
+PROBE_SECONDS = 0.3
+DROPOUT = 0.1
+
+
+def stack_size(options: SweepOptions, device: torch.device, architectures: list[ArchitectureSpec], trials_left: int) -> int:
+    """Trials of the search to train as one."""
+    asked = asked_for(options)
+    if asked is not None:
+        return asked
+    most = trials_left // FEWEST_TEAMS
+    return best_size(options, device, architectures, most) if most >= min(SIZES) else 1
+
+
+def replicate_stack_size(
+    options: SweepOptions, device: torch.device, architectures: list[ArchitectureSpec], replicates: int
+) -> int:
+    """Replicates of one configuration to train as one; they lose nothing by it but memory."""
+    asked = asked_for(options)
+    if asked is not None:
+        return asked
+    return best_size(options, device, architectures, replicates) if replicates > 1 else 1
+
+
+def asked_for(options: SweepOptions) -> int | None:
+    """What the user says: a size, 1 for `off`, None for `auto`."""
+    words = {"off": 1, "auto": None}
+    if options.stack in words:
+        return words[options.stack]
+    if not options.stack.isdecimal():
+        raise InputError(f"STACK={options.stack}: give auto, off or a number of trials such as 4.")
+    require(int(options.stack) >= 1, "STACK", options.stack, "give auto, off or a number of trials such as 4.")
+    return int(options.stack)
+
+
+def best_size(options: SweepOptions, device: torch.device, architectures: list[ArchitectureSpec], most: int) -> int:
+    """The stack, of at most `most` copies, with the most windows per second; 1 unless one clearly wins."""
+    typical = sorted(architectures, key=parameter_count)[len(architectures) // 2]
+    batch_size = sorted(options.batch_sizes)[len(options.batch_sizes) // 2]
+    room = FITTING_SHARE * available_memory(device)
+    sizes = [size for size in SIZES if size <= most and size * peak_memory(typical, batch_size, device) <= room]
+    if not sizes:
+        return 1
+    asked = (1, *sizes)
+    found = remembered(
+        options.store,
+        f"windows per second of {', '.join(map(str, asked))} trials as one model, batches of {batch_size}",
+        typical,
+        device,
+        lambda: [windows_per_second(typical, batch_size, copies, device) for copies in asked],
+    )
+    gains = dict(zip(asked, (rate / found[0] for rate in found), strict=True))
+    best = max(sizes, key=lambda size: gains[size])
+    return best if gains[best] >= WORTH_IT else 1
+
+
+def windows_per_second(architecture: ArchitectureSpec, batch_size: int, copies: int, device: torch.device) -> float:
+    """Windows of all copies that a training step takes per second, its optimizer left out."""
+    rates = DROPOUT if copies == 1 else [DROPOUT] * copies
+    model = PatchTransformer(architecture, rates).to(device)
+    shape = (*model.copies, batch_size, architecture.context_length, architecture.n_features)
+    x_BTF = torch.randn(shape, device=device)
+    symbols_B = torch.zeros(shape[:-2], dtype=torch.int64, device=device)
+    y_B = torch.zeros(shape[:-2], device=device)
+
+    def step() -> None:
+        model.zero_grad(set_to_none=True)
+        F.binary_cross_entropy_with_logits(model(x_BTF, symbols_B), y_B).backward()  # type: ignore[no-untyped-call]
+
+    return copies * batch_size / _seconds(step, device)
+
+
+def _seconds(step: Callable[[], None], device: torch.device) -> float:
+    step()
+    times: list[float] = []
+    began = time.perf_counter()
+    while time.perf_counter() - began < PROBE_SECONDS or len(times) < 3:
+        started = time.perf_counter()
+        step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - started)
+    return median(times)

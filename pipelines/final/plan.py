@@ -1,0 +1,110 @@
+"""What the last training trains, and what says that it is the same as what was chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from pipelines.final.calibration import unseen_validation
+from pipelines.final.options import TrainOptions
+from pipelines.final.rebuild import Rebuilt, rebuilt
+from pipelines.trial.context import Context
+from pipelines.trial.record import declared
+from research.evaluation.calibration import Calibration, Method, as_json, fitted
+from research.fingerprint import fingerprint
+from research.models.budget import Budget
+from research.runtime import DEFAULT_THREADS, Runtime, choose_device, hardware
+from research.spec import TrialSpec
+from research.task.evidence import evidence_of
+from research.task.task import Study
+from research.task.windows import joined
+from research.tracking import query, schema
+from research.tracking.provenance import provenance
+from research.tracking.query import RunRecord
+from research.tracking.run_lookup import best_trial
+from research.tracking.run_writer import Value
+from research.tracking.store import Store
+
+FIRST_FRESH = 1000
+"""Distance of the first seed to the trial's own; replicates take those that follow it directly."""
+TRAINED_ON = "train+validation"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is trained, and what says that it is the same as what was chosen."""
+
+    trial: RunRecord
+    """The run whose configuration is trained again."""
+    known: Rebuilt
+    context: Context
+    """Its study has the joined rows."""
+    seeds: tuple[int, ...]
+    stop_after: int
+    """Epochs: those after which the trial was best."""
+    method: Method
+    calibration: Calibration
+    """Fitted on the validation days as models saw them that had not been trained on them."""
+    trained_on: str = TRAINED_ON
+    """Which rows, in words."""
+
+    @property
+    def title(self) -> str:
+        """Name of the run and of the registered model's end, for example `20K-h1`."""
+        return f"{self.context.budget.label}-{self.known.study.title}"
+
+    def spec(self, seed: int) -> TrialSpec:
+        """The trial's spec on another seed."""
+        return replace(self.known.spec, training=replace(self.known.spec.training, seed=seed))
+
+    def params(self, seed: int) -> dict[str, Value]:
+        """What a run of this plan says about itself."""
+        said: dict[str, Value] = {"trained_on": self.trained_on, "epochs_trained": self.stop_after, "calibration": self.method}
+        return {**declared(self.spec(seed), self.context), **said}
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for two plans that would give the same ensemble."""
+        chosen = self.known.spec.config_fingerprint
+        identity = {"configuration": chosen, "trained_on": self.trained_on, "epochs": self.stop_after, "seeds": self.seeds}
+        # Those of runs without a calibration stay what they were before there was one.
+        return fingerprint(identity if self.method == "none" else {**identity, "calibration": as_json(self.calibration)})
+
+
+def joined_study(study: Study) -> Study:
+    """The same study with training and validation rows as one training split."""
+    prepared = joined(study.prepared)
+    return replace(study, prepared=prepared, evidence=evidence_of(prepared))
+
+
+def planned(store: Store, options: TrainOptions) -> Plan:
+    """What these options ask for; `InputError` where the data or the code are no longer those of the trial."""
+    trial = best_trial(store, budget=options.budget, horizon=options.horizon, run=options.run)
+    known = rebuilt(store, trial)
+    held = store.client.get_run(query.holder(store, trial.run_id)).data.tags
+    device = choose_device(options.device)
+    precision = held.get(schema.PRECISION, "float32")
+    runtime = Runtime(device=device, threads=options.threads or DEFAULT_THREADS, precision=precision)  # type: ignore[arg-type]
+    runtime.apply()
+    record = provenance(hardware(device))
+    study = joined_study(known.study)
+    context = Context(
+        store=store,
+        experiment_id=trial.experiment_id,
+        study=study,
+        budget=Budget.parse(str(trial.params["budget"])),
+        optimizer=known.spec.training.optimizer,
+        runtime=runtime,
+        provenance=record,
+        tags={**study.tags(), **record.tags("tapescale train"), schema.TRAINED_FROM: trial.run_id},
+        checkpoints=(store.root / "checkpoints").resolve(),
+    )
+    first = known.spec.training.seed + FIRST_FRESH
+    return Plan(
+        trial=trial,
+        known=known,
+        context=replace(context, dataset=study.prepared.dataset(device)),
+        seeds=tuple(range(first, first + options.seeds)),
+        stop_after=int(trial.metrics["best_epoch"]),
+        method=options.calibration,
+        calibration=fitted(options.calibration, *unseen_validation(store, trial.experiment_id, trial.run_id)),
+    )

@@ -1,0 +1,118 @@
+"""One seed of the last training: a nested run, trained on what the plan says and asserted to be what was chosen."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from pipelines.final.plan import Plan
+from pipelines.serving.packaging import log_model
+from pipelines.trial.context import Context
+from pipelines.trial.job import Job
+from pipelines.trial.placement import InfeasibleError, micro_batch_for
+from pipelines.trial.record import counted, declared, require_applied
+from pipelines.trial.run_listener import RunListener
+from research.errors import InputError, require
+from research.evaluation.ensemble import Answering
+from research.fingerprint import canonical_json, fingerprint
+from research.spec import TrialSpec
+from research.tracking import schema
+from research.tracking.run_writer import RunLog
+from research.training.applied_settings import in_use, parameters_of
+from research.training.checkpoint import save_weights
+from research.training.fixed_length_trainer import FinalTrainer
+from research.training.trainer import TrainingResult, build_model
+from research.training.trial_state import EpochRecord
+
+
+def train_seed(
+    plan: Plan, parent_id: str, seed: int, *, kind: Literal["final_seed", "retrained"]
+) -> tuple[str, TrainingResult]:
+    """Train one seed as a nested run, which keeps its model where it is a `final_seed`; returns the run and its result."""
+    context, spec = plan.context, plan.spec(seed)
+    log = RunLog.start(
+        context.store,
+        experiment_id=context.experiment_id,
+        kind=kind,
+        name=f"{plan.trained_on} seed {seed}" if kind == "retrained" else f"seed {seed} {spec.architecture.label}",
+        params=plan.params(seed),
+        tags={
+            **context.tags,
+            schema.TRIAL_FINGERPRINT: spec.fingerprint,
+            schema.CONFIG_FINGERPRINT: spec.config_fingerprint,
+            **context.how_computed(spec.architecture),
+        },
+        parent_id=parent_id,
+        inputs=context.study.inputs(),
+    )
+    with log.ending():
+        result = _trained(plan, spec, log)
+        log.artifacts(lambda folder: _write(folder, spec, result, context))
+        if kind == "final_seed":
+            _log_model(plan, log.run_id, result)
+    last = result.epochs[-1]
+    seconds = sum(one.seconds for one in result.epochs)
+    found = {"train_loss_last": last.train_loss, "epochs_run": float(len(result.epochs)), "training_seconds": seconds}
+    size = {"n_params": plan.trial.metrics["n_params"], "samples_per_second": result.samples_per_second}
+    log.finish("complete", metrics={**found, **size, **context.study.data_metrics()})
+    return log.run_id, result
+
+
+def _trained(plan: Plan, spec: TrialSpec, log: RunLog) -> TrainingResult:
+    context = plan.context
+    try:
+        micro_batch = micro_batch_for(context, Job(number=int(plan.trial.params["number"]), spec=spec))
+    except InfeasibleError as problem:
+        raise InputError(f"DEVICE={context.runtime.device}: {problem}; give a device with more memory.") from None
+    runtime = replace(context.runtime, micro_batch=micro_batch)
+    model = build_model(spec.architecture, spec.training, runtime.device)
+    trainer = FinalTrainer(
+        model, context.windows, context.study.prepared.split, spec.training, runtime, stop_after=plan.stop_after
+    )
+    _require_same(plan, spec, parameters_of(model), trainer)
+
+    def heard(_: EpochRecord) -> bool:
+        return True
+
+    # An interrupted seed goes on from here when the command is given again.
+    checkpoint = (
+        context.checkpoints / f"final-{fingerprint({'plan': plan.fingerprint, 'seed': spec.training.seed})}.safetensors"
+    )
+    result = trainer.run(RunListener(log, heard), checkpoint)
+    checkpoint.unlink(missing_ok=True)
+    return result
+
+
+def _require_same(plan: Plan, spec: TrialSpec, n_parameters: int, trainer: FinalTrainer) -> None:
+    """What was chosen must be what is trained: its size, its settings, its question."""
+    counted(n_parameters, spec.architecture, plan.context.budget)
+    chosen = int(plan.trial.metrics["n_params"])
+    require(n_parameters == chosen, "n_params", chosen, f"the model built here has {n_parameters:,}; nothing was trained.")
+    # Validated instruments and training windows are read off the study before its splits were joined.
+    require_applied(declared(spec, plan.context), {**in_use(trainer), **plan.known.study.params()})
+
+
+def _log_model(plan: Plan, run_id: str, result: TrainingResult) -> None:
+    """The single model, calibrated as the ensemble is; its weights lie in its files and nowhere else."""
+    context, spec = plan.context, plan.known.spec
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / schema.WEIGHTS_FILE
+        save_weights(result.weights, weights)
+        log_model(context.store, run_id, context.study, spec, [weights], Answering(calibration=plan.calibration))
+
+
+def _write(folder: Path, spec: TrialSpec, result: TrainingResult, context: Context) -> None:
+    write_spec(spec, folder)
+    curve = pd.DataFrame([asdict(record) for record in result.epochs]).drop(columns="val_loss")
+    curve.to_csv(folder / schema.CURVE_FILE, index=False)
+    context.provenance.write(folder)
+
+
+def write_spec(spec: TrialSpec, folder: Path) -> None:
+    """The spec as JSON, beside a run's other files."""
+    (folder / schema.SPEC_FILE).write_text(json.dumps(json.loads(canonical_json(spec)), indent=2) + "\n")

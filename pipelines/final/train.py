@@ -1,0 +1,31 @@
+"""`make train`: the last training of a sweep's best configuration, on training and validation days, over fresh seeds."""
+
+from __future__ import annotations
+
+from pipelines.final.options import TrainOptions
+
+
+def main(options: TrainOptions) -> None:
+    """Train, log a `final` run with one nested run per seed, register the ensemble."""
+    from research.counts import parse_count
+    from research.errors import require
+
+    fix = "give BUDGET with HORIZON, or RUN alone, as in make train BUDGET=3K HORIZON=1."
+    require(bool(options.run) != bool(options.budget), "BUDGET", options.budget, fix)
+    if options.budget:
+        parse_count(options.budget, "BUDGET", "parameters")
+    require(options.seeds >= 1, "SEEDS", options.seeds, "give 1 or more.")
+
+    from rich.console import Console
+
+    from pipelines.final.training import train_final
+    from research.tracking.store import open_store
+
+    console = Console()
+    train_final(open_store(options.store, must_exist=True), options, console if console.is_terminal else Console(width=110))
+
+
+if __name__ == "__main__":
+    from research.cli.run import run
+
+    run(main, TrainOptions)

@@ -1,0 +1,94 @@
+"""`make plan`: what a sweep at one budget would cost on this machine, before anything is paid for it.
+
+Nothing but single blocks for a benchmark is allocated, and no store is opened or made.
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from pipelines.options import SweepOptions
+from pipelines.plan.options import PlanOptions
+
+if TYPE_CHECKING:
+    import torch
+
+    from pipelines.plan.costs import Machine
+    from research.task.windows import Prepared
+
+
+def main(options: PlanOptions) -> None:
+    """Print the plan."""
+    from research.errors import require
+    from research.models.budget import Budget
+
+    # Told before the heavy imports, so that a typo is answered at once.
+    budget = Budget.parse(options.budget)
+    for name in ("trials", "epochs"):
+        require(getattr(options, name) >= 1, name.upper(), getattr(options, name), "give 1 or more.")
+
+    from pipelines.plan.costs import Workload, plan_rows, totals
+    from pipelines.plan.table import console, print_opening, print_plan
+    from pipelines.sweep.grid import architectures_of
+    from pipelines.sweep.search_space import SearchSpace
+    from pipelines.trial.optimizer_choice import optimizer_for
+    from research.runtime import DEFAULT_THREADS, Runtime, choose_device
+    from research.training.time_estimate import Speed
+
+    device = choose_device(options.device)
+    threads = DEFAULT_THREADS if options.threads is None else options.threads
+    Runtime(device=device, threads=threads, micro_batch=options.micro_batch).apply()
+    prepared = data_of(options)
+    split = prepared.split
+    machine = machine_of(device, options)
+    architectures = architectures_of(options, prepared, budget)
+    batch_sizes = SearchSpace.asked_for(options).batch_size
+    work = Workload(
+        windows=(len(split.train), len(split.validation)),
+        epochs=options.epochs,
+        batch_sizes=batch_sizes,
+        micro_batch=options.micro_batch,
+        optimizer=optimizer_for(options.optimizer, architectures, batch_sizes, device, machine.memory, devices=machine.devices),
+    )
+    screen = console()
+    print_opening(budget, architectures, work, machine, screen)
+    rows = plan_rows(architectures, work, machine, Speed(device))
+    print_plan(rows, totals(rows, options.trials), options, screen)
+
+
+def data_of(options: SweepOptions) -> Prepared:
+    """Features and split of the study that the options name, read without a store."""
+    from research.data.data_argument import bars_of
+    from research.data.snapshots import Snapshot
+    from research.task.build import assemble
+
+    found = bars_of(options.data, options.store / "snapshots")
+    bars, source = (found.bars, found.manifest.source) if isinstance(found, Snapshot) else (found, options.data)
+    return assemble(options, bars, digest="", source=source).prepared
+
+
+def machine_of(device: torch.device, options: SweepOptions) -> Machine:
+    """What is free on this machine."""
+    import torch
+
+    from pipelines.executors.device_groups import devices_to_share
+    from pipelines.plan.costs import Machine
+    from research.runtime import available_memory
+
+    folder = (options.checkpoints or options.store).resolve()
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    shared = devices_to_share(options, device)
+    return Machine(
+        device=device,
+        devices=len(shared),
+        memory=min(available_memory(one) for one in shared),
+        host_memory=available_memory(torch.device("cpu")),
+        disk=shutil.disk_usage(existing).free,
+    )
+
+
+if __name__ == "__main__":
+    from research.cli.run import run
+
+    run(main, PlanOptions)

@@ -1,0 +1,4 @@
+"""Promote a tested version through its gates, or roll back.
+
+Trains nothing.
+"""

@@ -1,0 +1,182 @@
+"""Where a sweep's jobs come from, and what is learned from their results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from pipelines.sweep import parent_run as parent
+from pipelines.sweep.driver_lock import Lease
+from pipelines.sweep.progress import SweepDisplay
+from pipelines.sweep.replicates import best_configurations, replicate_jobs
+from pipelines.sweep.result_reuse import KnownResults
+from pipelines.sweep.sampler import CURVES_NEEDED, RANDOM, Proposal
+from pipelines.sweep.search_space import Fixed, Suggested, expressible, first_suggestions, structure_of, trial_spec
+from pipelines.sweep.state import Sweep
+from pipelines.trial.job import Finished, Job, Team
+from research.tracking import schema
+from research.tracking.query import histories
+from research.training.trial_state import EpochRecord
+
+
+def recall(sweep: Sweep, display: SweepDisplay) -> None:
+    """Put what earlier starts left into the table and tell the fresh sampler about its trials."""
+    trials = sweep.history.trials
+    curves: dict[str, dict[int, float]] = {}
+    if sweep.options.pruner in CURVES_NEEDED:
+        curves = histories(sweep.context.store, [one.run_id for one in trials.values()], f"{schema.EPOCH_PREFIX}val_loss")
+    for number, one in trials.items():
+        sweep.proposer.recall(sweep.history.suggested[number], one, curves.get(one.run_id))
+    for one in [*sweep.history.baselines.values(), *sweep.history.settled.values()]:
+        sweep.finished.append(one)
+        display.recalled(one)
+
+
+def record(sweep: Sweep, display: SweepDisplay, finished: Finished) -> None:
+    """Put a finished run into the table and onto the parent."""
+    sweep.finished.append(finished)
+    display.run_finished(finished)
+    parent.update(sweep)
+
+
+@dataclass(kw_only=True)
+class JobSource:
+    """Makes the jobs of a sweep and learns from their results."""
+
+    sweep: Sweep
+    known: KnownResults
+    display: SweepDisplay
+    lease: Lease
+    stack: int = 1
+    """Trials of the search that are trained as one model."""
+    replicate_stack: int = 1
+    """Replicates that are."""
+    _numbers: list[int] = field(init=False)
+    _first: list[Suggested] = field(init=False)
+    _proposals: dict[int, Proposal] = field(init=False, default_factory=dict)
+    _replicates: list[Job] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        sweep = self.sweep
+        settled = sweep.history.trials
+        # A number that was used and lies beyond the total belongs to a trial that a stopped supplement left open.
+        self._numbers = [number for number in range(max(sweep.total, *settled, 0) + 1) if number not in settled]
+        self._numbers = self._numbers[: sweep.total - len(settled)]
+        self._first = first_suggestions(sweep.architectures, sweep.space, sweep.history.suggested.values())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to train, replicates included."""
+        return not self._numbers and not self._missing_replicates()
+
+    def next_team(self) -> Team | None:
+        """The next trials to train side by side; one that the experiment knows already is linked on the way."""
+        leader = self.next_job()
+        if leader is None:
+            return None
+        return (leader, *self._companions(leader))
+
+    def next_job(self) -> Job | None:
+        """The next trial to train, whatever its shape."""
+        while self._numbers:
+            number = self._numbers.pop(0)
+            job = self._new(number, self.sweep.proposer.propose(number, self._planned(number)))
+            if job is not None:
+                return job
+        return None
+
+    def _companions(self, leader: Job) -> Iterator[Job]:
+        """Trials of the leader's architecture and batch size with settings of their own, to fill its stack.
+
+        The share that is drawn at random stays out of it, as leader and as companion: its shapes must be drawn one by one.
+        """
+        proposer = self.sweep.proposer
+        if leader.tags[schema.PROPOSED_BY] == RANDOM:
+            return
+        structure = structure_of(json.loads(leader.tags[schema.SUGGESTED]))
+        known = self.sweep.history.suggested
+        open_numbers = [number for number in self._numbers if number not in known and not proposer.is_random(number)]
+        # The ends of the grid that are still to be tried keep their places.
+        for number in open_numbers[len(self._first) :][: self.stack - 1]:
+            self._numbers.remove(number)
+            job = self._new(number, proposer.propose(number, fixed=structure), companion_of=leader)
+            if job is not None:
+                yield job
+
+    def _new(self, number: int, proposal: Proposal, companion_of: Job | None = None) -> Job | None:
+        """The job of a proposal; None if its result is known and has been linked in."""
+        self.lease.check()
+        self._proposals[number] = proposal
+        job = self._job(number, proposal)
+        if companion_of is not None:
+            job = replace(job, tags={**job.tags, schema.COMPANION_OF: companion_of.name})
+        linked = self.known.trial(job)
+        if linked is None:
+            return job
+        self.on_end(job, linked)
+        return None
+
+    def begin_replicates(self) -> None:
+        """Choose what is replicated, when the search is over."""
+        self._replicates = self._missing_replicates()
+
+    def next_replicates(self) -> Team | None:
+        """The next replicates to train side by side: seeds of one configuration differ in nothing that a stack shares."""
+        team: list[Job] = []
+        while self._replicates and len(team) < self.replicate_stack:
+            self.lease.check()
+            job = self._replicates[0]
+            if team and job.spec.config_fingerprint != team[0].spec.config_fingerprint:
+                break
+            self._replicates.pop(0)
+            linked = self.known.trial(job)
+            if linked is None:
+                team.append(job)
+            else:
+                self.on_end(job, linked)
+        return tuple(team) or None
+
+    def on_epoch(self, job: Job, record: EpochRecord) -> bool:
+        """Whether a running trial may go on."""
+        if job.kind == "replicate":
+            return True
+        return self.sweep.proposer.report(self._proposals[job.number], record.epoch, record.val_loss)
+
+    def on_end(self, job: Job, finished: Finished) -> None:
+        """MLflow has the outcome before the sampler hears of it."""
+        self.lease.check()
+        if job.kind == "trial":
+            self.sweep.proposer.tell(self._proposals.pop(job.number), finished)
+        record(self.sweep, self.display, finished)
+
+    def _planned(self, number: int) -> Suggested | None:
+        """An interrupted trial keeps what was proposed for it; the ends of the grid come before anything else."""
+        sweep = self.sweep
+        if number not in sweep.history.suggested:
+            return self._first.pop(0) if self._first else None
+        earlier = sweep.history.suggested[number]
+        return earlier if expressible(earlier, sweep.space, sweep.architectures) == earlier else None
+
+    def _job(self, number: int, proposal: Proposal) -> Job:
+        sweep = self.sweep
+        fixed = Fixed(
+            study=sweep.context.study.spec,
+            epochs=sweep.options.epochs,
+            patience=sweep.options.patience,
+            seed=sweep.options.seed,
+            base_width=sweep.options.base_width,
+            optimizer=sweep.context.optimizer,
+        )
+        return Job(
+            number=number,
+            spec=trial_spec(proposal.suggested, fixed, sweep.architectures),
+            tags={schema.SUGGESTED: json.dumps(proposal.suggested), schema.PROPOSED_BY: proposal.proposed_by},
+            leading_loss=sweep.leading_loss,
+        )
+
+    def _missing_replicates(self) -> list[Job]:
+        sweep = self.sweep
+        best = best_configurations(sweep.trials, sweep.options.replicate_best)
+        done = {one.spec.fingerprint for one in sweep.replicates if one.spec}
+        return [job for job in replicate_jobs(best, sweep.options.replicates) if job.spec.fingerprint not in done]

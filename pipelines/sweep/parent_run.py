@@ -1,0 +1,259 @@
+"""The parent run of a sweep: a live leaderboard, and at the end figures, the best child and its registered model."""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import optuna
+import pandas as pd
+
+from pipelines.options import SweepOptions
+from pipelines.sweep.mlflow_views import describe_experiment, run_page, save_sweep_view, sweep_page
+from pipelines.sweep.progress import ROWS_SHOWN
+from pipelines.sweep.register import register_best
+from pipelines.sweep.replicates import Replicated, best_configurations, replicated
+from pipelines.sweep.search_space import SearchSpace
+from pipelines.trial import figures
+from pipelines.trial.context import Context
+from pipelines.trial.job import Finished
+from research.models.accounting import parameter_count
+from research.spec import ArchitectureSpec
+from research.tracking import schema
+from research.tracking.process_identity import ProcessId
+from research.tracking.registry import Registered
+from research.tracking.run_writer import RunLog, Value
+
+if TYPE_CHECKING:
+    from pipelines.sweep.state import Sweep
+
+STARTS_KEPT = 12
+"""A tag has room for so many."""
+COORDINATES = (
+    "d_model",
+    "n_layers",
+    "n_heads",
+    "ff_ratio",
+    "learning_rate",
+    "weight_decay",
+    "dropout",
+    "warmup_steps",
+    "batch_size",
+    "val_loss",
+)
+
+
+def open_run(options: SweepOptions, context: Context, architectures: list[ArchitectureSpec], space: SearchSpace) -> RunLog:
+    """The parent run, with everything that its children share. What a later start may change is in its tags."""
+    log = RunLog.start(
+        context.store,
+        experiment_id=context.experiment_id,
+        kind="sweep",
+        name=f"{context.budget.label}-{context.study.title}",
+        params={
+            "budget": context.budget.label,
+            **context.study.params(),
+            "context_length": context.study.prepared.context_length,
+            "epochs": options.epochs,
+            "patience": options.patience,
+            "seed": options.seed,
+            "base_width": options.base_width,
+            "optimizer": context.optimizer,
+            "family": options.family,
+            "window_norm": options.window_norm,
+            "symbol_embedding": options.symbol_embedding,
+            **_asked(options, architectures, space),
+        },
+        tags={**context.tags, schema.OWNER: ProcessId.mine().text(token="", seen=time.time())},
+        inputs=context.study.inputs(),
+    )
+    for name, value in context.study.evidence_metrics().items():
+        log.metric(name, value)
+    log.artifacts(context.provenance.write)
+    return log
+
+
+def note_start(sweep: Sweep) -> None:
+    """Add to the parent what this start asks for: grid, ranges and number of trials may differ from start to start."""
+    starts = json.loads(sweep.log.tags().get(schema.STARTS, "[]"))
+    asked = {**_asked(sweep.options, sweep.architectures, sweep.space), "trials": sweep.total}
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    starts.append({"at": at, "by": str(ProcessId.mine()), **asked})
+    sweep.log.tag(schema.STARTS, json.dumps(starts[-STARTS_KEPT:]))
+    sweep.log.tag(schema.TRIALS_PLANNED, str(sweep.total))
+    context = sweep.context
+    describe_experiment(context.store, context.experiment_id, context.study)
+    save_sweep_view(context.store, context.experiment_id, sweep.title, sweep.log.run_id)
+
+
+def _asked(options: SweepOptions, architectures: list[ArchitectureSpec], space: SearchSpace) -> dict[str, Value]:
+    sizes = [parameter_count(a) for a in architectures]
+    return {
+        "sampler": options.sampler,
+        "pruner": options.pruner,
+        "random_share": options.random_share,
+        # Only where they were given: the report repeats a start by what it finds here.
+        **{f"search_{name}": ",".join(map(str, values)) for name, values in _narrowed(options) if values},
+        "n_architectures": len(architectures),
+        "smallest_architecture": min(sizes),
+        "largest_architecture": max(sizes),
+        "deepest": max(a.n_layers for a in architectures),
+        "widest": max(a.d_model for a in architectures),
+        **space.describe(),
+    }
+
+
+def _narrowed(options: SweepOptions) -> list[tuple[str, tuple[int, ...]]]:
+    return [("layers", options.layers), ("widths", options.widths), ("heads", options.heads)]
+
+
+def abandon(sweep: Sweep, problem: BaseException) -> None:
+    """Close the parent of a sweep that did not get to its end; what had finished stays and counts."""
+    stopped = isinstance(problem, KeyboardInterrupt)
+    why = "stopped by the user" if stopped else type(problem).__name__
+    best = {schema.BEST_RUN: sweep.best.run_id} if sweep.best else {}
+    reason = f"{why} after {len(sweep.trials)} of {sweep.total} trials"
+    sweep.log.finish("interrupted" if stopped else "crashed", tags={**best, schema.REASON: reason})
+
+
+def update(sweep: Sweep) -> None:
+    """Show what is known so far in the description; keep the history as metrics of the parent's own names."""
+    sweep.log.tag(schema.NOTE, description(sweep))
+    trials = sweep.trials
+    if trials and trials[-1].outcome == "complete" and sweep.best:
+        sweep.log.metric(f"{schema.SWEEP_PREFIX}trial_val_loss", trials[-1].val_loss, step=len(trials))
+        sweep.log.metric(f"{schema.SWEEP_PREFIX}best_val_loss", sweep.best.val_loss, step=len(trials))
+
+
+def description(sweep: Sweep) -> str:
+    """Markdown for the parent's page."""
+    study, target = sweep.context.study, sweep.context.study.spec.target
+    where = (sweep.context.experiment_id, sweep.log.run_id)
+    lines = [
+        f"**{sweep.context.budget.label} parameters, horizon {target.horizon}**, {study.spec.data.title}: {target.question}",
+        f"{len(sweep.trials)} of {sweep.total} trials; {len(sweep.architectures)} architectures fit the budget.",
+        f"[Table of all runs]({sweep_page(*where)}) · [charts]({sweep_page(*where, charts=True)})" + _best_so_far(sweep),
+        "",
+        "| run | parameters | val_loss | skill | AUC | outcome |",
+        "|---|--:|--:|--:|--:|---|",
+    ]
+    ranked = sorted((one for one in sweep.finished if one.kind != "replicate"), key=lambda one: one.val_loss)
+    return "\n".join(
+        [*lines, *(_row(one, run_page(where[0], one.run_id)) for one in ranked[:ROWS_SHOWN]), *_replicate_lines(sweep)]
+    )
+
+
+def _best_so_far(sweep: Sweep) -> str:
+    """Of all that is said the part that shows before `Show more` is clicked."""
+    if sweep.best is None:
+        return ""
+    page = run_page(sweep.context.experiment_id, sweep.best.run_id)
+    return f" · best trial [{sweep.best.name}]({page}), val_loss {sweep.best.val_loss:.4f}"
+
+
+def _replicate_lines(sweep: Sweep) -> list[str]:
+    rows = replicates_of(sweep)
+    if not rows:
+        return []
+    heading = ["", "| replicated on fresh seeds | chosen at | mean | sd | seeds |", "|---|--:|--:|--:|--:|"]
+    return heading + [
+        f"| {row.chosen.name} | {row.chosen.val_loss:.4f} | {row.mean:.4f} | {_sd(row)} | {len(row.losses)} |" for row in rows
+    ]
+
+
+def _sd(row: Replicated) -> str:
+    """One seed has none."""
+    return f"{row.sd:.4f}" if len(row.losses) > 1 else ""
+
+
+def replicates_of(sweep: Sweep) -> list[Replicated]:
+    """What the replicates say, best configuration of the search first."""
+    return replicated(best_configurations(sweep.trials, sweep.options.replicate_best), sweep.replicates)
+
+
+def _row(one: Finished, page: str) -> str:
+    name = f"[*{one.name}*]({page})" if one.kind == "baseline" else f"[{one.name}]({page})"
+    if one.scores is None:
+        return f"| {name} | | | | | {one.outcome}: {one.reason} |"
+    s = one.scores
+    size = f"{one.n_parameters:,}" if one.n_parameters else ""
+    return f"| {name} | {size} | {s.loss:.4f} | {s.skill:+.3f} | {s.auc:.3f} ± {s.auc_se:.3f} | {one.ending} |"
+
+
+def close(sweep: Sweep) -> Registered | None:
+    """Finish the parent: figures, best child, registered model, outcome."""
+    complete = [one for one in sweep.trials if one.outcome == "complete"]
+    counts = {
+        f"{schema.SWEEP_PREFIX}trials_{outcome}": float(sum(one.outcome == outcome for one in sweep.trials))
+        for outcome in schema.STATUS_OF_OUTCOME
+    }
+    registered = None
+    tags: dict[str, str] = {}
+    if sweep.best:
+        importance = importances(sweep.proposer.study)
+        sweep.log.artifacts(lambda folder: _write_figures(folder, sweep, complete, importance))
+        registered = register_best(sweep, sweep.best)
+        tags[schema.BEST_RUN] = sweep.best.run_id
+    for row in replicates_of(sweep):
+        counts.update(row.metrics())
+    sweep.log.finish("complete" if sweep.best else "crashed", metrics=counts, tags=tags)
+    return registered
+
+
+def importances(study: optuna.Study) -> dict[str, float]:
+    """Share of each searched name by PED-ANOVA (Watanabe et al. 2023); empty with too few trials."""
+    if len([trial for trial in study.trials if trial.value is not None]) < 4:
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return dict(
+                optuna.importance.get_param_importances(study, evaluator=optuna.importance.PedAnovaImportanceEvaluator())
+            )
+        except (ValueError, RuntimeError):
+            # Optuna refuses when all trials share a value of every common name; there is then nothing to rank.
+            return {}
+
+
+def coordinates(complete: list[Finished]) -> pd.DataFrame:
+    """One row per complete trial with what was searched and its loss."""
+    rows = []
+    for one in complete:
+        assert one.spec is not None
+        a, t = one.spec.architecture, one.spec.training
+        rows.append(
+            (
+                a.d_model,
+                a.n_layers,
+                a.n_heads,
+                a.d_ff / a.d_model,
+                t.learning_rate,
+                t.weight_decay,
+                t.dropout,
+                t.warmup_steps,
+                t.batch_size,
+                one.val_loss,
+            )
+        )
+    return pd.DataFrame(rows, columns=list(COORDINATES))
+
+
+def references(sweep: Sweep) -> dict[str, float]:
+    """Validation losses of the baselines by title."""
+    return {one.name: one.val_loss for one in sweep.finished if one.kind == "baseline"}
+
+
+def _write_figures(folder: Path, sweep: Sweep, complete: list[Finished], importance: dict[str, float]) -> None:
+    table = coordinates(complete)
+    table.insert(0, "trial", [one.name for one in complete])
+    table.to_csv(folder / "trials.csv", index=False)
+    losses, labels = [one.val_loss for one in complete], [one.name for one in complete]
+    figures.save(figures.search_history(losses, labels, references(sweep)), folder / "search_history.png")
+    figures.save(figures.parallel_coordinates(table[list(COORDINATES)], "val_loss"), folder / "parallel_coordinates.png")
+    if importance:
+        figures.save(figures.importances(importance), folder / "parameter_importance.png")
+        pd.Series(importance, name="share").rename_axis("name").to_csv(folder / "parameter_importance.csv")

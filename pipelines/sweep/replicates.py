@@ -1,0 +1,79 @@
+"""The best configurations again on fresh seeds: how much of a winner's lead is luck."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pipelines.trial.job import Finished, Job
+from research.tracking import schema
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replicated:
+    """One configuration over its fresh seeds; the seed it was chosen on is left out, since it was chosen."""
+
+    rank: int
+    """Place in the search, from 1."""
+    chosen: Finished
+    losses: tuple[float, ...]
+    """Validation losses of the complete replicates."""
+    failed: int
+
+    @property
+    def mean(self) -> float:
+        """Mean validation loss; NaN without a complete replicate."""
+        return float(np.mean(self.losses)) if self.losses else float("nan")
+
+    @property
+    def sd(self) -> float:
+        """Standard deviation over seeds; NaN below two."""
+        return float(np.std(self.losses, ddof=1)) if len(self.losses) > 1 else float("nan")
+
+    def metrics(self) -> dict[str, float]:
+        """The parent's metrics of this rank."""
+        prefix = f"{schema.SWEEP_PREFIX}replicates_{self.rank}_"
+        found = {"mean": self.mean, "sd": self.sd, "n": float(len(self.losses)), "chosen_val_loss": self.chosen.val_loss}
+        return {f"{prefix}{name}": value for name, value in found.items() if value == value}
+
+
+def best_configurations(trials: list[Finished], count: int) -> list[Finished]:
+    """The best complete trials of different configurations, best first."""
+    found: dict[str, Finished] = {}
+    for one in sorted((one for one in trials if one.outcome == "complete"), key=lambda one: one.val_loss):
+        assert one.spec is not None
+        found.setdefault(one.spec.config_fingerprint, one)
+    return list(found.values())[:count]
+
+
+def replicate_jobs(best: list[Finished], replicates: int) -> Iterator[Job]:
+    """One job per configuration and fresh seed: those that follow the seed it was found with."""
+    for one in best:
+        assert one.spec is not None
+        for offset in range(1, replicates + 1):
+            training = replace(one.spec.training, seed=one.spec.training.seed + offset)
+            yield Job(
+                number=one.number,
+                kind="replicate",
+                spec=replace(one.spec, training=training),
+                tags={schema.REPLICATE_OF: one.run_id, schema.PROPOSED_BY: "replicate"},
+                # It cannot become the sweep's best model, so that nothing needs its weights.
+                leading_loss=float("-inf"),
+            )
+
+
+def replicated(best: list[Finished], runs: list[Finished]) -> list[Replicated]:
+    """What the replicates of each configuration say together."""
+    groups: dict[str, list[Finished]] = {}
+    for run in runs:
+        assert run.spec is not None
+        groups.setdefault(run.spec.config_fingerprint, []).append(run)
+    rows = []
+    for rank, chosen in enumerate(best, 1):
+        assert chosen.spec is not None
+        mine = groups.get(chosen.spec.config_fingerprint, [])
+        losses = tuple(run.val_loss for run in mine if run.outcome == "complete")
+        rows.append(Replicated(rank=rank, chosen=chosen, losses=losses, failed=len(mine) - len(losses)))
+    return [row for row in rows if row.losses or row.failed]

@@ -1,0 +1,87 @@
+"""Never twice: a result that the experiment already has is linked into a sweep, not computed again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pipelines.sweep.history import finished_of
+from pipelines.trial.baseline_run import baseline_spec
+from pipelines.trial.context import Context
+from pipelines.trial.job import Finished, Job
+from research.models.baselines import BASELINES
+from research.tracking import schema
+from research.tracking.query import CURVES, RunRecord, with_tag
+from research.tracking.run_writer import RunLog
+
+SETTLED = ("complete", "diverged")
+"""Outcomes that would come again; a crash, a stop or a lack of memory need not."""
+
+
+class KnownResults:
+    """Finished runs of the same study in any sweep of the experiment, by fingerprint."""
+
+    def __init__(self, context: Context):
+        self._context = context
+        runs = with_tag(
+            context.store,
+            context.experiment_id,
+            schema.STUDY_FINGERPRINT,
+            context.tags[schema.STUDY_FINGERPRINT],
+            kinds=("trial", "replicate", "baseline"),
+        )
+        self._runs: dict[str, RunRecord] = {}
+        for run in runs:
+            if run.outcome in SETTLED and schema.LINKED not in run.tags:
+                self._runs.setdefault(run.tags[schema.TRIAL_FINGERPRINT], run)
+
+    def trial(self, job: Job) -> Finished | None:
+        """Link the job's result into the sweep, if there is one; None if it has to be trained."""
+        known = self._runs.get(job.spec.fingerprint)
+        if known is None or (known.metrics.get("val_loss", 0.0) < job.leading_loss and not self._has_weights(known)):
+            # A new best model needs its weights, and only trials that led their own sweep left any.
+            return None
+        log = self._link(known, job.kind, job.name, {**known.params, "number": job.number}, job.tags)
+        found = finished_of(self._ended(log, known), job.name, job.spec)
+        # An attempt that was interrupted before the result became known may have left its state.
+        self._context.checkpoint_of(job.spec).unlink(missing_ok=True)
+        return replace(found, kind=job.kind, number=job.number, proposed_by=job.tags.get(schema.PROPOSED_BY, ""))
+
+    def baseline(self, name: str) -> Finished | None:
+        """The same for a baseline."""
+        known = self._runs.get(baseline_spec(self._context, name).fingerprint)
+        if known is None:
+            return None
+        log = self._link(known, "baseline", known.name, known.params, {})
+        return finished_of(self._ended(log, known), BASELINES[name].title, None)
+
+    def _link(
+        self,
+        known: RunRecord,
+        kind: schema.RunKind,
+        name: str,
+        params: dict[str, int | float | str | bool],
+        tags: dict[str, str],
+    ) -> RunLog:
+        fingerprints = {tag: known.tags[tag] for tag in (schema.TRIAL_FINGERPRINT, schema.CONFIG_FINGERPRINT)}
+        return RunLog.start(
+            self._context.store,
+            experiment_id=self._context.experiment_id,
+            kind=kind,
+            name=name,
+            params={**params, "budget": self._context.budget.label},
+            tags={**self._context.tags, **tags, **fingerprints, schema.LINKED: known.run_id},
+            parent_id=self._context.parent_id,
+            inputs=self._context.study.inputs(),
+        )
+
+    def _ended(self, log: RunLog, known: RunRecord) -> RunRecord:
+        """Close the link with what the known run has; its artifacts and curves stay where they are."""
+        assert known.outcome is not None
+        kept = {tag: known.tags[tag] for tag in (schema.ALARM, schema.REASON) if tag in known.tags}
+        final = {name: value for name, value in known.metrics.items() if not name.startswith(CURVES)}
+        log.finish(known.outcome, metrics=final, tags=kept)
+        return replace(known, run_id=log.run_id, tags={**known.tags, schema.LINKED: known.run_id})
+
+    def _has_weights(self, known: RunRecord) -> bool:
+        files = self._context.store.client.list_artifacts(known.run_id)
+        return any(file.path == schema.WEIGHTS_FILE for file in files)

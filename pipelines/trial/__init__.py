@@ -1,0 +1,4 @@
+"""One job becomes one run: train an architecture and record it.
+
+Knows neither the sampler nor the other trials of its sweep.
+"""

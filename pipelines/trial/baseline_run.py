@@ -1,0 +1,54 @@
+"""One baseline on the sweep's rows, as a nested run."""
+
+from __future__ import annotations
+
+from pipelines.trial.context import Context
+from pipelines.trial.job import Finished
+from pipelines.trial.record import losses_by_symbol, val_metrics, write_common
+from research.evaluation.metrics import logits_of, scores
+from research.features.feature_sets import A25S
+from research.fingerprint import canonical_json
+from research.models.baselines import BASELINES
+from research.spec import BaselineSpec
+from research.tracking import schema
+from research.tracking.run_writer import RunLog
+
+
+def baseline_spec(context: Context, name: str) -> BaselineSpec:
+    """What the baseline's result depends on."""
+    study = context.study
+    length = study.prepared.context_length
+    return BaselineSpec(study=study.spec, baseline=name, version=BASELINES[name].version, context_length=length)
+
+
+def run_baseline(context: Context, name: str) -> Finished:
+    """Fit one baseline on the sweep's rows as a nested run."""
+    baseline = BASELINES[name]
+    study = context.study
+    spec = baseline_spec(context, name)
+    title = f"baseline {baseline.title}"
+    log = RunLog.start(
+        context.store,
+        experiment_id=context.experiment_id,
+        kind="baseline",
+        name=title,
+        params={
+            "baseline": name,
+            "budget": context.budget.label,
+            "context_length": spec.context_length,
+            **study.params(),
+            "feature_set": A25S.name,
+            "index": "none",
+            "volatility_index": "none",
+            **{f"baseline_{key}": value for key, value in baseline.settings.items()},
+        },
+        tags={**context.tags, schema.TRIAL_FINGERPRINT: spec.fingerprint, schema.CONFIG_FINGERPRINT: spec.fingerprint},
+        parent_id=context.parent_id,
+        inputs=study.inputs(),
+    )
+    with log.ending():
+        logits = logits_of(baseline(study.baseline_rows))
+    found = scores(logits, study.prepared.labels_of("validation"), study.training_base_rate, study.validation_days)
+    log.artifacts(lambda folder: write_common(folder, context, canonical_json(spec), logits, found))
+    log.finish("complete", metrics={**val_metrics(found), **study.data_metrics(), **losses_by_symbol(study, logits)})
+    return Finished(run_id=log.run_id, name=baseline.title, kind="baseline", outcome="complete", scores=found)

@@ -1,0 +1,53 @@
+"""Which optimizer a sweep trains with: one for all its shapes, so that none is compared under another one's rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+
+from research.spec import ArchitectureSpec, OptimizerName
+from research.training.distributed.fsdp import choose_shards
+from research.training.memory_estimate import choose_micro_batch
+
+
+def optimizer_for(
+    asked: Literal["auto", "adamw", "adafactor"],
+    architectures: Sequence[ArchitectureSpec],
+    batch_sizes: Sequence[int],
+    device: torch.device,
+    available: int,
+    *,
+    devices: int = 1,
+) -> OptimizerName:
+    """The user's; else AdamW, but where none of the shapes fits with it, across all devices, and one does in low memory."""
+    if asked != "auto":
+        return asked
+    if that_fit(architectures, batch_sizes, device, available, "adamw", devices=devices):
+        return "adamw"
+    return "adafactor" if that_fit(architectures, batch_sizes, device, available, "adafactor") else "adamw"
+
+
+def that_fit(
+    architectures: Sequence[ArchitectureSpec],
+    batch_sizes: Sequence[int],
+    device: torch.device,
+    available: int,
+    optimizer: OptimizerName,
+    *,
+    devices: int = 1,
+) -> list[ArchitectureSpec]:
+    """Shapes that can be trained here: one window at a time, or in low memory the largest batch in one pass.
+
+    With AdamW several devices, each with `available` bytes free, may share a training; they take the largest batch in one pass.
+    """
+    most = max(batch_sizes)
+    if optimizer == "adafactor":
+        return [a for a in architectures if choose_micro_batch(a, most, available, device, optimizer=optimizer)]
+
+    def fits(a: ArchitectureSpec) -> bool:
+        alone = choose_micro_batch(a, 1, available, device)
+        return bool(alone or choose_shards(a, most, available, device, devices=devices))
+
+    return [a for a in architectures if fits(a)]

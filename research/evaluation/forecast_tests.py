@@ -1,0 +1,62 @@
+"""Are two forecasts equally good? Both tests of a pair, Holm over several questions, and what could have been seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from research.evaluation.significance import (
+    TEST_LEVEL,
+    DieboldMariano,
+    Difference,
+    diebold_mariano,
+    is_shown,
+    paired_difference,
+    standard_error,
+)
+
+POWER = 0.80
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values adjusted so that the chance of any false rejection among them stays at the level (Holm 1979)."""
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for place, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
+        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def minimum_detectable(differences: NDArray[np.float64]) -> float:
+    """True mean daily difference that a two-sided test at 5% finds with a power of 80%: 2.80 block-bootstrap errors."""
+    normal = NormalDist()
+    return (normal.inv_cdf(1 - TEST_LEVEL / 2) + normal.inv_cdf(POWER)) * standard_error(differences)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairTest:
+    """Everything about one pair on the same days."""
+
+    difference: Difference
+    """Of the first minus the second; block bootstrap."""
+    dm: DieboldMariano
+    detectable: float
+    """Minimum detectable difference in nats."""
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether both agree that there is a difference."""
+        return is_shown(self.difference, self.dm.p_value)
+
+
+def pair_test(losses: NDArray[np.float64], others: NDArray[np.float64], horizon: int) -> PairTest:
+    """Both tests of one pair; losses per day, in the order of days."""
+    return PairTest(
+        difference=paired_difference(losses, others),
+        dm=diebold_mariano(losses, others, horizon),
+        detectable=minimum_detectable(losses - others),
+    )

@@ -1,0 +1,127 @@
+"""What a forecast of held-out days is worth beyond its log loss: where its Brier score comes from, and what acting on it gives.
+
+Everything here takes probabilities, labels of 0 and 1, one of each per row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from research.evaluation.metrics import Array, Labels, reliability
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrierParts:
+    """Murphy's (1973, equation 3) partition: Brier = reliability - resolution + uncertainty + within.
+
+    Over bins of equal mass. The partition is exact for forecasts that are equal within a bin; `within` is what the spread
+    inside of the bins leaves over (Stephenson, Coelho & Jolliffe 2008).
+    """
+
+    brier: float
+    reliability: float
+    """Squared distance of what was said from what came, by bin: 0 is calibrated."""
+    resolution: float
+    """Squared distance of what came in a bin from the base rate: higher is better."""
+    uncertainty: float
+    """Base rate x (1 - base rate): the Brier score of always saying the base rate of these rows."""
+
+    @property
+    def within(self) -> float:
+        """What the bins do not explain."""
+        return self.brier - (self.reliability - self.resolution + self.uncertainty)
+
+
+def brier_parts(probabilities: Array, labels: Labels, bins: int = 10) -> BrierParts:
+    """Brier score and its parts."""
+    rate = float(labels.mean())
+    table = reliability(probabilities, labels, bins)
+    said, seen, rows = (np.array(column, dtype=np.float64) for column in zip(*table, strict=True))
+    weight = rows / len(labels)
+    return BrierParts(
+        brier=float(np.mean((probabilities - labels) ** 2)),
+        reliability=float(weight @ (said - seen) ** 2),
+        resolution=float(weight @ (seen - rate) ** 2),
+        uncertainty=rate * (1 - rate),
+    )
+
+
+def average_precision(probabilities: Array, labels: Labels) -> float:
+    """Area under precision and recall as a step function (what scikit-learn calls average precision).
+
+    NaN without a positive. Rows of equal probability enter together: their order says nothing.
+    """
+    if not labels.any():
+        return float("nan")
+    order = np.argsort(-probabilities, kind="stable")
+    ranked, hits = probabilities[order], np.cumsum(labels[order], dtype=np.float64)
+    ends = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
+    precision, recall = hits[ends] / (ends + 1), hits[ends] / hits[-1]
+    return float(precision @ np.diff(recall, prepend=0.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Acting:
+    """What saying yes at and above a threshold gives."""
+
+    threshold: float
+    said_yes: int
+    """Rows at or above the threshold: what the precision rests on."""
+    positives: int
+    """Rows with label 1: what the recall rests on."""
+    hits: int
+    """Rows that are both."""
+
+    @property
+    def precision(self) -> float:
+        """Share of hits among those said; NaN if nothing was."""
+        return self.hits / self.said_yes if self.said_yes else float("nan")
+
+    @property
+    def recall(self) -> float:
+        """Share of positives that were said; NaN if there is none."""
+        return self.hits / self.positives if self.positives else float("nan")
+
+
+def acting(probabilities: Array, labels: Labels, threshold: float) -> Acting:
+    """Count what a threshold gives."""
+    yes = probabilities >= threshold
+    hits = int((yes & (labels == 1)).sum())
+    return Acting(threshold=threshold, said_yes=int(yes.sum()), positives=int(labels.sum()), hits=hits)
+
+
+def thresholds(probabilities: Array, labels: Labels) -> dict[str, float]:
+    """Thresholds that other days' predictions suggest.
+
+    `F1`: highest harmonic mean of precision and recall. `base rate`: as many are said as there are positives. `top tenth`:
+    the tenth of the rows with the highest probabilities.
+    """
+    ranked = np.sort(probabilities)[::-1]
+    hits = np.cumsum(labels[np.argsort(-probabilities, kind="stable")])
+    # F1 = 2 hits / (said + positives), at the last row of each run of equal probabilities.
+    scores = 2 * hits / (np.arange(1, len(ranked) + 1) + max(int(labels.sum()), 1))
+    ends = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
+    positives = max(int(labels.sum()), 1)
+    return {
+        "F1": float(ranked[ends[np.argmax(scores[ends])]]),
+        "base rate": float(ranked[positives - 1]),
+        "top tenth": float(ranked[max(len(ranked) // 10, 1) - 1]),
+    }
+
+
+def rolling_rate(labels: Labels, rows: NDArray[np.int64], horizon: int, days: int = 252) -> Array:
+    """Share of positives among the newest labels that are known at each row's close, one per row.
+
+    `labels` are one instrument's, all its days; -1 where there is none. A label of day s needs the bars up to s + horizon,
+    so that the newest one known on day t is that of t - horizon. Laplace's rule, (k + 1) / (n + 2), keeps the rate off
+    0 and 1.
+    """
+    known = labels >= 0
+    ones = np.concatenate([[0], np.cumsum(np.where(known, labels, 0))])
+    counted = np.concatenate([[0], np.cumsum(known)])
+    end = np.clip(rows - horizon + 1, 0, len(labels))
+    start = np.clip(end - days, 0, None)
+    return np.asarray((ones[end] - ones[start] + 1) / (counted[end] - counted[start] + 2), dtype=np.float64)

@@ -1,0 +1,84 @@
+"""Options that define a task: data, features, target and split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+
+from research.spec import TargetKind, TrialSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyOptions:
+    """Data, features and the question."""
+
+    data: str = "bundled"
+    """Where bars come from: `bundled` (S&P 500 and Nasdaq, 1999-2018), `synthetic:bars=20000,signal=0.3,lag=20`, a CSV or
+    Parquet file, the name of a data set that `make data` brought in, or a snapshot's digest."""
+    symbol: str = ""
+    """Instrument inside the data; ^GSPC or the only one if not given."""
+    symbols: tuple[str, ...] = ()
+    """Several instruments, trained on together; `all` takes every one that is no reference."""
+    validate_on: tuple[str, ...] = ()
+    """Those of SYMBOLS that validation and test look at, so that only the training data vary; all of them if not given."""
+    features: str = "a25s"
+    """Feature set: a25s (stationary), a25 (raw), s50 or s100 (wider, stationary); `make features` lists them."""
+    index: str = ""
+    """Instrument that the cross-asset features of s50 and s100 compare with, for example ^GSPC."""
+    volatility_index: str = ""
+    """Instrument that they take as implied volatility, for example ^VIX."""
+    horizon: int = 1
+    """Sessions ahead in which the price may touch the threshold."""
+    task: TargetKind = "threshold"
+    """threshold: touches close x (1 + threshold). downside: touches close x (1 - threshold). end: the last close is that
+    much higher. direction: the last close is higher."""
+    threshold: float = 0.01
+    """Relative move that counts; 0.01 is 1%."""
+    touch: Literal["auto", "high", "low", "close"] = "auto"
+    """Price that touches: intraday (high, or low for downside) if not given, or close."""
+    shuffle_labels: int | None = None
+    """Seed of a permutation of the labels, for a negative control: no model may then find anything."""
+    context: int = 60
+    """Days that a model sees, the predicted day's own day last."""
+    windows: str = ""
+    """Training windows to use, for example 4K; all if not given."""
+    windows_from: Literal["recent", "everywhere"] = "recent"
+    """recent: the newest days. everywhere: any days of the history, the same for every sweep."""
+    train_end: date | None = None
+    """Last training day; for the bundled data 2011-12-31, for others after 65% of the sessions."""
+    validation_end: date | None = None
+    """Last validation day; for the bundled data 2015-06-30, for others after 82.5% of the sessions."""
+    test_end: date | None = None
+    """Last test day, the last there is if not given; no sweep ever looks at the test days' prices."""
+    embargo: int = 0
+    """Sessions dropped before each border on top of the purge of `horizon` sessions."""
+    allow_thin_evidence: bool = False
+    """Go on below the evidence floor (200 days, 30 with the rarer class per split); the runs are tagged."""
+
+
+def options_of(spec: TrialSpec, *, thin: bool) -> StudyOptions:
+    """What the user would have to say to get this study."""
+    data, features, target, split = spec.study.data, spec.study.features, spec.study.target, spec.study.split
+    return StudyOptions(
+        data=data.snapshot_digest,
+        symbols=data.symbols,
+        validate_on=data.validate_on,
+        features=features.feature_set,
+        index=features.index,
+        volatility_index=features.volatility_index,
+        horizon=target.horizon,
+        task=target.kind,
+        # A direction has none; the spec takes any and makes it 0.
+        threshold=target.threshold or StudyOptions().threshold,
+        touch=target.touch,
+        shuffle_labels=target.shuffled,
+        context=spec.architecture.context_length,
+        windows=str(split.train_windows or ""),
+        windows_from=split.windows_from,
+        train_end=split.train_end,
+        validation_end=split.validation_end,
+        test_end=split.test_end,
+        embargo=split.embargo,
+        allow_thin_evidence=thin,
+    )

@@ -1,0 +1,65 @@
+"""Labels from raw bars. Never from features or normalised prices: a threshold means nothing there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from research.errors import InputError
+from research.fingerprint import canonical_json, digest_bytes
+from research.spec import TargetKind, TargetSpec
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """One label per day that has a complete label interval."""
+
+    spec: TargetSpec
+    days: pd.DatetimeIndex
+    labels: NDArray[np.int8]
+    """[days]: 1 yes, 0 no, -1 where the interval runs past the last bar."""
+    digest: str
+    """Digest of the question, the days and the labels."""
+
+    @property
+    def n_labelled(self) -> int:
+        """Days whose label is known; they come first."""
+        return len(self.labels) - self.spec.horizon
+
+    def label_ends(self, rows: NDArray[np.int64]) -> pd.DatetimeIndex:
+        """Day of the last bar that each row's label depends on."""
+        return self.days[rows + self.spec.horizon]
+
+
+def label(frame: pd.DataFrame, spec: TargetSpec) -> Target:
+    """Label of day t, from the bars t .. t+horizon; entry is at the close of t, with all of day t known."""
+    if spec.horizon >= len(frame):
+        raise InputError(f"HORIZON={spec.horizon}: the data have only {len(frame)} sessions; give a shorter horizon.")
+    answers = _answers(frame["close"].to_numpy(np.float64), frame[spec.touch].to_numpy(np.float64), spec)
+    if spec.shuffled is not None:
+        answers = np.random.default_rng(spec.shuffled).permutation(answers)
+    labels = np.full(len(frame), -1, dtype=np.int8)
+    labels[: len(answers)] = answers
+    days = pd.DatetimeIndex(frame.index)
+    digest = digest_bytes(canonical_json(spec).encode(), days.to_numpy().astype("datetime64[D]").tobytes(), labels.tobytes())
+    return Target(spec=spec, days=days, labels=labels, digest=digest)
+
+
+def _answers(close: Array, watched: Array, spec: TargetSpec) -> NDArray[np.bool_]:
+    ahead = np.lib.stride_tricks.sliding_window_view(watched[1:], spec.horizon)
+    return np.asarray(ANSWERS[spec.kind](close[: -spec.horizon], ahead, spec.threshold))
+
+
+ANSWERS: dict[TargetKind, Callable[[Array, Array, float], NDArray[np.bool_]]] = {
+    "threshold": lambda entry, ahead, move: ahead.max(axis=1) >= entry * (1 + move),
+    "downside": lambda entry, ahead, move: ahead.min(axis=1) <= entry * (1 - move),
+    "end": lambda entry, ahead, move: ahead[:, -1] >= entry * (1 + move),
+    "direction": lambda entry, ahead, move: ahead[:, -1] > entry,
+}
+"""By kind: (close of day t [days], watched price of days t+1 .. t+horizon [days, horizon], threshold) -> yes or no."""
