@@ -19,6 +19,7 @@ from pipelines.final.table import print_evaluation
 from pipelines.final.walk_forward import plan_of, retrained
 from pipelines.sweep.driver_lock import Lease
 from pipelines.trial import figures
+from pipelines.trial.task_record import task_inputs, task_tags
 from research.cli.next_steps import print_next
 from research.errors import InputError
 from research.evaluation.holdout import MODEL, Evaluation, Looks, Moved, Said, difference, evaluate
@@ -122,7 +123,7 @@ def _opened(store: Store, final: RunRecord, known: Rebuilt, before: Looks, code:
             "test_rows": len(rows),
         },
         tags={
-            **study.tags(),
+            **task_tags(study),
             **code.tags("tapescale evaluate"),
             **{name: final.tags[name] for name in (schema.TRAINED_FROM, schema.CONFIG_FINGERPRINT, schema.FINAL_FINGERPRINT)},
             schema.FINAL_RUN: final.run_id,
@@ -133,7 +134,7 @@ def _opened(store: Store, final: RunRecord, known: Rebuilt, before: Looks, code:
             schema.OWNER: ProcessId.mine().text(token="", seen=time.time()),
             **second,
         },
-        inputs=study.inputs(),
+        inputs=task_inputs(study),
     )
 
 

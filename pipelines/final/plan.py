@@ -9,6 +9,7 @@ from pipelines.final.options import TrainOptions
 from pipelines.final.rebuild import Rebuilt, rebuilt
 from pipelines.trial.context import Context
 from pipelines.trial.record import declared
+from pipelines.trial.task_record import task_tags
 from research.evaluation.calibration import Calibration, Method, as_json, fitted
 from research.fingerprint import fingerprint
 from research.models.budget import Budget
@@ -95,7 +96,7 @@ def planned(store: Store, options: TrainOptions) -> Plan:
         optimizer=known.spec.training.optimizer,
         runtime=runtime,
         provenance=record,
-        tags={**study.tags(), **record.tags("tapescale train"), schema.TRAINED_FROM: trial.run_id},
+        tags={**task_tags(study), **record.tags("tapescale train"), schema.TRAINED_FROM: trial.run_id},
         checkpoints=(store.root / "checkpoints").resolve(),
     )
     first = known.spec.training.seed + FIRST_FRESH

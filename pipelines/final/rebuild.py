@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, replace
 
 from pipelines.data.load_task import ingest
+from pipelines.trial.task_record import task_tags
 from research.errors import require
 from research.spec import TrialSpec
 from research.task.build import Assembled, assemble
@@ -38,7 +39,7 @@ def rebuilt(store: Store, run: RunRecord) -> Rebuilt:
     require_same_clock(options, snapshot)
     found = assemble(options, snapshot.bars, digest=snapshot.digest, source=snapshot.manifest.source)
     study = replace(study_of(options, snapshot, found), family=spec.architecture.family)
-    now = study.tags()
+    now = task_tags(study)
     for tag in (schema.SNAPSHOT_DIGEST, schema.STUDY_FINGERPRINT, schema.FEATURE_DIGEST, schema.TARGET_DIGEST):
         commit = run.tags[schema.GIT_COMMIT][:12]
         fix = f"it is {now[tag]} when computed here; check out commit {commit} of the run, or sweep again."

@@ -17,6 +17,7 @@ from pipelines.trial.job import Job
 from pipelines.trial.placement import InfeasibleError, micro_batch_for
 from pipelines.trial.record import counted, declared, require_applied
 from pipelines.trial.run_listener import RunListener
+from pipelines.trial.task_record import data_metrics, task_inputs, task_params
 from research.errors import InputError, require
 from research.evaluation.ensemble import Answering
 from research.fingerprint import canonical_json, fingerprint
@@ -48,7 +49,7 @@ def train_seed(
             **context.how_computed(spec.architecture),
         },
         parent_id=parent_id,
-        inputs=context.study.inputs(),
+        inputs=task_inputs(context.study),
     )
     with log.ending():
         result = _trained(plan, spec, log)
@@ -59,7 +60,7 @@ def train_seed(
     seconds = sum(one.seconds for one in result.epochs)
     found = {"train_loss_last": last.train_loss, "epochs_run": float(len(result.epochs)), "training_seconds": seconds}
     size = {"n_params": plan.trial.metrics["n_params"], "samples_per_second": result.samples_per_second}
-    log.finish("complete", metrics={**found, **size, **context.study.data_metrics()})
+    log.finish("complete", metrics={**found, **size, **data_metrics(context.study)})
     return log.run_id, result
 
 
@@ -94,7 +95,7 @@ def _require_same(plan: Plan, spec: TrialSpec, n_parameters: int, trainer: Final
     chosen = int(plan.trial.metrics["n_params"])
     require(n_parameters == chosen, "n_params", chosen, f"the model built here has {n_parameters:,}; nothing was trained.")
     # Validated instruments and training windows are read off the study before its splits were joined.
-    require_applied(declared(spec, plan.context), {**in_use(trainer), **plan.known.study.params()})
+    require_applied(declared(spec, plan.context), {**in_use(trainer), **task_params(plan.known.study)})
 
 
 def _log_model(plan: Plan, run_id: str, result: TrainingResult) -> None:

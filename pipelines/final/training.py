@@ -15,6 +15,7 @@ from pipelines.final.recovery import close_dead
 from pipelines.final.seed_run import train_seed, write_spec
 from pipelines.serving.packaging import log_model
 from pipelines.sweep.driver_lock import Lease, only_driver
+from pipelines.trial.task_record import data_metrics, task_inputs
 from research.cli.next_steps import print_next
 from research.evaluation.ensemble import Answering, SeedInterval, seed_interval
 from research.task.windows import answer_logits
@@ -74,7 +75,7 @@ def _open(plan: Plan) -> RunLog:
             schema.FINAL_FINGERPRINT: plan.fingerprint,
             schema.OWNER: ProcessId.mine().text(token="", seen=time.time()),
         },
-        inputs=context.study.inputs(),
+        inputs=task_inputs(context.study),
     )
 
     def write(folder: Path) -> None:
@@ -100,7 +101,7 @@ def _conclude(plan: Plan, log: RunLog, weights: list[Path]) -> None:
     log_model(plan.context.store, log.run_id, study, plan.known.spec, weights, answering)
     told = {"n_params": plan.trial.metrics["n_params"], schema.TRAIN_BASE_RATE: study.training_base_rate}
     width = {"seed_interval_half_width": interval.half_width} if interval else {}
-    log.finish("complete", metrics={**told, **width, **study.data_metrics()})
+    log.finish("complete", metrics={**told, **width, **data_metrics(study)})
 
 
 def _register(plan: Plan, run_id: str) -> Registered:

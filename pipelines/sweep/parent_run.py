@@ -21,6 +21,7 @@ from pipelines.sweep.search_space import SearchSpace
 from pipelines.trial import figures
 from pipelines.trial.context import Context
 from pipelines.trial.job import Finished
+from pipelines.trial.task_record import evidence_metrics, task_inputs, task_params
 from research.models.accounting import parameter_count
 from research.spec import ArchitectureSpec
 from research.tracking import schema
@@ -56,7 +57,7 @@ def open_run(options: SweepOptions, context: Context, architectures: list[Archit
         name=f"{context.budget.label}-{context.study.title}",
         params={
             "budget": context.budget.label,
-            **context.study.params(),
+            **task_params(context.study),
             "context_length": context.study.prepared.context_length,
             "epochs": options.epochs,
             "patience": options.patience,
@@ -69,9 +70,9 @@ def open_run(options: SweepOptions, context: Context, architectures: list[Archit
             **_asked(options, architectures, space),
         },
         tags={**context.tags, schema.OWNER: ProcessId.mine().text(token="", seen=time.time())},
-        inputs=context.study.inputs(),
+        inputs=task_inputs(context.study),
     )
-    for name, value in context.study.evidence_metrics().items():
+    for name, value in evidence_metrics(context.study).items():
         log.metric(name, value)
     log.artifacts(context.provenance.write)
     return log

@@ -8,6 +8,7 @@ from pipelines.sweep.history import finished_of
 from pipelines.trial.baseline_run import baseline_spec
 from pipelines.trial.context import Context
 from pipelines.trial.job import Finished, Job
+from pipelines.trial.task_record import task_inputs
 from research.models.baselines import BASELINES
 from research.tracking import schema
 from research.tracking.query import CURVES, RunRecord, with_tag
@@ -71,7 +72,7 @@ class KnownResults:
             params={**params, "budget": self._context.budget.label},
             tags={**self._context.tags, **tags, **fingerprints, schema.LINKED: known.run_id},
             parent_id=self._context.parent_id,
-            inputs=self._context.study.inputs(),
+            inputs=task_inputs(self._context.study),
         )
 
     def _ended(self, log: RunLog, known: RunRecord) -> RunRecord:

@@ -17,6 +17,7 @@ from pipelines.sweep.grid import architectures_of
 from pipelines.sweep.search_space import SearchSpace
 from pipelines.trial.context import Context
 from pipelines.trial.optimizer_choice import optimizer_for, that_fit
+from pipelines.trial.task_record import task_tags
 from research.errors import InputError, require
 from research.fingerprint import fingerprint
 from research.models.budget import Budget
@@ -57,7 +58,7 @@ def prepare(options: SweepOptions, console: Console) -> tuple[Context, list[Arch
         optimizer=optimizer,
         runtime=runtime,
         provenance=record,
-        tags={**study.tags(), **record.tags("tapescale sweep"), **identity},
+        tags={**task_tags(study), **record.tags("tapescale sweep"), **identity},
         checkpoints=(options.checkpoints or store.root / "checkpoints").resolve(),
     )
     fitting = architectures if options.ray else _that_fit(architectures, options, runtime, optimizer)

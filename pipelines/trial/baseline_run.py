@@ -5,6 +5,7 @@ from __future__ import annotations
 from pipelines.trial.context import Context
 from pipelines.trial.job import Finished
 from pipelines.trial.record import losses_by_symbol, val_metrics, write_common
+from pipelines.trial.task_record import data_metrics, task_inputs, task_params
 from research.evaluation.metrics import logits_of, scores
 from research.features.feature_sets import A25S
 from research.fingerprint import canonical_json
@@ -36,7 +37,7 @@ def run_baseline(context: Context, name: str) -> Finished:
             "baseline": name,
             "budget": context.budget.label,
             "context_length": spec.context_length,
-            **study.params(),
+            **task_params(study),
             "feature_set": A25S.name,
             "index": "none",
             "volatility_index": "none",
@@ -44,11 +45,11 @@ def run_baseline(context: Context, name: str) -> Finished:
         },
         tags={**context.tags, schema.TRIAL_FINGERPRINT: spec.fingerprint, schema.CONFIG_FINGERPRINT: spec.fingerprint},
         parent_id=context.parent_id,
-        inputs=study.inputs(),
+        inputs=task_inputs(study),
     )
     with log.ending():
         logits = logits_of(baseline(study.baseline_rows))
     found = scores(logits, study.prepared.labels_of("validation"), study.training_base_rate, study.validation_days)
     log.artifacts(lambda folder: write_common(folder, context, canonical_json(spec), logits, found))
-    log.finish("complete", metrics={**val_metrics(found), **study.data_metrics(), **losses_by_symbol(study, logits)})
+    log.finish("complete", metrics={**val_metrics(found), **data_metrics(study), **losses_by_symbol(study, logits)})
     return Finished(run_id=log.run_id, name=baseline.title, kind="baseline", outcome="complete", scores=found)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pipelines.trial import figures
 from pipelines.trial.context import Context
+from pipelines.trial.task_record import data_metrics
 from research.data.sources import slug
 from research.errors import InputError
 from research.evaluation.metrics import Scores, reliability, row_losses
@@ -65,7 +66,7 @@ def trial_metrics(
     """Final metrics of a trial."""
     return {
         **val_metrics(found),
-        **context.study.data_metrics(),
+        **data_metrics(context.study),
         **losses_by_symbol(context.study, result.val_logits),
         "val_loss_last": result.epochs[-1].val_loss,
         "train_loss_best": result.epochs[result.best_epoch - 1].train_loss,

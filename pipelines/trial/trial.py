@@ -18,6 +18,7 @@ from pipelines.trial.job import Finished, Job, Team
 from pipelines.trial.placement import InfeasibleError, devices_for, micro_batch_for
 from pipelines.trial.record import counted, declared, require_applied, trial_metrics, write_trial
 from pipelines.trial.run_listener import Attempt, PrunedError, Report, RunListener
+from pipelines.trial.task_record import task_inputs, task_params
 from research.errors import InputError
 from research.evaluation.metrics import alarm, scores
 from research.models.accounting import parameter_count
@@ -88,7 +89,7 @@ def _begun(context: Context, job: Job, report: Report) -> Attempt:
             **unknown_temperatures(context.runtime.device.type),
         },
         parent_id=context.parent_id,
-        inputs=context.study.inputs(),
+        inputs=task_inputs(context.study),
     )
     return Attempt(job=job, log=log, listener=RunListener(log, lambda record: report(job, record)), checkpoint=checkpoint)
 
@@ -248,7 +249,7 @@ def _trained_together(context: Context, attempt: Attempt, devices: int) -> Train
 def _require_built(context: Context, spec: TrialSpec, parameters: int, settings: dict[str, Any]) -> None:
     """What was declared must be what is in use, and of the budget's size."""
     counted(parameters, spec.architecture, context.budget)
-    require_applied(declared(spec, context), {**settings, **context.study.params()})
+    require_applied(declared(spec, context), {**settings, **task_params(context.study)})
 
 
 def _complete(context: Context, attempt: Attempt, result: TrainingResult) -> Finished:

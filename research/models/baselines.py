@@ -13,21 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from research.errors import InputError
+from research.task.task import BaselineRows
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class BaselineRows:
-    """What the baselines see of the training and the validation rows."""
-
-    features_train: Array
-    """[rows, 25]: the last day's standardised a25s, whatever feature set the trials use."""
-    features_validation: Array
-    volatility_train: Array
-    """[rows]: log of the exponentially weighted volatility."""
-    volatility_validation: Array
-    labels_train: NDArray[np.int8]
 
 
 @dataclass(frozen=True, kw_only=True)

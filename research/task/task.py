@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,18 +13,28 @@ from research.data.snapshots import Snapshot
 from research.data.sources import slug
 from research.errors import InputError
 from research.fingerprint import fingerprint
-from research.models.baselines import BaselineRows
 from research.spec import TRANSFORMER, StudySpec
 from research.task.bayes_loss import BayesLoss, bayes_loss, has_known_answer
 from research.task.build import Assembled, symbols_of
 from research.task.evidence import Evidence, EvidenceFloor, evidence_of, thin_evidence
 from research.task.options import StudyOptions
 from research.task.windows import Prepared
-from research.tracking import schema
-from research.tracking.run_writer import Input, Value
 
 NAMES_SHOWN = 3
 """Instruments that an experiment's name has room for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineRows:
+    """What the baselines see of the training and the validation rows."""
+
+    features_train: NDArray[np.float64]
+    """[rows, 25]: the last day's standardised a25s, whatever feature set the trials use."""
+    features_validation: NDArray[np.float64]
+    volatility_train: NDArray[np.float64]
+    """[rows]: log of the exponentially weighted volatility."""
+    volatility_validation: NDArray[np.float64]
+    labels_train: NDArray[np.int8]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,89 +83,6 @@ class Study:
         if not has_known_answer(bars, part.target.spec) or part.target.spec.shuffled is not None:
             return None
         return bayes_loss(bars, part.target.spec, rows)
-
-    def params(self) -> dict[str, Value]:
-        """Parameters of the study, read back from the objects that the models are given."""
-        prepared = self.prepared
-        split, features = prepared.split.spec, prepared.parts[0].matrix.spec
-        assert split is not None
-        horizons, tasks = ({getattr(part.target.spec, name) for part in prepared.parts} for name in ("horizon", "task"))
-        assert len(horizons) == len(tasks) == 1
-        target = prepared.parts[0].target.spec
-        return {
-            "symbol": ",".join(part.symbol for part in prepared.parts),
-            "validate_on": ",".join(prepared.validated),
-            "feature_set": features.feature_set,
-            "index": features.index or "none",
-            "volatility_index": features.volatility_index or "none",
-            "horizon": target.horizon,
-            "task": target.kind,
-            "threshold": target.threshold,
-            "touch": str(target.touch),
-            "shuffled": "no" if target.shuffled is None else target.shuffled,
-            "train_end": str(split.train_end),
-            "validation_end": str(split.validation_end),
-            "test_end": str(split.test_end),
-            "embargo": split.embargo,
-            "windows_from": prepared.windows_from,
-            "train_windows": "all" if split.train_windows is None else len(prepared.split.train),
-        }
-
-    def tags(self) -> dict[str, str]:
-        """Tags that say which bytes, features and labels made a run."""
-        # Whatever reads runs tells studies apart by this tag, and families are told apart wherever studies are.
-        compared = self.spec if self.family == TRANSFORMER else {"study": self.spec, "family": self.family}
-        tags = {
-            schema.STUDY_FINGERPRINT: fingerprint(compared),
-            schema.SNAPSHOT_DIGEST: self.snapshot.digest,
-            schema.FEATURE_DIGEST: self.prepared.feature_digest,
-            schema.TARGET_DIGEST: self.prepared.target_digest,
-        }
-        return {**tags, schema.THIN_EVIDENCE: "; ".join(self.thin)} if self.thin else tags
-
-    def inputs(self) -> list[Input]:
-        """Dataset inputs of a run."""
-        profile = json.dumps({one.split: one.n for one in self.evidence})
-        return [
-            Input(
-                name=f"bars-{self.snapshot.manifest.source}",
-                digest=self.snapshot.digest,
-                source=str(self.snapshot.folder),
-                context="bars",
-            ),
-            Input(
-                name=f"{self.spec.target.task}-h{self.spec.target.horizon}",
-                digest=self.prepared.target_digest,
-                source=str(self.snapshot.folder),
-                context="target",
-                profile=profile,
-            ),
-        ]
-
-    def evidence_metrics(self) -> dict[str, float]:
-        """Counts and base rates per split, for the parent run; of the test only how many days it has."""
-        metrics = {f"{schema.SWEEP_PREFIX}{name}": value for name, value in self.data_metrics().items()}
-        if self.bayes:
-            metrics[f"{schema.SWEEP_PREFIX}bayes_loss"] = self.bayes.realised
-            metrics[f"{schema.SWEEP_PREFIX}bayes_loss_expected"] = self.bayes.expected
-        for one in self.evidence:
-            metrics[f"{schema.SWEEP_PREFIX}{one.split}_n"] = one.n
-            if one.split != "test":
-                metrics[f"{schema.SWEEP_PREFIX}{one.split}_positives"] = one.positives
-                metrics[f"{schema.SWEEP_PREFIX}{one.split}_base_rate"] = one.base_rate
-                metrics[f"{schema.SWEEP_PREFIX}{one.split}_base_rate_se"] = one.base_rate_error
-        return metrics
-
-    def data_metrics(self) -> dict[str, float]:
-        """How much there is to learn from: the axis D of a scaling law, beside the counted parameters."""
-        train = next(one for one in self.evidence if one.split == "train")
-        return {
-            "n_train_windows": float(train.n),
-            "n_train_days": float(train.days),
-            # Fewer than are named where the newest windows hold none of one that ended early.
-            "n_instruments": float(len(np.unique(self.prepared.symbols[self.prepared.split.train]))),
-            "n_effective_windows": train.effective,
-        }
 
 
 def study_of(options: StudyOptions, snapshot: Snapshot, found: Assembled) -> Study:

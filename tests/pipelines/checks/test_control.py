@@ -12,6 +12,7 @@ from pipelines.checks.control import ControlOptions, arms_of
 from pipelines.checks.control_experiments import Arm
 from pipelines.data.load_task import prepare_study
 from pipelines.options import SweepOptions
+from pipelines.trial.task_record import evidence_metrics
 from research.data.synthetic import market_bars, market_of, parse_settings
 from research.errors import InputError
 from research.evaluation.metrics import logits_of, row_losses
@@ -123,14 +124,14 @@ def test_a_sweep_on_a_synthetic_market_knows_the_lowest_loss_there_is(store_root
     asked = SweepOptions(store=store_root, data="synthetic:bars=3000,signal=0.5", epochs=1)
     study = prepare_study(asked, store)
     assert study.bayes is not None
-    metrics = study.evidence_metrics()
+    metrics = evidence_metrics(study)
     assert metrics["sweep/bayes_loss"] == study.bayes.realised
     losses = row_losses(logits_of(BASELINES["volatility"](study.baseline_rows)), study.prepared.labels_of("validation"))
     assert study.bayes.realised < losses.mean()
     assert prepare_study(replace(asked, shuffle_labels=0), store).bayes is None
     real = prepare_study(SweepOptions(store=store_root), store)
     assert real.bayes is None
-    assert "sweep/bayes_loss" not in real.evidence_metrics()
+    assert "sweep/bayes_loss" not in evidence_metrics(real)
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from pipelines.serving.packaging import example_of, signature_of
 from pipelines.sweep.driver import run_sweep
 from pipelines.sweep.grid import architectures_of
 from pipelines.sweep.state import Sweep
+from pipelines.trial.task_record import data_metrics
 from research.data.bundled import bundled
 from research.data.dividend_adjustment import adjusted
 from research.errors import InputError
@@ -257,7 +258,7 @@ def test_instruments_count_where_windows_of_them_are_trained_on(sweep: Sweep):
     study, rows = sweep.context.study, sweep.context.study.prepared.split.train
     newest = replace(study.prepared.split, train=rows[study.prepared.symbols[rows] == 1])
     ended = replace(study, prepared=replace(study.prepared, split=newest))
-    assert (study.data_metrics()["n_instruments"], ended.data_metrics()["n_instruments"]) == (2, 1)
+    assert (data_metrics(study)["n_instruments"], data_metrics(ended)["n_instruments"]) == (2, 1)
 
 
 @pytest.mark.parametrize(

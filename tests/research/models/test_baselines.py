@@ -6,7 +6,8 @@ import pytest
 
 from research.errors import InputError
 from research.features.indicators import ewma_volatility
-from research.models.baselines import BASELINES, BaselineRows
+from research.models.baselines import BASELINES
+from research.task.task import BaselineRows
 from research.task.windows import Prepared
 
 

@@ -1,0 +1,101 @@
+"""A task as a run records it: parameters, tags, dataset inputs and counts."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from research.fingerprint import fingerprint
+from research.spec import TRANSFORMER
+from research.task.task import Study
+from research.tracking import schema
+from research.tracking.run_writer import Input, Value
+
+
+def task_params(task: Study) -> dict[str, Value]:
+    """Parameters of the study, read back from the objects that the models are given."""
+    prepared = task.prepared
+    split, features = prepared.split.spec, prepared.parts[0].matrix.spec
+    assert split is not None
+    horizons, tasks = ({getattr(part.target.spec, name) for part in prepared.parts} for name in ("horizon", "task"))
+    assert len(horizons) == len(tasks) == 1
+    target = prepared.parts[0].target.spec
+    return {
+        "symbol": ",".join(part.symbol for part in prepared.parts),
+        "validate_on": ",".join(prepared.validated),
+        "feature_set": features.feature_set,
+        "index": features.index or "none",
+        "volatility_index": features.volatility_index or "none",
+        "horizon": target.horizon,
+        "task": target.kind,
+        "threshold": target.threshold,
+        "touch": str(target.touch),
+        "shuffled": "no" if target.shuffled is None else target.shuffled,
+        "train_end": str(split.train_end),
+        "validation_end": str(split.validation_end),
+        "test_end": str(split.test_end),
+        "embargo": split.embargo,
+        "windows_from": prepared.windows_from,
+        "train_windows": "all" if split.train_windows is None else len(prepared.split.train),
+    }
+
+
+def task_tags(task: Study) -> dict[str, str]:
+    """Tags that say which bytes, features and labels made a run."""
+    # Whatever reads runs tells studies apart by this tag, and families are told apart wherever studies are.
+    compared = task.spec if task.family == TRANSFORMER else {"study": task.spec, "family": task.family}
+    tags = {
+        schema.STUDY_FINGERPRINT: fingerprint(compared),
+        schema.SNAPSHOT_DIGEST: task.snapshot.digest,
+        schema.FEATURE_DIGEST: task.prepared.feature_digest,
+        schema.TARGET_DIGEST: task.prepared.target_digest,
+    }
+    return {**tags, schema.THIN_EVIDENCE: "; ".join(task.thin)} if task.thin else tags
+
+
+def task_inputs(task: Study) -> list[Input]:
+    """Dataset inputs of a run."""
+    profile = json.dumps({one.split: one.n for one in task.evidence})
+    return [
+        Input(
+            name=f"bars-{task.snapshot.manifest.source}",
+            digest=task.snapshot.digest,
+            source=str(task.snapshot.folder),
+            context="bars",
+        ),
+        Input(
+            name=f"{task.spec.target.task}-h{task.spec.target.horizon}",
+            digest=task.prepared.target_digest,
+            source=str(task.snapshot.folder),
+            context="target",
+            profile=profile,
+        ),
+    ]
+
+
+def evidence_metrics(task: Study) -> dict[str, float]:
+    """Counts and base rates per split, for the parent run; of the test only how many days it has."""
+    metrics = {f"{schema.SWEEP_PREFIX}{name}": value for name, value in data_metrics(task).items()}
+    if task.bayes:
+        metrics[f"{schema.SWEEP_PREFIX}bayes_loss"] = task.bayes.realised
+        metrics[f"{schema.SWEEP_PREFIX}bayes_loss_expected"] = task.bayes.expected
+    for one in task.evidence:
+        metrics[f"{schema.SWEEP_PREFIX}{one.split}_n"] = one.n
+        if one.split != "test":
+            metrics[f"{schema.SWEEP_PREFIX}{one.split}_positives"] = one.positives
+            metrics[f"{schema.SWEEP_PREFIX}{one.split}_base_rate"] = one.base_rate
+            metrics[f"{schema.SWEEP_PREFIX}{one.split}_base_rate_se"] = one.base_rate_error
+    return metrics
+
+
+def data_metrics(task: Study) -> dict[str, float]:
+    """How much there is to learn from: the axis D of a scaling law, beside the counted parameters."""
+    train = next(one for one in task.evidence if one.split == "train")
+    return {
+        "n_train_windows": float(train.n),
+        "n_train_days": float(train.days),
+        # Fewer than are named where the newest windows hold none of one that ended early.
+        "n_instruments": float(len(np.unique(task.prepared.symbols[task.prepared.split.train]))),
+        "n_effective_windows": train.effective,
+    }
