@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from analysis.results.frontier import Frontier
-    from analysis.results.model_confidence_set import Standing
+    from analysis.results.model_confidence_set import ConfidenceSetMember
     from analysis.results.model_pairs import Comparison
 
 
@@ -96,7 +96,7 @@ def probability(value: float) -> str:
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def set_table(frontier: Frontier, found: list[Standing]) -> Table:
+def set_table(frontier: Frontier, found: list[ConfidenceSetMember]) -> Table:
     """Best first: loss, p-value, whether it may be the best, what the days could have told."""
     from research.cli.console import plain_table
     from research.evaluation.forecast_tests import minimum_detectable

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from analysis.results.architecture import Effects, Movement
-    from analysis.results.horizon_transfer import Transfer
+    from analysis.results.architecture import Effects, OptimumShift
+    from analysis.results.horizon_transfer import HorizonTransfer
     from analysis.results.importance import Importance
 
 REPORTS = "reports"
@@ -138,7 +138,7 @@ def findings(one: Effects) -> list[str]:
     return lines
 
 
-def moved(one: Movement) -> str:
+def moved(one: OptimumShift) -> str:
     """One sentence on whether the best ratio moves along budgets or horizons."""
     from analysis.results.shape_curve import ratio_label
 
@@ -147,7 +147,7 @@ def moved(one: Movement) -> str:
     return f"best depth / width along the {one.along}, {one.at}: {told}; {verdict} (Cochran's Q, p {one.p_value:.3f})."
 
 
-def transfer_table(rows: list[Transfer]) -> Table:
+def transfer_table(rows: list[HorizonTransfer]) -> Table:
     """One row per budget and ordered pair of horizons."""
     from research.cli.console import plain_table
 
@@ -166,7 +166,7 @@ def transfer_table(rows: list[Transfer]) -> Table:
     return table
 
 
-def transfer_findings(rows: list[Transfer]) -> list[str]:
+def transfer_findings(rows: list[HorizonTransfer]) -> list[str]:
     """How to read the table, or how to get one."""
     if not rows:
         return [

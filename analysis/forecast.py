@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from analysis.results.frontier import Frontier
-    from analysis.results.preregistered import Sealed
+    from analysis.results.preregistered import PreregisteredForecast
 
 
 def main(options: ForecastOptions) -> None:
     """Seal a forecast of every question that was asked for, then show all of them and how they did."""
     from analysis.laws.forecasting import FEWEST
     from analysis.results.frontier import frontiers
-    from analysis.results.preregistered import foretell, seal, sealed
+    from analysis.results.preregistered import load_forecasts, make_forecast, register_forecast
     from research.cli.console import console
     from research.cli.next_steps import print_next
     from research.errors import require
@@ -31,10 +31,10 @@ def main(options: ForecastOptions) -> None:
     ready = [one for one in found if len(one.entries) >= FEWEST] or found
     if options.budget:
         # All are made before the first is written: one that cannot be made leaves nothing behind.
-        made = [foretell(store, frontier, options.budget) for frontier in ready]
+        made = [make_forecast(store, frontier, options.budget) for frontier in ready]
         for frontier, one in zip(ready, made, strict=True):
-            seal(store, frontier, options.budget, one)
-    by_key = sealed(store, found)
+            register_forecast(store, frontier, options.budget, one)
+    by_key = load_forecasts(store, found)
     for frontier in found:
         screen.print(table_of(frontier, by_key.get(frontier.key, [])))
     for frontier in (one for one in found if options.budget and one not in ready):
@@ -55,7 +55,7 @@ LEGEND = (
 )
 
 
-def table_of(frontier: Frontier, made: list[Sealed]) -> Table:
+def table_of(frontier: Frontier, made: list[PreregisteredForecast]) -> Table:
     """One row per forecast, oldest first."""
     from analysis.results.preregistered import MEANINGS
     from research.cli.console import plain_table

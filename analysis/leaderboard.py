@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from analysis.results.frontier import Entry, Frontier
+    from analysis.results.frontier import BudgetResult, Frontier
     from research.tracking.store import Store
 
 
@@ -94,7 +94,7 @@ def table_of(frontier: Frontier) -> Table:
     return table
 
 
-def _skill_against(entry: Entry, name: str, frontier: Frontier) -> str:
+def _skill_against(entry: BudgetResult, name: str, frontier: Frontier) -> str:
     skill = 1 - entry.val_loss / frontier.baselines[name]
     return f"{skill:+.3f}{'~' if entry.against[name].inside_noise else ' '}"
 
@@ -110,7 +110,7 @@ def findings(frontier: Frontier) -> list[str]:
     return lines
 
 
-def _standing(entry: Entry, frontier: Frontier) -> str:
+def _standing(entry: BudgetResult, frontier: Frontier) -> str:
     from research.tracking.schema import baseline_titles
 
     rivals = {name: loss for name, loss in frontier.baselines.items() if name in entry.against}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from analysis.options import ScalingOptions
-from analysis.store_scaling import Step, findings, slope_per_decade, steps
+from analysis.store_scaling import BudgetStep, findings, slope_per_decade, steps
 from research.errors import require
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "Step",
+    "BudgetStep",
     "bootstrap",
     "findings",
     "fit_laws",

@@ -49,7 +49,7 @@ def view(store: Store, experiment: str | None) -> Group:
 
     from analysis.monitor.disk import disk_under
     from analysis.monitor.sweep_progress import sweeps
-    from research.cli.next_steps import in_store
+    from research.cli.next_steps import with_store_argument
 
     running, finished = sweeps(store, experiment, FINISHED_SHOWN)
     blocks: list[Text | Table] = []
@@ -59,7 +59,7 @@ def view(store: Store, experiment: str | None) -> Group:
         blocks.append(_text("ended", *(f"  {ending(sweep)}" for sweep in finished), ""))
     if not running:
         where = f" in experiment {experiment}" if experiment else ""
-        start = in_store(store.root, "make sweep BUDGET=3K")
+        start = with_store_argument(store.root, "make sweep BUDGET=3K")
         blocks.append(_text(f"no sweep is running{where}; start one with `{start}`.", ""))
     return Group(*blocks, _text(room(disk_under(store.root))))
 

@@ -10,7 +10,7 @@ from research.counts import count_label
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from analysis.results.frontier import Entry, Frontier
+    from analysis.results.frontier import BudgetResult, Frontier
     from research.evaluation.significance import Difference
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from analysis.results.frontier import Entry, Frontier
+    from analysis.results.frontier import BudgetResult, Frontier
     from research.evaluation.significance import Difference
 
 REPORTS = "reports"
@@ -30,7 +30,7 @@ ENOUGH_BUDGETS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class BudgetStep:
     """From one budget to the next."""
 
     smaller: str
@@ -41,12 +41,12 @@ class Step:
     """Loss of the larger minus that of the smaller, per validation day."""
 
 
-def steps(frontier: Frontier) -> list[Step]:
+def steps(frontier: Frontier) -> list[BudgetStep]:
     """The paired change between neighbouring budgets."""
     from research.evaluation.significance import paired_difference
 
     return [
-        Step(
+        BudgetStep(
             smaller=small.budget,
             larger=large.budget,
             factor=large.n_params / small.n_params,
@@ -56,7 +56,7 @@ def steps(frontier: Frontier) -> list[Step]:
     ]
 
 
-def slope_per_decade(entries: list[Entry]) -> Difference:
+def slope_per_decade(entries: list[BudgetResult]) -> Difference:
     """Least-squares slope of the best losses over log10 of the counted sizes, in nats per tenfold size.
 
     Its interval is the block bootstrap over days that all budgets share: it holds the noise of the validation days only,
@@ -145,7 +145,7 @@ def draw(frontier: Frontier, folder: Path) -> list[Path]:
     from analysis.results import extrapolation
 
     title = f"{frontier.experiment}, horizon {frontier.horizon}"
-    ahead = extrapolation.fan(frontier)
+    ahead = extrapolation.forecast_band(frontier)
     drawn = {"scaling": (figures_scaling.fan(frontier, ahead), frontier.trials)}
     for name in ("rollout", "residuals", "isoflop"):
         numbers = getattr(extrapolation, name)(frontier)

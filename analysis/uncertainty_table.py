@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from analysis.results.frontier import Frontier
-    from analysis.results.uncertainty import Sureness
+    from analysis.results.uncertainty import LossUncertainty
 
 
 def table_of(frontier: Frontier) -> Table:
@@ -66,7 +66,7 @@ def findings(frontier: Frontier) -> list[str]:
     ]
 
 
-def _curse(found: list[Sureness]) -> list[str]:
+def _curse(found: list[LossUncertainty]) -> list[str]:
     """The winner's curse where it was measured, and how to measure it elsewhere."""
     told = [f"{one.budget} {-one.curse:+.4f}" for one in found if one.fresh_seeds]
     lines = [f"Winner's curse (mean of fresh seeds - naive best): {', '.join(told)} nats."] if told else []
@@ -77,7 +77,7 @@ def _curse(found: list[Sureness]) -> list[str]:
     return lines
 
 
-def _tried(frontier: Frontier, one: Sureness) -> int:
+def _tried(frontier: Frontier, one: LossUncertainty) -> int:
     return next(entry.complete for entry in frontier.entries if entry.budget == one.budget)
 
 

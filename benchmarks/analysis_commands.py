@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.clone_runs import Copy, add_copies
-from benchmarks.measurement import Row, timed
+from benchmarks.measurement import Measurement, timed
 from benchmarks.start_up import cpu_seconds
 from benchmarks.tracking import fresh_store
 from pipelines.options import SweepOptions
@@ -23,7 +23,7 @@ MOST_LEADERBOARD, MOST_EFFECTS, MOST_REPORT = 10.0, 30.0, 60.0
 DEPTHS, WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24), (4, 8, 12, 16, 24, 32)
 
 
-def analysing(folder: Path) -> list[Row]:
+def analysing(folder: Path) -> list[Measurement]:
     """Leaderboard, effects and report."""
     root = searched_store(folder)
     verbs = {
@@ -33,7 +33,7 @@ def analysing(folder: Path) -> list[Row]:
     }
     options = {"analysis.report": ["--no-log"]}
     return [
-        Row(
+        Measurement(
             name=f"{verb} of {RUNS:,} trials",
             seconds=timed(partial(cpu_seconds, "-m", verb, "--store", str(root), *options.get(verb, []))),
             most_seconds=most,

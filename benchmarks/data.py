@@ -15,13 +15,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.cpu_time import cpu_in_turn
 from benchmarks.feature_build_time import build_milliseconds
-from benchmarks.measurement import Row, in_turn, timed
+from benchmarks.measurement import Measurement, in_turn, timed
 from research.data.bundled import bundled
 from research.data.garch import SP500
 from research.data.snapshots import load_snapshot, write_snapshot
 from research.data.synthetic import Market, market_bars
 from research.task.build import assemble
-from research.task.options import StudyOptions
+from research.task.options import TaskOptions
 from research.task.windows import WindowDataset
 
 TIMES = 7
@@ -38,23 +38,25 @@ MOST_OF_LOADER = 1 / 30
 Batch = tuple[Tensor, Tensor]
 
 
-def data(folder: Path) -> list[Row]:
+def data(folder: Path) -> list[Measurement]:
     """The steps that every sweep takes before and during its training."""
     return [features(), market(), snapshot(folder), *windows()]
 
 
-def features() -> Row:
+def features() -> Measurement:
     """All 100 columns, those of an index and a volatility index included, beside the 25 of the reference set."""
     wide, usual = in_turn([partial(_feature_seconds, name) for name in ("s100", "a25s")], TIMES)
-    return Row(name=f"features s100 of {DAYS:,} days / a25s", seconds=wide, reference=usual, most_seconds=MOST_FEATURE_SECONDS)
+    return Measurement(
+        name=f"features s100 of {DAYS:,} days / a25s", seconds=wide, reference=usual, most_seconds=MOST_FEATURE_SECONDS
+    )
 
 
-def market() -> Row:
+def market() -> Measurement:
     """Whole bars beside the returns that `arch` simulates of the same law, scaled to as many days: its time is a loop's."""
     whole, returns = in_turn(
         [partial(timed, lambda: market_bars(Market(bars=BARS))), partial(timed, lambda: arch_days(ARCH_DAYS))], TIMES
     )
-    return Row(
+    return Measurement(
         name=f"{BARS:,} synthetic bars / as many returns from arch",
         seconds=whole,
         reference=returns * BARS / ARCH_DAYS,
@@ -71,14 +73,14 @@ def arch_days(days: int) -> pd.DataFrame:
     return model.simulate([SP500.omega, SP500.alpha, SP500.gamma, SP500.beta], days)
 
 
-def snapshot(folder: Path) -> Row:
+def snapshot(folder: Path) -> Measurement:
     """What a sweep does with bars that it knows beside what taking them in costs."""
     delivered, numbers = bundled(), count()
     known = write_snapshot(delivered, folder / "known").digest
     loading = partial(timed, lambda: load_snapshot(known, folder / "known"))
     writing = partial(timed, lambda: write_snapshot(delivered, folder / f"{next(numbers)}"))
     loaded, written = in_turn([loading, writing], TIMES)
-    return Row(
+    return Measurement(
         name="loading a known snapshot / validating and writing it",
         seconds=loaded,
         reference=written,
@@ -86,12 +88,12 @@ def snapshot(folder: Path) -> Row:
     )
 
 
-def windows() -> list[Row]:
+def windows() -> list[Measurement]:
     """An epoch of batches gathered from two stacked instruments beside a loader that slices and stacks each window.
 
     And beside what no gather can beat: as many bytes moved from one place to another.
     """
-    pool = assemble(StudyOptions(symbols=("all",)), bundled().bars, digest="", source="bundled").prepared
+    pool = assemble(TaskOptions(symbols=("all",)), bundled().bars, digest="", source="bundled").prepared
     stacked = pool.dataset(torch.device("cpu"))
     rows = np.random.default_rng(0).permutation(pool.split.train)
     batch = stacked.gather(stacked.rows(rows[:BATCH]))[0]
@@ -101,13 +103,15 @@ def windows() -> list[Row]:
     gathered, sliced, moved = cpu_in_turn(works, EPOCHS)
     name = f"{len(rows):,} windows"
     return [
-        Row(
+        Measurement(
             name=f"{name} gathered / sliced by a torch DataLoader",
             seconds=gathered,
             reference=sliced,
             most_ratio=MOST_OF_LOADER,
         ),
-        Row(name=f"{name}, their bytes copied in one piece / sliced by a torch DataLoader", seconds=moved, reference=sliced),
+        Measurement(
+            name=f"{name}, their bytes copied in one piece / sliced by a torch DataLoader", seconds=moved, reference=sliced
+        ),
     ]
 
 

@@ -9,7 +9,7 @@ from statistics import median
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class Measurement:
     """A measurement. Ratios of one run can be compared between machines, seconds cannot."""
 
     name: str
@@ -54,7 +54,7 @@ def in_turn(measures: Sequence[Callable[[], float]], times: int) -> list[float]:
     return [median(values) for values in zip(*rounds[1:], strict=True)]
 
 
-def cells(row: Row) -> tuple[str, ...]:
+def cells(row: Measurement) -> tuple[str, ...]:
     """One line as text; a row without a target is there to compare with."""
     target = "" if row.most_ratio is None else f"{row.most_ratio:.3f}"
     target = target if row.most_seconds is None else f"{row.most_seconds:g} s"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.clone_runs import Copy, add_copies
-from benchmarks.measurement import Row, timed
+from benchmarks.measurement import Measurement, timed
 from benchmarks.tracking import fresh_store, reference
 from research.tracking import query
 from research.tracking import sqlite_reader as sql
@@ -19,20 +19,22 @@ MOST_SECONDS = 5.0
 PARAMS, TAGS, METRICS = 25, 20, 25
 
 
-def reading(folder: Path) -> list[Row]:
+def reading(folder: Path) -> list[Measurement]:
     """`query.trials` of a store of 10,000 runs with 25 parameters, 20 tags and 25 metrics each."""
     store = large_store(folder)
     return [
-        Row(name=f"reading a store of {RUNS:,} runs", seconds=timed(lambda: query.trials(store)), most_seconds=MOST_SECONDS)
+        Measurement(
+            name=f"reading a store of {RUNS:,} runs", seconds=timed(lambda: query.trials(store)), most_seconds=MOST_SECONDS
+        )
     ]
 
 
-def search_runs(folder: Path) -> list[Row]:
+def search_runs(folder: Path) -> list[Measurement]:
     """The same beside `mlflow.search_runs`, which takes a minute."""
     store = large_store(folder)
     ours = timed(lambda: query.trials(store))
     theirs = reference("search_runs", store, 0)
-    return [Row(name=f"reading a store of {RUNS:,} runs / mlflow.search_runs", seconds=ours, reference=theirs)]
+    return [Measurement(name=f"reading a store of {RUNS:,} runs / mlflow.search_runs", seconds=ours, reference=theirs)]
 
 
 def large_store(folder: Path) -> Store:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.gemm import GemmPeak
-from benchmarks.measurement import Row, cells
+from benchmarks.measurement import Measurement, cells
 from research.runtime import hardware
 
 CPU = torch.device("cpu")
@@ -38,17 +38,17 @@ The newest section was measured here:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Section:
+class BenchSection:
     """What one bench found."""
 
     name: str
-    rows: Sequence[Row]
+    rows: Sequence[Measurement]
     notes: Sequence[str] = ()
     """Sentences below the table."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machine:
+class BenchMachine:
     """Where the sections of one run were measured."""
 
     facts: Mapping[str, str | int]
@@ -59,7 +59,7 @@ class Machine:
     """Of the packages that are compared with or built on."""
 
     @classmethod
-    def here(cls, peak: GemmPeak, device: torch.device = CPU) -> Machine:
+    def here(cls, peak: GemmPeak, device: torch.device = CPU) -> BenchMachine:
         """The one that this runs on, with the packages it has."""
         return cls(facts=hardware(device), peak=peak, versions=dict(_installed()))
 
@@ -80,14 +80,14 @@ class Machine:
         ]
 
 
-def write_page(sections: Sequence[Section], machine: Machine, path: Path = PAGE) -> None:
+def write_page(sections: Sequence[BenchSection], machine: BenchMachine, path: Path = PAGE) -> None:
     """Put these sections on the page; those of benches that did not run stay as they are."""
     kept = path.read_text(encoding="utf-8") if path.exists() else ""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page(sections, machine, day=date.today(), kept=kept), encoding="utf-8")
 
 
-def page(sections: Sequence[Section], machine: Machine, *, day: date, kept: str = "") -> str:
+def page(sections: Sequence[BenchSection], machine: BenchMachine, *, day: date, kept: str = "") -> str:
     """The whole page; `kept` is the one before, whose order of sections stays and to which new ones are added."""
     written = {section.name: _section(section, machine, day) for section in sections}
     parts = {**sections_of(kept), **written}
@@ -101,7 +101,7 @@ def sections_of(text: str) -> dict[str, str]:
     return {part.splitlines()[0].removeprefix(HEADING).strip(): part for part in found}
 
 
-def _section(section: Section, machine: Machine, day: date) -> str:
+def _section(section: BenchSection, machine: BenchMachine, day: date) -> str:
     """Each names its own day and machine: those of its neighbours may be others."""
     lines = [f"{HEADING}{section.name}", "", f"{day.isoformat()} on {machine.title}.", ""]
     lines += [*_table(section.rows), ""] if section.rows else []
@@ -109,7 +109,7 @@ def _section(section: Section, machine: Machine, day: date) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _table(rows: Sequence[Row]) -> list[str]:
+def _table(rows: Sequence[Measurement]) -> list[str]:
     rule = ["---", *("---:" for _ in COLUMNS[1:])]
     return [_line(COLUMNS), _line(rule), *(_line(cells(row)) for row in rows)]
 

@@ -11,25 +11,25 @@ import optuna
 from rich.console import Console
 
 from benchmarks.clone_runs import Copy, add_copies
-from benchmarks.measurement import Row, timed
+from benchmarks.measurement import Measurement, timed
 from benchmarks.tracking import fresh_store
 from pipelines.options import SweepOptions
 from pipelines.sweep import driver
-from pipelines.sweep.driver_lock import Lease
-from pipelines.sweep.job_queue import JobSource, recall
+from pipelines.sweep.driver_lock import DriverLease
+from pipelines.sweep.job_queue import JobQueue, load_history
 from pipelines.sweep.progress import SweepDisplay
-from pipelines.sweep.result_reuse import KnownResults
-from pipelines.sweep.search_space import Fixed, suggest, trial_spec
+from pipelines.sweep.result_reuse import ResultCache
+from pipelines.sweep.search_space import FixedSettings, suggest, trial_spec
 from pipelines.sweep.setup import prepare
 from pipelines.sweep.state import Sweep
-from pipelines.trial.record import declared
+from pipelines.trial.record import declared_params
 from research.tracking import schema
 
 TRIALS = 1000
 MOST_SECONDS = 5.0
 
 
-def resume(folder: Path) -> list[Row]:
+def resume(folder: Path) -> list[Measurement]:
     """From the prepared data to the first proposal: reading the store, telling the sampler, asking it."""
     store = fresh_store(folder, "resume")
     options = SweepOptions(budget="2K", trials=1, epochs=1, device="cpu", workers=1, store=store.root)
@@ -40,14 +40,16 @@ def resume(folder: Path) -> list[Row]:
     prepared = prepare(more, quiet)
     seconds = timed(lambda: _propose(driver.open_sweep(more, *prepared), quiet))
     return [
-        Row(name=f"resuming a sweep of {TRIALS:,} trials, to its next proposal", seconds=seconds, most_seconds=MOST_SECONDS)
+        Measurement(
+            name=f"resuming a sweep of {TRIALS:,} trials, to its next proposal", seconds=seconds, most_seconds=MOST_SECONDS
+        )
     ]
 
 
 def _propose(sweep: Sweep, console: Console) -> None:
     display = SweepDisplay(console, "", sweep.total)
-    recall(sweep, display)
-    jobs = JobSource(sweep=sweep, known=KnownResults(sweep.context), display=display, lease=Lease(sweep.log))
+    load_history(sweep, display)
+    jobs = JobQueue(sweep=sweep, known=ResultCache(sweep.context), display=display, lease=DriverLease(sweep.log))
     job = jobs.next_job()
     assert len(sweep.trials) == TRIALS
     assert job is not None
@@ -58,14 +60,14 @@ def _copies(first: Sweep) -> Iterator[Copy]:
     """Trials that the sweep could have run, each with its own suggestion, fingerprints and loss."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     options, context = first.options, first.context
-    fixed = Fixed(study=context.study.spec, epochs=options.epochs, patience=options.patience, seed=options.seed)
+    fixed = FixedSettings(task=context.task.spec, epochs=options.epochs, patience=options.patience, seed=options.seed)
     for number in range(1, TRIALS):
         suggested = suggest(study.ask(), first.space, first.architectures)
         spec = trial_spec(suggested, fixed, first.architectures)
         fingerprints = {schema.TRIAL_FINGERPRINT: spec.fingerprint, schema.CONFIG_FINGERPRINT: spec.config_fingerprint}
         yield Copy(
             name=f"{number:04d} {spec.architecture.label}",
-            params={name: str(value) for name, value in {**declared(spec, context), "number": number}.items()},
+            params={name: str(value) for name, value in {**declared_params(spec, context), "number": number}.items()},
             tags={schema.SUGGESTED: json.dumps(suggested), **fingerprints},
             metrics={"val_loss": 0.36 + suggested["dropout"] / 10},
         )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
     from rich.table import Table
 
-    from benchmarks.measurement import Row
+    from benchmarks.measurement import Measurement
 
 Name = Literal[
     "training",
@@ -80,13 +80,13 @@ def main(options: BenchOptions) -> None:
     from rich.console import Console
 
     from benchmarks.gemm import gemm_peak
-    from benchmarks.results_page import Machine, Section, write_page
+    from benchmarks.results_page import BenchMachine, BenchSection, write_page
     from research.errors import InputError
     from research.runtime import choose_device
 
     device = choose_device(options.device)
     benches = _benches(device)
-    sections: list[Section] = []
+    sections: list[BenchSection] = []
     console = Console()
     # A pipe or a log file has no width of its own.
     console = console if console.is_terminal else Console(width=150)
@@ -95,12 +95,12 @@ def main(options: BenchOptions) -> None:
         title = name if device.type == "cpu" else f"{name} on {device.type}"
         with tempfile.TemporaryDirectory() as folder:
             try:
-                sections.append(Section(name=title, rows=benches[name](Path(folder))))
+                sections.append(BenchSection(name=title, rows=benches[name](Path(folder))))
             except InputError as missing:
-                sections.append(Section(name=title, rows=[], notes=[str(missing)]))
+                sections.append(BenchSection(name=title, rows=[], notes=[str(missing)]))
                 console.print(str(missing), style="yellow", highlight=False)
     console.print(table_of([row for section in sections for row in section.rows]))
-    write_page(sections, Machine.here(gemm_peak(), device), options.page)
+    write_page(sections, BenchMachine.here(gemm_peak(), device), options.page)
     console.print(f"written to {options.page}", highlight=False)
 
 
@@ -111,7 +111,7 @@ def _asked_for(options: BenchOptions) -> tuple[Name, ...]:
     return options.names or usual + (SLOW if options.slow else ())
 
 
-def _benches(device: torch.device) -> dict[str, Callable[[Path], list[Row]]]:
+def _benches(device: torch.device) -> dict[str, Callable[[Path], list[Measurement]]]:
     from functools import partial
 
     from benchmarks.analysis_commands import analysing
@@ -141,7 +141,7 @@ def _benches(device: torch.device) -> dict[str, Callable[[Path], list[Row]]]:
     }
 
 
-def table_of(rows: list[Row]) -> Table:
+def table_of(rows: list[Measurement]) -> Table:
     """The rows for a terminal."""
     from rich.table import Table
 

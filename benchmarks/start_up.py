@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.measurement import Row, in_turn
+from benchmarks.measurement import Measurement, in_turn
 from benchmarks.tracking import fresh_store
 from pipelines.options import SweepOptions
 from pipelines.sweep import driver
@@ -22,7 +22,7 @@ HELP_SECONDS, LEADERBOARD_SECONDS = 0.2, 4.0
 TIMES = 5
 
 
-def start_up(folder: Path) -> list[Row]:
+def start_up(folder: Path) -> list[Measurement]:
     """Each beside the import that nothing of its kind can do without, or that a usual reader would begin with."""
     return [*(_help(verb) for verb in VERBS), _leaderboard(small_store(folder))]
 
@@ -42,16 +42,16 @@ def cpu_seconds(*arguments: str) -> float:
     return _children() - before
 
 
-def _help(verb: str) -> Row:
+def _help(verb: str) -> Measurement:
     ours, parser = _in_turn(["-m", verb, "--help"], ["-c", "import tyro"])
     name = f"{verb} --help / import tyro, CPU"
-    return Row(name=name, seconds=ours, reference=parser, most_seconds=HELP_SECONDS)
+    return Measurement(name=name, seconds=ours, reference=parser, most_seconds=HELP_SECONDS)
 
 
-def _leaderboard(root: Path) -> Row:
+def _leaderboard(root: Path) -> Measurement:
     ours, client = _in_turn(["-m", "analysis.leaderboard", "--store", str(root)], ["-c", "import mlflow"])
     name = "leaderboard of a small store / import mlflow, CPU"
-    return Row(name=name, seconds=ours, reference=client, most_seconds=LEADERBOARD_SECONDS)
+    return Measurement(name=name, seconds=ours, reference=client, most_seconds=LEADERBOARD_SECONDS)
 
 
 def _in_turn(*commands: Sequence[str]) -> list[float]:

@@ -17,7 +17,7 @@ import optuna
 import torch
 
 from benchmarks.cpu_time import one_thread
-from benchmarks.measurement import Row, timed, typical
+from benchmarks.measurement import Measurement, timed, typical
 from benchmarks.sample_trial import CURVES, EPOCHS, PARAMS, TAGS, curve_value, write_artifacts
 from benchmarks.toy_search import objective, sampler, suggest
 from benchmarks.training import SHAPES, our_step
@@ -39,7 +39,7 @@ FEW, MANY, TURNS = 10, 300, 15
 INPUTS = [Input(name=name, digest="0123456789abcdef", source="snapshots", context=name) for name in ("bars", "target")]
 
 
-def tracking(folder: Path) -> list[Row]:
+def tracking(folder: Path) -> list[Measurement]:
     """A trial through `RunLog` against fluent calls, a search against Optuna's storages, a full store against an empty one."""
     return [_against_fluent(folder), _against_training(folder), *_searches(folder), _growth(folder)]
 
@@ -66,15 +66,17 @@ def write_trial(
     log.finish("complete", metrics={"val_loss": 0.5})
 
 
-def _against_fluent(folder: Path) -> Row:
+def _against_fluent(folder: Path) -> Measurement:
     store = fresh_store(folder, "runlog")
     experiment = store.experiment("e")
     ours = typical(lambda number: write_trial(store, experiment, number), REPEATS)
     fluent = _reference("fluent", folder, REPEATS // 3)
-    return Row(name="a trial / fluent MLflow, a call per epoch", seconds=ours, reference=fluent, most_ratio=MOST_OF_FLUENT)
+    return Measurement(
+        name="a trial / fluent MLflow, a call per epoch", seconds=ours, reference=fluent, most_ratio=MOST_OF_FLUENT
+    )
 
 
-def _against_training(folder: Path) -> Row:
+def _against_training(folder: Path) -> Measurement:
     """What a trial of 2M parameters spends on its record, beside its training at the usual number of windows and epochs."""
     store = fresh_store(folder, "share")
     experiment = store.experiment("e")
@@ -83,10 +85,10 @@ def _against_training(folder: Path) -> Row:
     with one_thread():
         seconds = typical(lambda _: step(), STEPS) * math.ceil(WINDOWS / SHAPE_OF_2M.batch_size) * SweepOptions().epochs
     name = f"the record of a 2M trial / its training, {SHAPE_OF_2M.architecture.label}, {WINDOWS:,} windows, all epochs"
-    return Row(name=name, seconds=record, reference=seconds, most_ratio=MOST_OF_TRAINING)
+    return Measurement(name=name, seconds=record, reference=seconds, most_ratio=MOST_OF_TRAINING)
 
 
-def _searches(folder: Path) -> list[Row]:
+def _searches(folder: Path) -> list[Measurement]:
     bare, full = _search(folder, "bare", curves=False), _search(folder, "full", curves=True)
     rows = {
         "optuna_callback": ("ask, log, tell / Optuna on SQLite with the MLflow callback", bare),
@@ -95,10 +97,12 @@ def _searches(folder: Path) -> list[Row]:
     storage = _reference("mlflow_storage", folder, SEARCH_TRIALS)
     return [
         *(
-            Row(name=name, seconds=ours, reference=_reference(script, folder, SEARCH_TRIALS), most_ratio=MOST_OF_CALLBACK)
+            Measurement(
+                name=name, seconds=ours, reference=_reference(script, folder, SEARCH_TRIALS), most_ratio=MOST_OF_CALLBACK
+            )
             for script, (name, ours) in rows.items()
         ),
-        Row(name="ask, log, tell / MLflow's own Optuna storage", seconds=bare, reference=storage),
+        Measurement(name="ask, log, tell / MLflow's own Optuna storage", seconds=bare, reference=storage),
     ]
 
 
@@ -118,7 +122,7 @@ def _search(folder: Path, name: str, *, curves: bool) -> float:
     return typical(trial, SEARCH_TRIALS)
 
 
-def _growth(folder: Path) -> Row:
+def _growth(folder: Path) -> Measurement:
     small, large = fresh_store(folder, "small"), fresh_store(folder, "large")
     experiments = {store.root: store.experiment("e") for store in (small, large)}
     for store, trials in ((small, FEW), (large, MANY)):
@@ -130,7 +134,7 @@ def _growth(folder: Path) -> Row:
         for store in (small, large):
             seconds[store.root].append(timed(partial(write_trial, store, experiments[store.root], number)))
     late, early = median(seconds[large.root]), median(seconds[small.root])
-    return Row(name="a trial after 300 others / after 10", seconds=late, reference=early, most_ratio=MOST_GROWTH)
+    return Measurement(name="a trial after 300 others / after 10", seconds=late, reference=early, most_ratio=MOST_GROWTH)
 
 
 def reference(name: str, store: Store, trials: int) -> float:

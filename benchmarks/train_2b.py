@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from benchmarks.gemm import gemm_peak
-from benchmarks.measurement import Row
+from benchmarks.measurement import Measurement
 from research.errors import require
 from research.models.accounting import forward_flops, parameter_count, training_flops
 from research.runtime import DEFAULT_THREADS, PeakMemory, Precision, Runtime, available_memory
@@ -65,7 +65,7 @@ class Clock:
         return mean(np.diff(self.ends))
 
 
-def big(folder: Path) -> list[Row]:
+def big(folder: Path) -> list[Measurement]:
     """Steps, an evaluation and the copy of the best weights, as a trial has them; beside the products alone and the plan."""
     plan = memory_plan(ARCHITECTURE, TRAINING.batch_size, CPU, optimizer=TRAINING.optimizer, batch_size=TRAINING.batch_size)
     enough = plan.device <= FITTING_SHARE * available_memory(CPU)
@@ -83,9 +83,11 @@ def big(folder: Path) -> list[Row]:
     alone = flops / DEFAULT_THREADS / (peak.bfloat16 if precision == "bfloat16" else peak.float32)
     resident = found["resident"] / GIBIBYTE
     return [
-        Row(name=f"a step of {what}, {precision} / its products alone", seconds=found["seconds"], reference=alone),
-        Row(name="its process at the peak, GiB / planned", seconds=resident, reference=plan.device / GIBIBYTE, most_ratio=1.1),
-        Row(name="its process at the peak, GiB / allowed", seconds=resident, reference=MOST_GIBIBYTES, most_ratio=1.0),
+        Measurement(name=f"a step of {what}, {precision} / its products alone", seconds=found["seconds"], reference=alone),
+        Measurement(
+            name="its process at the peak, GiB / planned", seconds=resident, reference=plan.device / GIBIBYTE, most_ratio=1.1
+        ),
+        Measurement(name="its process at the peak, GiB / allowed", seconds=resident, reference=MOST_GIBIBYTES, most_ratio=1.0),
     ]
 
 

@@ -17,7 +17,7 @@ from benchmarks import patchtst
 from benchmarks.cpu_time import cpu_in_turn, one_thread
 from benchmarks.gemm import gemm_peak
 from benchmarks.loop_adamw import LoopAdamW, give_gradients
-from benchmarks.measurement import Row, in_turn, timed
+from benchmarks.measurement import Measurement, in_turn, timed
 from benchmarks.plain_trainer import PlainTrainer, Windows
 from pipelines.executors.stack_size import windows_per_second
 from research.errors import InputError
@@ -42,7 +42,7 @@ MOST_OF_LOOP = 1 / 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shape:
+class BenchShape:
     """A shape that is measured, and the least gain over the plain trainer that is asked of it without kernels of ours."""
 
     d_model: int
@@ -59,10 +59,10 @@ class Shape:
 
 
 SHAPES = (
-    Shape(d_model=64, n_layers=48, n_heads=8, d_ff=256, batch_size=128, gain=1.15),
-    Shape(d_model=192, n_layers=5, n_heads=8, d_ff=768, batch_size=64, gain=1.05),
-    Shape(d_model=256, n_layers=26, n_heads=8, d_ff=1024, batch_size=64, gain=1.05),
-    Shape(d_model=768, n_layers=4, n_heads=2, d_ff=1536, batch_size=64, gain=1.03),
+    BenchShape(d_model=64, n_layers=48, n_heads=8, d_ff=256, batch_size=128, gain=1.15),
+    BenchShape(d_model=192, n_layers=5, n_heads=8, d_ff=768, batch_size=64, gain=1.05),
+    BenchShape(d_model=256, n_layers=26, n_heads=8, d_ff=1024, batch_size=64, gain=1.05),
+    BenchShape(d_model=768, n_layers=4, n_heads=2, d_ff=1536, batch_size=64, gain=1.03),
 )
 STACKED = (
     ArchitectureSpec(d_model=8, n_layers=6, n_heads=1, d_ff=32),
@@ -72,7 +72,7 @@ STACKED = (
 STACK, STACK_BATCH = 8, 64
 
 
-def training(_: Path, device: torch.device = CPU) -> list[Row]:
+def training(_: Path, device: torch.device = CPU) -> list[Measurement]:
     """A step: gather, forward, backward, clip, AdamW; dropout 0.1 in the same places."""
     if device.type == "cpu":
         peak = gemm_peak().float32
@@ -80,7 +80,7 @@ def training(_: Path, device: torch.device = CPU) -> list[Row]:
     return [row for shape in SHAPES for row in _steps_on(shape, device)]
 
 
-def patch_tst(_: Path) -> list[Row]:
+def patch_tst(_: Path) -> list[Measurement]:
     """The same layers and width as Hugging Face's PatchTST; with every window 25 times as many tokens."""
     if why := patchtst.missing():
         raise InputError(why)
@@ -88,7 +88,7 @@ def patch_tst(_: Path) -> list[Row]:
     return [_beside_patchtst(shape, peak) for shape in SHAPES]
 
 
-def optimizer(_: Path) -> list[Row]:
+def optimizer(_: Path) -> list[Measurement]:
     """An update of all parameters of a 48-layer net."""
     spec = _spec(SHAPES[0])
     models = [PatchTransformer(SHAPES[0].architecture) for _ in range(2)]
@@ -102,28 +102,28 @@ def optimizer(_: Path) -> list[Row]:
     )
     ours, theirs, torch_only = cpu_in_turn([clipped.step, loop.step, adamw.step], 5 * ROUNDS)
     return [
-        Row(
+        Measurement(
             name="AdamW of 48 layers, clipping included / a for-loop over its tensors, without clipping",
             seconds=ours,
             reference=theirs,
             most_ratio=MOST_OF_LOOP,
         ),
-        Row(name="PyTorch's fused AdamW of 48 layers / the same for-loop", seconds=torch_only, reference=theirs),
+        Measurement(name="PyTorch's fused AdamW of 48 layers / the same for-loop", seconds=torch_only, reference=theirs),
     ]
 
 
-def stacks(_: Path, device: torch.device = CPU) -> list[Row]:
+def stacks(_: Path, device: torch.device = CPU) -> list[Measurement]:
     """Eight trials as one model beside eight alone, per window; the sweep takes a stack only where this pays."""
     rows = []
     with one_thread():
         for a in STACKED:
             alone, together = (1 / windows_per_second(a, STACK_BATCH, copies, device) for copies in (1, STACK))
             name = f"a window of {STACK} stacked trials, {a.label} / of one alone"
-            rows.append(Row(name=name, seconds=together, reference=alone))
+            rows.append(Measurement(name=name, seconds=together, reference=alone))
     return rows
 
 
-def _steps(shape: Shape, peak: float) -> list[Row]:
+def _steps(shape: BenchShape, peak: float) -> list[Measurement]:
     """With our kernels and without them, beside the plain trainer."""
     a = shape.architecture
     with_kernels, torch_only = our_step(shape, CPU), _without_kernels(our_step(shape, CPU))
@@ -135,12 +135,12 @@ def _steps(shape: Shape, peak: float) -> list[Row]:
         return f"{a.label}, batch {shape.batch_size}: {who} ({share:.0%} of GEMM peak) / plain ({beside:.0%})"
 
     return [
-        Row(name=named("PyTorch only", pure), seconds=pure, reference=reference, most_ratio=1 / shape.gain),
-        Row(name=named("with kernels", fast), seconds=fast, reference=reference),
+        Measurement(name=named("PyTorch only", pure), seconds=pure, reference=reference, most_ratio=1 / shape.gain),
+        Measurement(name=named("with kernels", fast), seconds=fast, reference=reference),
     ]
 
 
-def _steps_on(shape: Shape, device: torch.device) -> list[Row]:
+def _steps_on(shape: BenchShape, device: torch.device) -> list[Measurement]:
     """On an accelerator by the clock, in float32 and in bfloat16, beside the plain trainer in float32."""
     works: list[Callable[[], object]] = [
         our_step(shape, device, "float32"),
@@ -149,7 +149,9 @@ def _steps_on(shape: Shape, device: torch.device) -> list[Row]:
     ]
     full, short, reference = in_turn([partial(_finished, work, device) for work in works], 3 * ROUNDS)
     return [
-        Row(name=f"{shape.architecture.label}, batch {shape.batch_size}: {name} / plain", seconds=seconds, reference=reference)
+        Measurement(
+            name=f"{shape.architecture.label}, batch {shape.batch_size}: {name} / plain", seconds=seconds, reference=reference
+        )
         for name, seconds in (("float32", full), ("bfloat16", short))
     ]
 
@@ -173,14 +175,14 @@ def _without_kernels(step: Callable[[], None]) -> Callable[[], None]:
     return work
 
 
-def _plain(shape: Shape, device: torch.device) -> PlainTrainer:
+def _plain(shape: BenchShape, device: torch.device) -> PlainTrainer:
     values, labels = _data()
     rows = np.arange(CONTEXT, CONTEXT + 4 * shape.batch_size)
     windows = Windows(values, labels.astype(np.float32), rows, CONTEXT)
     return PlainTrainer(windows, shape.architecture, _spec(shape), device)
 
 
-def _beside_patchtst(shape: Shape, peak: float) -> Row:
+def _beside_patchtst(shape: BenchShape, peak: float) -> Measurement:
     """Per window: its step is taken over fewer of them, which favours it where memory is short."""
     a = shape.architecture
     published = patchtst.PatchTst(a, batch_size=PATCHTST_WINDOWS)
@@ -188,7 +190,7 @@ def _beside_patchtst(shape: Shape, peak: float) -> Row:
     ours, theirs = ours / shape.batch_size, theirs / PATCHTST_WINDOWS
     share = training_flops(a) / ours / peak
     published_share = patchtst.training_flops(a) / theirs / peak
-    return Row(
+    return Measurement(
         name=f"{a.label}, a window: ours ({a.n_patches} tokens, {share:.0%} of peak) / "
         f"PatchTST ({patchtst.tokens_per_window(a)} tokens, {published_share:.0%})",
         seconds=ours,
@@ -196,7 +198,7 @@ def _beside_patchtst(shape: Shape, peak: float) -> Row:
     )
 
 
-def our_step(shape: Shape, device: torch.device, precision: Precision = "float32") -> Callable[[], None]:
+def our_step(shape: BenchShape, device: torch.device, precision: Precision = "float32") -> Callable[[], None]:
     """One optimizer step as the trainer takes it."""
     values, labels = _data()
     spec, rows = _spec(shape), np.arange(CONTEXT, CONTEXT + 4 * shape.batch_size)
@@ -214,7 +216,7 @@ def our_step(shape: Shape, device: torch.device, precision: Precision = "float32
     return step
 
 
-def _spec(shape: Shape) -> TrainingSpec:
+def _spec(shape: BenchShape) -> TrainingSpec:
     return TrainingSpec(
         learning_rate=1e-4,
         weight_decay=0.01,

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.measurement import Row, timed
+from benchmarks.measurement import Measurement, timed
 from benchmarks.tracking import fresh_store
 
 # Random proposals do not depend on the order of results: all sweeps train the same trials.
@@ -17,12 +17,14 @@ MOST_OF_BETTER = 1.25
 """A sweep that chooses by itself also measures, which takes a few seconds of a short one."""
 
 
-def workers(folder: Path) -> list[Row]:
+def workers(folder: Path) -> list[Measurement]:
     """The whole command, start-up of its processes included."""
     one, two, chosen = (_seconds(folder, name, flags) for name, flags in CHOICES.items())
     return [
-        Row(name="12 trials of 6K: 2 processes x 1 thread / 1 x all", seconds=two, reference=one, most_ratio=MOST_OF_ONE),
-        Row(
+        Measurement(
+            name="12 trials of 6K: 2 processes x 1 thread / 1 x all", seconds=two, reference=one, most_ratio=MOST_OF_ONE
+        ),
+        Measurement(
             name="12 trials of 6K: the sweep's own choice, its probe included / the better of the two",
             seconds=chosen,
             reference=min(one, two),

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from research.spec import TRANSFORMER
-from research.task.options import StudyOptions
+from research.task.options import TaskOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepOptions(StudyOptions):
+class SweepOptions(TaskOptions):
     """Search architectures and training settings at one parameter budget.
 
     Every trial is a nested MLflow run; the baselines run on the same rows.

@@ -16,18 +16,25 @@ Value = TypeVar("Value")
 
 
 ADDED = "added"
+STORED_AS = "stored_as"
+"""Metadata key of a field: the name that fingerprints and stored JSON know it by."""
 
 
 def added(default: Value) -> Value:
-    """A field that specs had not from the start: while it has its default, fingerprints are those from before it."""
+    """Return a field added later: at its default it is left out of the fingerprint, so older fingerprints stay valid."""
     return field(default=default, metadata={ADDED: True})
 
 
 def canonical(value: object) -> Any:
-    """Plain JSON form of a spec; raises `TypeError` for a value without a stable text form."""
+    """Return the plain JSON form of a spec.
+
+    A class may set `STORED_NAME`, the name that fingerprints and stored JSON know it by. Raises `TypeError` for a value
+    without a stable text form.
+    """
     if is_dataclass(value) and not isinstance(value, type):
-        told = [one for one in fields(value) if not (one.metadata.get(ADDED) and getattr(value, one.name) == one.default)]
-        return {"spec": type(value).__name__, **{one.name: canonical(getattr(value, one.name)) for one in told}}
+        kept = [spec for spec in fields(value) if not (spec.metadata.get(ADDED) and getattr(value, spec.name) == spec.default)]
+        members = {spec.metadata.get(STORED_AS, spec.name): canonical(getattr(value, spec.name)) for spec in kept}
+        return {"spec": getattr(value, "STORED_NAME", type(value).__name__), **members}
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
             raise TypeError("a fingerprint needs text keys.")

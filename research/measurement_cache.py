@@ -20,7 +20,7 @@ REMEMBERED = "machine.json"
 """File in the store's folder; delete it to measure again."""
 
 
-def remembered(
+def cached_measurement(
     folder: Path, question: str, architecture: ArchitectureSpec | None, device: torch.device, ask: Callable[[], Answer]
 ) -> Answer:
     """The answer to a question about this machine, or about shapes of this width on it; measured if it is not known yet."""

@@ -19,7 +19,7 @@ PIPE_BROKEN = (EOFError, BrokenPipeError, ConnectionResetError)
 
 
 @contextmanager
-def stops_put_off() -> Iterator[None]:
+def signals_deferred() -> Iterator[None]:
     """Let a stop wait until the block has ended; a process started inside lets it wait until it can answer.
 
     The mask is for the process that is started. It would not do for this one: another thread takes the signal
@@ -52,7 +52,7 @@ def die_with_parent() -> None:
     threading.Thread(target=watch, daemon=True, name="parent-watch").start()
 
 
-def leave() -> NoReturn:
+def exit_now() -> NoReturn:
     """End this process without taking Python down first.
 
     Threads of C++ libraries that have not ended by then are stopped where they ask for the interpreter, which aborts

@@ -7,12 +7,12 @@ threads, micro-batch, paths) lives in `research.runtime` and is never fingerprin
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from research.errors import require
-from research.fingerprint import added, fingerprint
+from research.fingerprint import STORED_AS, added, fingerprint
 
 TargetKind = Literal["threshold", "downside", "end", "direction"]
 Touch = Literal["high", "low", "close"]
@@ -23,7 +23,7 @@ OPTIMIZERS: tuple[OptimizerName, ...] = get_args(OptimizerName)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class TargetQuestion:
     """What a kind of target asks; `research.task.targets.ANSWERS` answers it."""
 
     touches: tuple[Touch, ...]
@@ -34,11 +34,11 @@ class Question:
     """Whether a relative move is part of it."""
 
 
-QUESTIONS: dict[TargetKind, Question] = {
-    "threshold": Question(touches=("high", "close"), words="does the {touch} touch +{move} within {sessions}?"),
-    "downside": Question(touches=("low", "close"), words="does the {touch} touch -{move} within {sessions}?"),
-    "end": Question(touches=("close",), words="is the close up {move} or more after {sessions}?"),
-    "direction": Question(touches=("close",), words="is the close higher after {sessions}?", has_threshold=False),
+QUESTIONS: dict[TargetKind, TargetQuestion] = {
+    "threshold": TargetQuestion(touches=("high", "close"), words="does the {touch} touch +{move} within {sessions}?"),
+    "downside": TargetQuestion(touches=("low", "close"), words="does the {touch} touch -{move} within {sessions}?"),
+    "end": TargetQuestion(touches=("close",), words="is the close up {move} or more after {sessions}?"),
+    "direction": TargetQuestion(touches=("close",), words="is the close higher after {sessions}?", has_threshold=False),
 }
 
 TRANSFORMER = "transformer"
@@ -118,7 +118,7 @@ class TargetSpec:
         require(self.shuffled is None or self.shuffled >= 0, "SHUFFLED", self.shuffled, "give a seed, 0 or more.")
 
     @property
-    def task(self) -> str:
+    def name(self) -> str:
         """Name of the task without its horizon, for example `threshold-1pct`."""
         asked = QUESTIONS[self.kind]
         move = [f"{self.threshold * 100:g}pct"] if asked.has_threshold else []
@@ -262,8 +262,10 @@ class TrainingSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudySpec:
+class TaskSpec:
     """What all trials of one sweep share: data, features, question, split."""
+
+    STORED_NAME: ClassVar[str] = "StudySpec"
 
     data: DataSpec
     features: FeatureSpec
@@ -275,7 +277,7 @@ class StudySpec:
 class TrialSpec:
     """One model trained once: everything its validation loss depends on."""
 
-    study: StudySpec
+    task: TaskSpec = field(metadata={STORED_AS: "study"})
     architecture: ArchitectureSpec
     training: TrainingSpec
 
@@ -294,7 +296,7 @@ class TrialSpec:
 class BaselineSpec:
     """A reference model on the same rows as the trials."""
 
-    study: StudySpec
+    task: TaskSpec = field(metadata={STORED_AS: "study"})
     baseline: str
     """Name in `research.models.baselines.BASELINES`."""
     version: int

@@ -27,7 +27,7 @@ from research.runtime import DEFAULT_THREADS
 from research.spec import SplitSpec, TargetSpec
 from research.task.splits import holdout
 from research.task.targets import label
-from research.task.windows import Part, Prepared, prepare
+from research.task.windows import InstrumentData, WindowedData, prepare
 
 if TYPE_CHECKING:
     from pipelines.options import SweepOptions
@@ -52,17 +52,17 @@ def sp500(bundled_bars: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="session")
-def prepared(sp500: pd.DataFrame) -> Prepared:
+def prepared(sp500: pd.DataFrame) -> WindowedData:
     """The default study at horizon 1: a25s, 1% high touch, default split, context 60."""
     return prepare_study(sp500, horizon=1)
 
 
-def prepare_study(bars: pd.DataFrame, horizon: int, context_length: int = 60) -> Prepared:
+def prepare_study(bars: pd.DataFrame, horizon: int, context_length: int = 60) -> WindowedData:
     """The default study at any horizon and context."""
     matrix = build(A25S, bars)
     target = label(bars, TargetSpec(horizon=horizon))
     split = holdout(target, SPLIT, matrix.first_row, context_length)
-    return prepare([Part(symbol="^GSPC", matrix=matrix, target=target, split=split)], context_length)
+    return prepare([InstrumentData(symbol="^GSPC", matrix=matrix, target=target, split=split)], context_length)
 
 
 def random_bars(seed: int, days: int, start: str = "2001-01-02", volatility: float = 0.01) -> pd.DataFrame:

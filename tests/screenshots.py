@@ -44,7 +44,7 @@ class Shot:
 def shots(store: Store) -> list[Shot]:
     """The pages of a store's newest finished sweep, its best trial and its registered model."""
     names = query.experiments(store)
-    finished = [run for run in query.of_kinds(store, list(names), ["sweep"]) if schema.BEST_RUN in run.tags]
+    finished = [run for run in query.runs_of_kind(store, list(names), ["sweep"]) if schema.BEST_RUN in run.tags]
     if not finished:
         sys.exit(f"error: STORE={store.root}: there is no finished sweep; run `make sweep`.")
     parent = finished[-1]

@@ -28,7 +28,11 @@ def main(options: BacktestOptions) -> None:
     heading = told.warning(found)
     lines = told.findings(reading)
     screen.print(heading, style="bold red" if found.split == "validation" else "bold", soft_wrap=True, highlight=False)
-    for line in (told.about(reading), told.trade(found), told.assumptions(reading, options.cost, options.slippage)):
+    for line in (
+        told.describe_run(reading),
+        told.describe_trade(found),
+        told.assumptions(reading, options.cost, options.slippage),
+    ):
         screen.print(line, soft_wrap=True, highlight=False)
     screen.print(told.table_of(reading))
     for line in (*lines, *told.LEGEND):

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.backtest.predictions import VOLATILITY
-from analysis.backtest.results import EVERY_DAY, MODEL, Reading, as_many
+from analysis.backtest.results import EVERY_DAY, MODEL, BacktestResult, as_many
 from analysis.backtest.strategies import HOLD
 from analysis.figures.style import ACCENT, INK, LINES, MUTED, bare, save
 from research.tracking import schema
@@ -19,7 +19,7 @@ from research.tracking.store import Store
 DRAWN = {MODEL: ACCENT, as_many(VOLATILITY): INK, EVERY_DAY: MUTED, HOLD: MUTED}
 
 
-def write(reading: Reading, folder: Path) -> list[Path]:
+def write(reading: BacktestResult, folder: Path) -> list[Path]:
     """Figure with its numbers as CSV, the model's trades, and every measure; returns what was written."""
     subject = reading.subject
     stem = f"backtest-{subject.experiment}-h{subject.target.horizon}-{subject.run.run_id[:8]}"
@@ -32,13 +32,13 @@ def write(reading: Reading, folder: Path) -> list[Path]:
     return [figure, figure.with_suffix(".pdf"), figure.with_suffix(".csv"), trades, measures]
 
 
-def equity_table(reading: Reading) -> pd.DataFrame:
+def equity_table(reading: BacktestResult) -> pd.DataFrame:
     """Value of each account at every close; all begin with 1."""
     accounts = {name: one.account for name, one in reading.strategies.items()}
     return pd.DataFrame({"date": accounts[MODEL].days, **{name: one.equity for name, one in accounts.items()}})
 
 
-def draw(reading: Reading) -> Figure:
+def draw(reading: BacktestResult) -> Figure:
     """Equity above, loss from the last high below."""
     figure = Figure(figsize=(7.0, 4.6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1.4])
@@ -57,13 +57,13 @@ def draw(reading: Reading) -> Figure:
     return figure
 
 
-def _title(reading: Reading) -> str:
+def _title(reading: BacktestResult) -> str:
     subject = reading.subject
     days = "validation days, in-sample" if subject.split == "validation" else "test days"
     return f"{subject.experiment}, horizon {subject.target.horizon}: {days}, {reading.cost * 1e4:g} bp a side"
 
 
-def keep(store: Store, reading: Reading, files: Sequence[Path], note: str) -> str:
+def keep(store: Store, reading: BacktestResult, files: Sequence[Path], note: str) -> str:
     """Log a run of kind `report`; returns its id."""
     # Loads MLflow's client, which readers of a store need not wait for.
     from research.tracking.provenance import provenance
@@ -99,7 +99,7 @@ def _copy(files: Sequence[Path], into: Path) -> None:
         shutil.copy(file, into)
 
 
-def metrics(reading: Reading) -> dict[str, float]:
+def metrics(reading: BacktestResult) -> dict[str, float]:
     """The model's numbers under `backtest/`, and its distances to the others; what is not known is left out."""
     told = {**reading.strategies[MODEL].numbers(), "deflated_sharpe": reading.deflated, "study_trials": float(reading.trials)}
     for name, test in reading.against.items():

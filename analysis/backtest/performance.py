@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kurtosis, norm, skew
 
-from analysis.backtest.trades import YEAR, Account
+from analysis.backtest.trades import YEAR, EquityCurve
 
 Array = NDArray[np.float64]
 
@@ -40,7 +40,7 @@ class Performance:
     exposure: float
 
 
-def performance(account: Account, horizon: int) -> Performance:
+def performance(account: EquityCurve, horizon: int) -> Performance:
     """All numbers of an account whose trades last `horizon` days."""
     returns, year = account.returns, account.year
     annual = sharpe(returns) * np.sqrt(year)

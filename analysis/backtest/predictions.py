@@ -29,7 +29,7 @@ KINDS = ("trial", "replicate", "baseline", "evaluation")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
+class BacktestInput:
     """One run's predictions and all that a reading of them needs."""
 
     run: RunRecord
@@ -51,14 +51,14 @@ class Subject:
         return f"{self.run.name} ({self.run.run_id[:8]})"
 
 
-def subject(store: Store, options: BacktestOptions) -> Subject:
+def subject(store: Store, options: BacktestOptions) -> BacktestInput:
     """The run that the options mean; `InputError` where there is none, or nothing to trade on."""
     run = _run(store, options)
     target = _target(run)
     split: Split = "test" if run.kind == "evaluation" else "validation"
     rows = _predictions(store, run)
     trials = _alike(store, run, "trial")
-    return Subject(
+    return BacktestInput(
         run=run,
         experiment=query.experiments(store)[run.experiment_id],
         split=split,
@@ -88,7 +88,7 @@ def _run(store: Store, options: BacktestOptions) -> RunRecord:
     if options.run:
         return _named(store, options.run)
     names = query.experiments(store, options.experiment)
-    found = [one for one in query.of_kinds(store, list(names), ("trial", "evaluation")) if _is_asked(one, options)]
+    found = [one for one in query.runs_of_kind(store, list(names), ("trial", "evaluation")) if _is_asked(one, options)]
     where = f"horizon {options.horizon}" + (f" at {options.budget}" if options.budget else "")
     field, value = ("BUDGET", options.budget) if options.budget else ("HORIZON", options.horizon)
     require(bool(found), field, value, f"no complete trial of {where}; make leaderboard shows those there are.")
@@ -114,7 +114,7 @@ def _best_trials(runs: Sequence[RunRecord]) -> list[RunRecord]:
 
 def _named(store: Store, prefix: str) -> RunRecord:
     names = query.experiments(store)
-    runs = query.of_kinds(store, list(names), (*KINDS, "final"))
+    runs = query.runs_of_kind(store, list(names), (*KINDS, "final"))
     found = [one for one in runs if one.run_id.startswith(prefix)]
     fix = "no run has an id that begins so; give a trial's or an evaluation's, make ui shows it on the run's page."
     require(bool(found), "RUN", prefix, fix)
@@ -145,7 +145,7 @@ def _question(run: RunRecord) -> tuple[str, str, str]:
 def _alike(store: Store, run: RunRecord, kind: str) -> list[RunRecord]:
     """Complete runs of the same study, oldest first."""
     study = run.tags[schema.STUDY_FINGERPRINT]
-    found = query.with_tag(store, run.experiment_id, schema.STUDY_FINGERPRINT, study, kinds=(kind,))
+    found = query.runs_with_tag(store, run.experiment_id, schema.STUDY_FINGERPRINT, study, kinds=(kind,))
     return [one for one in found if one.outcome == "complete" and _question(one) == _question(run)]
 
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from analysis.backtest.performance import best_of, probabilistic, sharpe
-from analysis.backtest.predictions import Subject, same_rows
-from analysis.backtest.strategies import HOLD, Market, Strategy, holding, market_of, strategy_of
+from analysis.backtest.predictions import BacktestInput, same_rows
+from analysis.backtest.strategies import HOLD, BacktestMarket, Strategy, holding, market_of, strategy_of
 from analysis.backtest.trades import Mask, account, outcomes
 from research.errors import InputError, require
 from research.evaluation.forecast_tests import PairTest, pair_test
@@ -30,10 +30,10 @@ MOST_TRIALS = 300
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class BacktestResult:
     """All that is told of one run."""
 
-    subject: Subject
+    subject: BacktestInput
     cost: float
     """Per side, as a share of the traded value."""
     threshold: float
@@ -58,7 +58,7 @@ class Reading:
     """Trials that this is estimated from."""
 
 
-def read(store: Store, subject: Subject, *, cost: float, enter: str) -> Reading:
+def read(store: Store, subject: BacktestInput, *, cost: float, enter: str) -> BacktestResult:
     """Everything, by a threshold that knows nothing of the days it is used on. `cost` is a share, per side."""
     market = market_of(subject.bars, subject.rows, subject.target)
     _require_same_bars(subject, market)
@@ -76,7 +76,7 @@ def read(store: Store, subject: Subject, *, cost: float, enter: str) -> Reading:
     mine = strategies[MODEL].account.returns
     others = {name: one.account.returns for name, one in strategies.items() if name != MODEL}
     trials, spread, count = _trials(store, subject, enter, threshold, cost)
-    return Reading(
+    return BacktestResult(
         subject=subject,
         cost=cost,
         threshold=threshold,
@@ -116,7 +116,7 @@ def break_even(wins: Array, losses: Array) -> float:
     return float(np.clip(-loss / (win - loss), 0, 1)) if win > 0 else 1.0
 
 
-def _threshold(subject: Subject, enter: str, market: Market, cost: float) -> tuple[float, str]:
+def _threshold(subject: BacktestInput, enter: str, market: BacktestMarket, cost: float) -> tuple[float, str]:
     if enter == BREAK_EVEN:
         found, sessions = _earlier_break_even(subject, market, cost)
         return found, f"break-even, by the trades of the {sessions:,} sessions before the first predicted one"
@@ -132,7 +132,7 @@ def _threshold(subject: Subject, enter: str, market: Market, cost: float) -> tup
     return found, "as given"
 
 
-def _earlier_break_even(subject: Subject, market: Market, cost: float) -> tuple[float, int]:
+def _earlier_break_even(subject: BacktestInput, market: BacktestMarket, cost: float) -> tuple[float, int]:
     """From sessions whose trades were over before the first predicted one of any instrument: one threshold serves all."""
     first = min(one.days[0] for one in market.traded)
     earlier = {symbol: frame[frame.index < first] for symbol, frame in subject.bars.items()}
@@ -146,7 +146,7 @@ def _earlier_break_even(subject: Subject, market: Market, cost: float) -> tuple[
     return break_even(won, lost), len(won) + len(lost)
 
 
-def _require_same_bars(subject: Subject, market: Market) -> None:
+def _require_same_bars(subject: BacktestInput, market: BacktestMarket) -> None:
     """The label of every row must be what its trade found: else days, prices or question are not those of the run."""
     labels = subject.rows["label"].to_numpy()
     for one in market.traded:
@@ -156,7 +156,7 @@ def _require_same_bars(subject: Subject, market: Market) -> None:
         require(wrong == 0, "RUN", subject.run.run_id[:12], fix)
 
 
-def _trials(store: Store, subject: Subject, enter: str, threshold: float, cost: float) -> tuple[int, float, int]:
+def _trials(store: Store, subject: BacktestInput, enter: str, threshold: float, cost: float) -> tuple[int, float, int]:
     """How many could have been chosen, the spread of their Sharpe ratios per day, and how many tell it."""
     runs = subject.trials[:: max(1, -(-len(subject.trials) // MOST_TRIALS))]
     if not runs:

@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.backtest.performance import Performance, performance
-from analysis.backtest.predictions import Subject
-from analysis.backtest.trades import Account, Mask, Outcomes, account, buy_and_hold, outcomes
+from analysis.backtest.predictions import BacktestInput
+from analysis.backtest.trades import EquityCurve, Mask, TradeOutcomes, account, buy_and_hold, outcomes
 from research.errors import require
 from research.spec import TargetSpec
 
@@ -19,10 +19,10 @@ HOLD = "buy and hold"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Market:
+class BacktestMarket:
     """The rows of the predictions laid on the sessions of their instruments."""
 
-    traded: list[Outcomes]
+    traded: list[TradeOutcomes]
     """Per instrument, from its first predicted session to its last."""
     places: Mapping[str, tuple[NDArray[np.int64], NDArray[np.int64]]]
     """Instrument -> its rows, and the session of each."""
@@ -42,7 +42,7 @@ class Strategy:
     """One way of choosing entries, and what came of it."""
 
     name: str
-    account: Account
+    account: EquityCurve
     performance: Performance
     trades: pd.DataFrame
     """One row per trade; empty for buy and hold, which is one trade per instrument."""
@@ -100,7 +100,7 @@ class Strategy:
         }
 
 
-def market_of(bars: Mapping[str, pd.DataFrame], rows: pd.DataFrame, target: TargetSpec) -> Market:
+def market_of(bars: Mapping[str, pd.DataFrame], rows: pd.DataFrame, target: TargetSpec) -> BacktestMarket:
     """Rows on sessions; `InputError` where the bars lack a predicted day or the days that its trade needs."""
     traded, places = [], {}
     for symbol, part in rows.reset_index(drop=True).groupby("symbol", sort=True):
@@ -112,7 +112,7 @@ def market_of(bars: Mapping[str, pd.DataFrame], rows: pd.DataFrame, target: Targ
         first, last = int(sessions.min()), int(sessions.max())
         traded.append(outcomes(str(symbol), frame.iloc[first : last + target.horizon + 1], target))
         places[str(symbol)] = (part.index.to_numpy(np.int64), (sessions - first).astype(np.int64))
-    return Market(traded=traded, places=places)
+    return BacktestMarket(traded=traded, places=places)
 
 
 def bearable_cost(trades: pd.DataFrame) -> float:
@@ -127,7 +127,7 @@ def bearable_cost(trades: pd.DataFrame) -> float:
     return float(half - np.sqrt(half**2 - g / x))
 
 
-def strategy_of(name: str, subject: Subject, market: Market, chosen: Mask, cost: float) -> Strategy:
+def strategy_of(name: str, subject: BacktestInput, market: BacktestMarket, chosen: Mask, cost: float) -> Strategy:
     """What entering the chosen rows gives."""
     enters = market.enters(chosen)
     found = account(market.traded, enters, cost)
@@ -143,7 +143,7 @@ def strategy_of(name: str, subject: Subject, market: Market, chosen: Mask, cost:
     )
 
 
-def holding(market: Market, cost: float) -> Strategy:
+def holding(market: BacktestMarket, cost: float) -> Strategy:
     """Buy and hold as a strategy of one trade."""
     found = buy_and_hold(market.traded, cost)
     return Strategy(
@@ -156,11 +156,11 @@ def holding(market: Market, cost: float) -> Strategy:
     )
 
 
-def _yearly(found: Account, value: float) -> float:
+def _yearly(found: EquityCurve, value: float) -> float:
     return value * found.year / len(found.returns)
 
 
-def _trades(subject: Subject, market: Market, chosen: Mask, cost: float) -> pd.DataFrame:
+def _trades(subject: BacktestInput, market: BacktestMarket, chosen: Mask, cost: float) -> pd.DataFrame:
     probabilities = subject.rows["probability"].to_numpy(np.float64)
     parts = []
     for one in market.traded:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from analysis.backtest.predictions import LOGISTIC, VOLATILITY, Subject
-from analysis.backtest.results import MODEL, Reading, as_many
+from analysis.backtest.predictions import LOGISTIC, VOLATILITY, BacktestInput
+from analysis.backtest.results import MODEL, BacktestResult, as_many
 from analysis.backtest.strategies import HOLD, Strategy
 from research.cli.console import plain_table
 from research.evaluation.forecast_tests import PairTest
@@ -27,7 +27,7 @@ LEGEND = (
 )
 
 
-def warning(subject: Subject) -> str:
+def warning(subject: BacktestInput) -> str:
     """How far the days can be believed; the first thing that is said."""
     run = subject.run
     if subject.split == "validation":
@@ -42,7 +42,7 @@ def warning(subject: Subject) -> str:
     return f"test days: nothing was chosen on them{looks}."
 
 
-def trade(subject: Subject) -> str:
+def describe_trade(subject: BacktestInput) -> str:
     """What is bought and sold."""
     target, h = subject.target, subject.target.horizon
     sessions = "1 session" if h == 1 else f"{h} sessions"
@@ -62,14 +62,14 @@ def trade(subject: Subject) -> str:
     return f"{side} at the close where the probability reaches the threshold; {out}.{tranches}{parts} {free}"
 
 
-def about(reading: Reading) -> str:
+def describe_run(reading: BacktestResult) -> str:
     """Which run, days and bars."""
     subject, days = reading.subject, reading.strategies[MODEL].account.days
     symbols = ", ".join(subject.bars)
     return f"{subject.title} on {symbols}, {days[0]:%Y-%m-%d} .. {days[-1]:%Y-%m-%d}, {len(subject.rows):,} predictions"
 
 
-def assumptions(reading: Reading, cost: float, slippage: float) -> str:
+def assumptions(reading: BacktestResult, cost: float, slippage: float) -> str:
     """Costs and threshold."""
     return (
         f"costs {cost:g} bp and slippage {slippage:g} bp of the traded value, at entry and exit each; "
@@ -77,7 +77,7 @@ def assumptions(reading: Reading, cost: float, slippage: float) -> str:
     )
 
 
-def table_of(reading: Reading) -> Table:
+def table_of(reading: BacktestResult) -> Table:
     """One row per strategy."""
     table = plain_table("", ["strategy", *COLUMNS])
     table.title, table.columns[0].justify = None, "left"
@@ -104,7 +104,7 @@ def _cells(one: Strategy) -> list[str]:
     ]
 
 
-def findings(reading: Reading) -> list[str]:
+def findings(reading: BacktestResult) -> list[str]:
     """What may be concluded, a sentence each."""
     if not reading.strategies[MODEL].entries:
         return [f"no probability reaches {reading.threshold:.3f}: nothing is traded at these costs, nothing can be concluded."]
@@ -117,7 +117,7 @@ def findings(reading: Reading) -> list[str]:
     ]
 
 
-def _the_trades(reading: Reading) -> str:
+def _the_trades(reading: BacktestResult) -> str:
     one, paid = reading.strategies[MODEL], reading.cost * 1e4
     win, loss = (f"{mean:+.2%}" if mean == mean else "none" for mean in (one.mean_win, one.mean_loss))
     return (
@@ -126,7 +126,7 @@ def _the_trades(reading: Reading) -> str:
     )
 
 
-def _the_sharpe(reading: Reading) -> str:
+def _the_sharpe(reading: BacktestResult) -> str:
     found = reading.strategies[MODEL].performance
     surely = "above 0" if found.low > 0 else "below 0" if found.high < 0 else "not distinguishable from 0"
     told = f"Sharpe ratio {found.sharpe:+.2f}, {surely}."
@@ -140,7 +140,7 @@ def _the_sharpe(reading: Reading) -> str:
     )
 
 
-def _against_volatility(reading: Reading) -> str:
+def _against_volatility(reading: BacktestResult) -> str:
     if as_many(VOLATILITY) not in reading.against:
         return "no volatility regression on these rows: whether the signal is more than volatility cannot be said."
     found = reading.against[as_many(VOLATILITY)]
@@ -151,9 +151,9 @@ def _against_volatility(reading: Reading) -> str:
     few = reading.strategies[MODEL].entries
     if reading.shared[VOLATILITY] == 1:
         return f"it enters as the volatility regression does; these entries cannot tell the two signals apart: {told}"
-    if not found.is_shown and few < FEW_TRADES:
+    if not found.is_significant and few < FEW_TRADES:
         return f"{few} trades are too few to tell the signal from one volatility number: {told}"
-    if not found.is_shown:
+    if not found.is_significant:
         # Chance alone earns no more either, and is no volatility.
         only = "VOLATILITY ONLY" if reading.alike[VOLATILITY] >= ALIKE else "NO MORE THAN VOLATILITY, which it does not follow"
         return (
@@ -163,18 +163,18 @@ def _against_volatility(reading: Reading) -> str:
     return f"{'better' if found.difference.mean > 0 else 'worse'} than one volatility number: {told}"
 
 
-def _against_logistic(reading: Reading) -> list[str]:
+def _against_logistic(reading: BacktestResult) -> list[str]:
     found = reading.against.get(as_many(LOGISTIC))
     if found is None:
         return []
-    verdict = "inside the noise" if not found.is_shown else "better" if found.difference.mean > 0 else "worse"
+    verdict = "inside the noise" if not found.is_significant else "better" if found.difference.mean > 0 else "worse"
     return [f"{_distance(found)} against the logistic regression with as many entries: {verdict}."]
 
 
-def _against_holding(reading: Reading) -> str:
+def _against_holding(reading: BacktestResult) -> str:
     found = reading.against[HOLD]
     told = f"{_distance(found)}, with {reading.strategies[MODEL].performance.exposure:.0%} of its exposure."
-    if not found.is_shown:
+    if not found.is_significant:
         return f"it does not beat buy-and-hold beyond the noise: {told}"
     return f"it {'beats' if found.difference.mean > 0 else 'earns less than'} buy-and-hold: {told}"
 

@@ -26,7 +26,7 @@ RUINED = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcomes:
+class TradeOutcomes:
     """What the trade gives that begins at the close of each session of one instrument."""
 
     symbol: str
@@ -78,7 +78,7 @@ class Outcomes:
         return np.maximum((1 - cost) * (1 + self.side * (ratio - 1) - cost * ratio * over), RUINED)
 
 
-def outcomes(symbol: str, bars: pd.DataFrame, target: TargetSpec) -> Outcomes:
+def outcomes(symbol: str, bars: pd.DataFrame, target: TargetSpec) -> TradeOutcomes:
     """The trade of every session whose horizon lies within the bars.
 
     threshold, downside   closed where the price reaches the limit, close[t] * (1 +- threshold), else at close[t+h]: with
@@ -103,7 +103,7 @@ def outcomes(symbol: str, bars: pd.DataFrame, target: TargetSpec) -> Outcomes:
     rows = np.arange(len(entry))
     beyond = side * np.maximum(side * limit, side * opens_NH[rows, last])
     out = np.where(is_out & (target.touch != "close"), beyond, closes_NH[rows, last])
-    return Outcomes(
+    return TradeOutcomes(
         symbol=symbol,
         days=pd.DatetimeIndex(bars.index),
         side=side,
@@ -117,7 +117,7 @@ def outcomes(symbol: str, bars: pd.DataFrame, target: TargetSpec) -> Outcomes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Account:
+class EquityCurve:
     """One unit of capital over the days, marked to each close."""
 
     days: pd.DatetimeIndex
@@ -139,7 +139,7 @@ class Account:
         return 365.25 * (len(self.days) - 1) / (self.days[-1] - self.days[0]).days
 
 
-def account(traded: Sequence[Outcomes], enters: Mapping[str, Mask], cost: float) -> Account:
+def account(traded: Sequence[TradeOutcomes], enters: Mapping[str, Mask], cost: float) -> EquityCurve:
     """Capital in equal parts by instrument, each in h equal tranches (Jegadeesh & Titman 1993).
 
     A tranche may enter every h-th session, when its last trade is certainly over, with all it has; nothing moves between
@@ -155,7 +155,7 @@ def account(traded: Sequence[Outcomes], enters: Mapping[str, Mask], cost: float)
     return _together(parts, float(np.mean(exposures)))
 
 
-def buy_and_hold(traded: Sequence[Outcomes], cost: float) -> Account:
+def buy_and_hold(traded: Sequence[TradeOutcomes], cost: float) -> EquityCurve:
     """Buy and hold over the same days, in equal parts, with the costs of one entry and one exit."""
     parts = []
     for one in traded:
@@ -174,6 +174,6 @@ def _tranche(growth_NH: Array, start: int) -> Array:
     return days
 
 
-def _together(parts: Sequence[pd.Series[float]], exposure: float) -> Account:
+def _together(parts: Sequence[pd.Series[float]], exposure: float) -> EquityCurve:
     table = pd.concat(parts, axis=1).sort_index().ffill().fillna(1.0)
-    return Account(days=pd.DatetimeIndex(table.index), equity=table.mean(axis=1).to_numpy(np.float64), exposure=exposure)
+    return EquityCurve(days=pd.DatetimeIndex(table.index), equity=table.mean(axis=1).to_numpy(np.float64), exposure=exposure)

@@ -20,7 +20,7 @@ NOT_HELD_OUT = "not_held_out"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class LawReport:
     """What `python -m analysis.scaling --csv` prints."""
 
     fit: Fit
@@ -73,7 +73,7 @@ def report(
     delta: float = DELTA,
     resamples: int = RESAMPLES,
     holdout_largest: bool = False,
-) -> Report:
+) -> LawReport:
     """Fit, choose, validate and judge. With `holdout_largest` nothing but the validation sees the largest budget."""
     place = budgets(table.n)
     last = int(place.max())
@@ -85,7 +85,7 @@ def report(
     held = validate(table, law, largest_only=holdout_largest, delta=delta) if last >= FEWEST else None
     fit = _reported(law, fits, fitted, held)
     judged = fitted.d is None and int(budgets(fitted.n).max()) + 1 >= FEWEST_FOR_A_VERDICT
-    return Report(
+    return LawReport(
         fit=fit,
         bootstrap=bootstrap(fit, fitted, resamples=resamples),
         resamples=resamples,

@@ -6,12 +6,12 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.laws.flags import MEANINGS
-from analysis.laws.report import NOT_HELD_OUT, Report
+from analysis.laws.report import NOT_HELD_OUT, LawReport
 from analysis.laws.validation import Validation
 from research.cli.console import plain_table
 
 
-def show(found: Report, screen: Console) -> None:
+def show(found: LawReport, screen: Console) -> None:
     """Parameters, rivals, held-out budgets, verdict and flags."""
     screen.print(_parameters(found))
     if len(found.candidates) > 1:
@@ -22,7 +22,7 @@ def show(found: Report, screen: Console) -> None:
         screen.print(line, soft_wrap=True, highlight=False)
 
 
-def _parameters(found: Report) -> Table:
+def _parameters(found: LawReport) -> Table:
     fit, drawn = found.fit, found.bootstrap
     title = (
         f"{fit.law.name}: loss = {fit.law.formula}, {fit.n_points} points; sum of Huber({fit.delta:g}) on log loss "
@@ -35,7 +35,7 @@ def _parameters(found: Report) -> Table:
     return table
 
 
-def _candidates(found: Report) -> Table:
+def _candidates(found: LawReport) -> Table:
     table = plain_table("laws tried", ["law", "parameters", "objective", "held-out error", "flags"])
     for fit in found.candidates:
         error = found.validation.scores.get(fit.law.name) if found.validation else None
@@ -64,7 +64,7 @@ def _windows(held: Validation, law: str) -> Table:
     return table
 
 
-def _sentences(found: Report) -> list[str]:
+def _sentences(found: LawReport) -> list[str]:
     lines = []
     if found.validation:
         lines.append(

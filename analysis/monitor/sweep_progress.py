@@ -10,7 +10,7 @@ from statistics import median
 
 from analysis.monitor.throughput import Pace, pace_of
 from research.tracking import query, schema
-from research.tracking.process_identity import Owner, ProcessId
+from research.tracking.process_identity import DriverClaim, ProcessId
 from research.tracking.query import RunRecord
 from research.tracking.store import Store
 
@@ -52,7 +52,7 @@ class SweepState:
     outcome: str
     """Empty while it is open."""
     ended_seconds_ago: float | None
-    owner: Owner
+    owner: DriverClaim
     planned: int
     done: int
     """Trials that have their outcome; one that was interrupted will be tried again and has none."""
@@ -87,7 +87,7 @@ class SweepState:
 def sweeps(store: Store, experiment: str | None, finished: int) -> tuple[list[SweepState], list[SweepState]]:
     """Open sweeps and the last few finished ones, oldest first; adopted results are no sweeps and left out."""
     names = query.experiments(store, experiment)
-    parents = [run for run in query.of_kinds(store, list(names), ("sweep",)) if schema.OWNER in run.tags]
+    parents = [run for run in query.runs_of_kind(store, list(names), ("sweep",)) if schema.OWNER in run.tags]
     begun = [run for run in parents if run.status == "RUNNING"]
     ended = sorted((run for run in parents if run.status != "RUNNING"), key=lambda run: run.ended or 0)[-finished:]
     return [_state(store, run, names) for run in begun], [_state(store, run, names) for run in ended]
@@ -105,7 +105,7 @@ def _state(store: Store, parent: RunRecord, names: dict[str, str]) -> SweepState
         experiment=names[parent.experiment_id],
         outcome=parent.outcome or "",
         ended_seconds_ago=now - parent.ended / 1000 if parent.ended else None,
-        owner=Owner.read(parent.tags[schema.OWNER]),
+        owner=DriverClaim.read(parent.tags[schema.OWNER]),
         planned=int(parent.tags.get(schema.TRIALS_PLANNED, 0)),
         # Two drivers that overlapped may have left two runs of one number.
         done=len({run.params["number"] for run in settled}),
@@ -137,8 +137,8 @@ def _usual_seconds(settled: Sequence[RunRecord]) -> float | None:
 
 def _trainings(store: Store, runs: Sequence[RunRecord], now: float) -> list[Training]:
     ids = [run.run_id for run in runs]
-    steps = query.moments(store, ids, schema.PROGRESS_STEP)
-    epochs = query.moments(store, ids, f"{schema.EPOCH_PREFIX}val_loss")
+    steps = query.metric_history(store, ids, schema.PROGRESS_STEP)
+    epochs = query.metric_history(store, ids, f"{schema.EPOCH_PREFIX}val_loss")
     return [_training(run, steps[run.run_id], [epoch for _, epoch in epochs[run.run_id]], now) for run in runs]
 
 

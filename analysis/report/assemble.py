@@ -15,8 +15,8 @@ from analysis.figures import shape as figures_shape
 from analysis.figures import style as figures
 from analysis.report import champions_part as use_part
 from analysis.report import data_part, frontier_part, limits_part, shape_part
-from analysis.report.document import Block, Image, Items, Paragraph, Report, Section
-from analysis.report.inputs import Question, Sources
+from analysis.report.document import Block, Image, Items, Paragraph, ReportDocument, Section
+from analysis.report.inputs import ReportQuestion, Sources
 from analysis.report.tables import of_terminal
 from analysis.results import extrapolation
 from analysis.results import run_curves as curves
@@ -33,7 +33,7 @@ AHEAD = {
 }
 
 
-def compose(store: Store, sources: Sources, folder: Path) -> Report:
+def compose(store: Store, sources: Sources, folder: Path) -> ReportDocument:
     """All parts; figures are written to the folder as PNG, PDF and CSV on the way."""
     folder.mkdir(parents=True, exist_ok=True)
     experiments = dict.fromkeys(one.frontier.experiment for one in sources.questions)
@@ -49,7 +49,7 @@ def compose(store: Store, sources: Sources, folder: Path) -> Report:
         limits_part.next_steps(sources, store.root),
         data_part.reproduction_section(sources),
     ]
-    return Report(
+    return ReportDocument(
         title=f"Does a bigger transformer help? {', '.join(experiments)}",
         summary=_summary(sources),
         sections=sections,
@@ -72,8 +72,8 @@ def _count(sources: Sources) -> int:
     return sum(len(one.frontier.trials) + len(one.frontier.baseline_runs) for one in sources.questions)
 
 
-def _frontier_figure(one: Question, folder: Path) -> Image:
-    ahead = extrapolation.fan(one.frontier)
+def _frontier_figure(one: ReportQuestion, folder: Path) -> Image:
+    ahead = extrapolation.forecast_band(one.frontier)
     return _image(
         figures_scaling.fan(one.frontier, ahead),
         pd.concat([one.frontier.trials.assign(what="trial"), ahead.assign(what="ahead")], ignore_index=True),
@@ -83,7 +83,7 @@ def _frontier_figure(one: Question, folder: Path) -> Image:
     )
 
 
-def _ahead_figures(one: Question, folder: Path) -> list[Image]:
+def _ahead_figures(one: ReportQuestion, folder: Path) -> list[Image]:
     """How well this question's budgets foretold each other."""
     tables = {name: getattr(extrapolation, name)(one.frontier) for name in AHEAD}
     return [
@@ -93,7 +93,7 @@ def _ahead_figures(one: Question, folder: Path) -> list[Image]:
     ]
 
 
-def _shape_figure(one: Question, folder: Path) -> Image:
+def _shape_figure(one: ReportQuestion, folder: Path) -> Image:
     fitted = {budget: curve.curve if curve else None for budget, curve in one.effects.curves.items()}
     return _image(
         figures_shape.ratio_curves(one.frontier.trials, fitted, f"{one.title}: loss against depth / width at fixed size"),
@@ -138,7 +138,7 @@ def _trust_section(store: Store, sources: Sources, folder: Path) -> Section:
     return Section(title="Search, training, calibration and looks ahead", blocks=[Items(items=[reading]), *blocks])
 
 
-def _named(drawn: Figure, numbers: pd.DataFrame, name: str, one: Question, folder: Path, caption: str) -> Image:
+def _named(drawn: Figure, numbers: pd.DataFrame, name: str, one: ReportQuestion, folder: Path, caption: str) -> Image:
     path = figures.report_path(folder, name, one.frontier)
     return _image(drawn, numbers, path, caption=caption, alternative=f"{one.title}: {name}")
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from analysis.report.inputs import Question, Sources
+from analysis.report.inputs import ReportQuestion, Sources
 from research.spec import TRANSFORMER
 from research.tracking import schema
 
@@ -79,7 +79,7 @@ def bundled_digests(sources: Sources) -> set[str]:
     return {str(run[schema.SNAPSHOT_DIGEST]) for _, run in sources.snapshots.iterrows() if run["source"] == "bundled"}
 
 
-def settings_of(one: Question, run: Any, bundled: Collection[str]) -> dict[str, str]:
+def settings_of(one: ReportQuestion, run: Any, bundled: Collection[str]) -> dict[str, str]:
     """Everything that was set or had a default then: defaults may change."""
     digest = str(run[schema.SNAPSHOT_DIGEST])
     last = json.loads(str(run[schema.STARTS]))[-1]

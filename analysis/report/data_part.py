@@ -6,9 +6,9 @@ from typing import Any
 
 from analysis.report.commands import as_words, bundled_digests, settings_of
 from analysis.report.document import Block, Commands, Inline, Paragraph, Section, Table
-from analysis.report.inputs import Question, Sources
+from analysis.report.inputs import ReportQuestion, Sources
 from research.tracking import schema
-from research.tracking.test_set_access import listed
+from research.tracking.test_set_access import questions_as_text
 
 TASKS = {
     "threshold": "does the {touch} touch {threshold:+.4g}% within {horizon} session{s}?",
@@ -40,7 +40,7 @@ def question_section(sources: Sources) -> Section:
 DIGESTS = (schema.SNAPSHOT_DIGEST, schema.FEATURE_DIGEST, schema.TARGET_DIGEST)
 
 
-def _asked(one: Question) -> str:
+def _asked(one: ReportQuestion) -> str:
     if not len(one.sweeps):
         return f"{one.title}."
     run = one.sweeps.iloc[0]
@@ -98,10 +98,10 @@ def evidence_section(sources: Sources) -> Section:
     )
 
 
-def test_days(one: Question) -> str:
+def test_days(one: ReportQuestion) -> str:
     """Whether they were opened, and how often."""
     looks = one.looks
-    others = f" Other questions opened them: {listed(looks.others)}." if looks.others else ""
+    others = f" Other questions opened them: {questions_as_text(looks.others)}." if looks.others else ""
     if not looks.own:
         return f"the test days were not opened{' for this question' if others else ''}.{others}"
     again = f", {looks.second} of them a second look at the same final run" if looks.second else ""

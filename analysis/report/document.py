@@ -88,7 +88,7 @@ class Section:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class ReportDocument:
     """The whole page."""
 
     title: str

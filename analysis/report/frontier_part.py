@@ -6,7 +6,7 @@ from analysis.compare import probability
 from analysis.laws.verdicts import Claim, Verdict
 from analysis.leaderboard import findings as standing_findings
 from analysis.report.document import Block, Image, Inline, Items, Paragraph, Section, Table
-from analysis.report.inputs import Question, RunLink
+from analysis.report.inputs import ReportQuestion, RunLink
 from analysis.report.tables import of_terminal
 from analysis.results.preregistered import MEANINGS
 from analysis.store_scaling import law_table
@@ -21,7 +21,7 @@ PLAIN: dict[Claim, str] = {
 """The verdict in plain words."""
 
 
-def section(one: Question, link: RunLink, figure: Image) -> Section:
+def section(one: ReportQuestion, link: RunLink, figure: Image) -> Section:
     """Everything about one question."""
     blocks: list[Block] = [
         Paragraph(text=answer(one), tone="finding"),
@@ -42,12 +42,12 @@ def section(one: Question, link: RunLink, figure: Image) -> Section:
     return Section(title=one.title, blocks=blocks)
 
 
-def answer(one: Question) -> str:
+def answer(one: ReportQuestion) -> str:
     """Does it scale, and does it beat what is simpler."""
     return f"{_scaling(one)} {_against_baselines(one)}"
 
 
-def _scaling(one: Question) -> str:
+def _scaling(one: ReportQuestion) -> str:
     if one.judgement is None:
         count = len(one.frontier.entries)
         tried = "One budget was" if count == 1 else f"{count} budgets were"
@@ -60,7 +60,7 @@ def _scaling(one: Question) -> str:
     )
 
 
-def _against_baselines(one: Question) -> str:
+def _against_baselines(one: ReportQuestion) -> str:
     rivals = {name: loss for name, loss in one.frontier.baselines.items() if name != "prior"}
     if not rivals:
         return "No baseline was run on the same rows."
@@ -72,7 +72,7 @@ def _against_baselines(one: Question) -> str:
     return f"No budget beats the strongest baseline, {title} at {rivals[strongest]:.4f}, beyond the noise of the days."
 
 
-def _frontier_table(one: Question, link: RunLink) -> Table:
+def _frontier_table(one: ReportQuestion, link: RunLink) -> Table:
     frontier = one.frontier
     titles = baseline_titles(frontier.baselines)
     rivals = [name for name in titles if name != "prior"]
@@ -106,7 +106,7 @@ def _frontier_table(one: Question, link: RunLink) -> Table:
     )
 
 
-def _noise_table(one: Question, link: RunLink) -> Table:
+def _noise_table(one: ReportQuestion, link: RunLink) -> Table:
     n = one.sure[0].n
     best = {entry.budget: entry for entry in one.frontier.entries}
     # A sweep's own run holds the losses of its replicates.
@@ -154,7 +154,7 @@ def _verdict_table(found: Verdict) -> Table:
     return Table(caption="The verdict's numbers", columns=["quantity", "value"], rows=rows)
 
 
-def _standings_table(one: Question, link: RunLink) -> Table:
+def _standings_table(one: ReportQuestion, link: RunLink) -> Table:
     runs = {entry.budget: entry.run_id for entry in one.frontier.entries} | dict(one.frontier.baseline_runs)
     rows: list[list[Inline]] = [
         [
@@ -172,7 +172,7 @@ def _standings_table(one: Question, link: RunLink) -> Table:
     )
 
 
-def _forecast_table(one: Question, link: RunLink) -> Table:
+def _forecast_table(one: ReportQuestion, link: RunLink) -> Table:
     rows: list[list[Inline]] = []
     for each in one.forecasts:
         said = each.forecast

@@ -7,12 +7,25 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from analysis.report.document import Block, Commands, Image, Inline, Items, Link, Paragraph, Report, Section, Table, Text, parts
+from analysis.report.document import (
+    Block,
+    Commands,
+    Image,
+    Inline,
+    Items,
+    Link,
+    Paragraph,
+    ReportDocument,
+    Section,
+    Table,
+    Text,
+    parts,
+)
 
 STYLE = Path(__file__).with_name("style.css")
 
 
-def page(report: Report) -> str:
+def page(report: ReportDocument) -> str:
     """The page."""
     contents = "".join(f'<li><a href="#{section.anchor}">{escape(section.title)}</a></li>' for section in report.sections)
     return (

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.report.document import Link
-from analysis.results.architecture import Effects, Movement, effects, movements
+from analysis.results.architecture import Effects, OptimumShift, effects, movements
 from analysis.results.data_scaling import DataAxis, data_axes
 from analysis.results.frontier import Frontier, frontiers
-from analysis.results.horizon_transfer import Transfer, transfers
-from analysis.results.model_confidence_set import Standing
+from analysis.results.horizon_transfer import HorizonTransfer, transfers
+from analysis.results.model_confidence_set import ConfidenceSetMember
 from analysis.results.model_pairs import standings
-from analysis.results.preregistered import Sealed, sealed
-from analysis.results.scaling_verdict import Judgement, judge
-from analysis.results.uncertainty import Sureness, sureness
+from analysis.results.preregistered import PreregisteredForecast, load_forecasts
+from analysis.results.scaling_verdict import ScalingVerdict, judge
+from analysis.results.uncertainty import LossUncertainty, sureness
 from research.tracking import query, schema
-from research.tracking.champion_history import InUse, in_use
+from research.tracking.champion_history import ChampionRecord, current_champions
 from research.tracking.query import RunRecord
 from research.tracking.store import Store
 from research.tracking.test_set_access import by_question, is_of_the_question, shares_days, shares_instruments
@@ -28,7 +28,7 @@ RunLink = Callable[[str, str], Link]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looks:
+class TestSetUse:
     """Evaluations that have opened the test days of a question, deleted ones among them."""
 
     own: int
@@ -40,20 +40,20 @@ class Looks:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class ReportQuestion:
     """One frontier with all that follows from it."""
 
     frontier: Frontier
-    judgement: Judgement | None
+    judgement: ScalingVerdict | None
     """None below three budgets."""
-    sure: list[Sureness]
-    standings: list[Standing]
+    sure: list[LossUncertainty]
+    standings: list[ConfidenceSetMember]
     """Model confidence set over finalists and baselines."""
     effects: Effects
-    forecasts: list[Sealed]
+    forecasts: list[PreregisteredForecast]
     sweeps: pd.DataFrame
     """Parent runs, one row per budget, by size."""
-    looks: Looks
+    looks: TestSetUse
     title: str
     """The horizon, and as much else as tells it from the other questions."""
 
@@ -62,7 +62,7 @@ class Question:
 class Champion:
     """A registered version that is in use."""
 
-    used: InUse
+    used: ChampionRecord
     test_skill: float | None
     """None where no evaluation is known."""
 
@@ -71,9 +71,9 @@ class Champion:
 class Sources:
     """What the store holds."""
 
-    questions: list[Question]
-    movements: list[Movement]
-    transfers: list[Transfer]
+    questions: list[ReportQuestion]
+    movements: list[OptimumShift]
+    transfers: list[HorizonTransfer]
     data_axes: list[DataAxis]
     """Questions that were asked with several numbers of training windows."""
     snapshots: pd.DataFrame
@@ -86,12 +86,12 @@ def read(store: Store, experiment: str | None, ui: str) -> Sources:
     """All questions of an experiment, or of the store."""
     found = frontiers(store, experiment)
     every = effects(found)
-    forecasts = sealed(store, found)
+    forecasts = load_forecasts(store, found)
     parents = query.runs(store, kinds=("sweep",), experiment=experiment)
     evaluations = query.runs(store, kinds=("evaluation",))
     looks_at = looks(store, [_sweeps_of(parents, frontier) for frontier in found])
     questions = [
-        Question(
+        ReportQuestion(
             frontier=frontier,
             judgement=judge(frontier),
             sure=sureness(frontier),
@@ -130,7 +130,7 @@ def titles(found: Sequence[Frontier]) -> list[str]:
     return [f"{name[0].upper()}{name[1:]}" if name.startswith("horizon") else name for name in short]
 
 
-def linker(ui: str, experiments: dict[str, str], questions: Sequence[Question]) -> RunLink:
+def linker(ui: str, experiments: dict[str, str], questions: Sequence[ReportQuestion]) -> RunLink:
     """Links to MLflow's pages at this address."""
     ids = {name: experiment_id for experiment_id, name in experiments.items()}
     where: dict[str, str] = {}
@@ -157,31 +157,31 @@ def _sweeps_of(parents: pd.DataFrame, frontier: Frontier) -> pd.DataFrame:
 def champions(store: Store, evaluations: pd.DataFrame, experiments: set[str]) -> list[Champion]:
     """Who is in use of some experiments' models."""
     skills = dict(zip(evaluations["run_id"], evaluations["test_skill"])) if "test_skill" in evaluations else {}
-    used = [one for one in in_use(store) if one.name.startswith(tuple(f"{name}-" for name in experiments))]
+    used = [one for one in current_champions(store) if one.name.startswith(tuple(f"{name}-" for name in experiments))]
     return [Champion(used=one, test_skill=skills.get(one.evaluation)) for one in used]
 
 
-def looks(store: Store, sweeps: Sequence[pd.DataFrame]) -> list[Looks]:
+def looks(store: Store, sweeps: Sequence[pd.DataFrame]) -> list[TestSetUse]:
     """For each question, given by its sweeps: how often its test days were opened, and for which others."""
     evaluations, experiments = query.evaluations(store), query.experiments(store)
     return [
-        _looks(evaluations, dict(rows.iloc[0].dropna()), experiments) if len(rows) else Looks(own=0, second=0, others={})
+        _looks(evaluations, dict(rows.iloc[0].dropna()), experiments) if len(rows) else TestSetUse(own=0, second=0, others={})
         for rows in sweeps
     ]
 
 
-def _looks(evaluations: Sequence[RunRecord], sweep: Mapping[str, object], experiments: dict[str, str]) -> Looks:
+def _looks(evaluations: Sequence[RunRecord], sweep: Mapping[str, object], experiments: dict[str, str]) -> TestSetUse:
     where, labels = sweep["experiment_id"], sweep.get(schema.TARGET_DIGEST)
     own = [one for one in evaluations if is_of_the_question(one, sweep, where, labels)]
     known = {one.run_id for one in own}
     others = [one for one in evaluations if one.run_id not in known and shares_days(one.params, sweep)]
-    return Looks(
+    return TestSetUse(
         own=len(own),
         second=sum(schema.SECOND_LOOK in one.tags for one in own),
         others=by_question((one for one in others if shares_instruments(one.params, sweep)), experiments),
     )
 
 
-def _snapshots(runs: pd.DataFrame, questions: Sequence[Question]) -> pd.DataFrame:
+def _snapshots(runs: pd.DataFrame, questions: Sequence[ReportQuestion]) -> pd.DataFrame:
     used = {str(digest) for one in questions for digest in one.sweeps.get(schema.SNAPSHOT_DIGEST, ())}
     return runs[runs[schema.SNAPSHOT_DIGEST].isin(used)].drop_duplicates(schema.SNAPSHOT_DIGEST) if len(runs) else runs

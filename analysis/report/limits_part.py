@@ -9,8 +9,8 @@ from analysis.laws.forecasting import FEWEST
 from analysis.report.commands import NARROWED, as_words, bundled_digests, differing, settings_of
 from analysis.report.data_part import test_days
 from analysis.report.document import Commands, Items, Paragraph, Section
-from analysis.report.inputs import Question, Sources
-from research.cli.next_steps import in_store
+from analysis.report.inputs import ReportQuestion, Sources
+from research.cli.next_steps import with_store_argument
 from research.counts import count_label, parse_count
 
 ENOUGH_FRESH = 3
@@ -25,7 +25,7 @@ def not_established(sources: Sources) -> Section:
     return Section(title="What was not established", blocks=[Items(items=lines)])
 
 
-def _open(one: Question) -> Iterator[str]:
+def _open(one: ReportQuestion) -> Iterator[str]:
     frontier, judged = one.frontier, one.judgement
     if judged is None:
         yield f"{one.title}: any trend; it takes {FEWEST} budgets."
@@ -61,14 +61,14 @@ def next_steps(sources: Sources, store: Path) -> Section:
     bundled = bundled_digests(sources)
     only = len({one.frontier.experiment for one in sources.questions}) == 1
     steps = dict.fromkeys(step for one in sources.questions for step in _next(one, bundled, alone=only))
-    commands = [f"{in_store(store, command)}   # {why}" for command, why in steps]
+    commands = [f"{with_store_argument(store, command)}   # {why}" for command, why in steps]
     if not commands:
         return Section(title="What to run next", blocks=[Paragraph(text="Nothing here is open that a sweep could settle.")])
     why = "Each settles something that is open above; the same command goes on where a sweep stopped."
     return Section(title="What to run next", blocks=[Paragraph(text=why), Commands(lines=commands)])
 
 
-def _next(one: Question, bundled: Collection[str], *, alone: bool) -> Iterator[tuple[str, str]]:
+def _next(one: ReportQuestion, bundled: Collection[str], *, alone: bool) -> Iterator[tuple[str, str]]:
     frontier = one.frontier
 
     def sweep(budget: str, why: str, like: str = "", **others: str) -> tuple[str, str]:
@@ -98,7 +98,7 @@ def _next(one: Question, bundled: Collection[str], *, alone: bool) -> Iterator[t
         yield sweep(frontier.entries[0].budget, "which shape", TRIALS="+20")
 
 
-def _told(one: Question, budget: str, bundled: Collection[str]) -> dict[str, str]:
+def _told(one: ReportQuestion, budget: str, bundled: Collection[str]) -> dict[str, str]:
     """What the sweep of this budget was told; nothing where its parent run is gone."""
     for _, run in one.sweeps.iterrows():
         if str(run["budget"]) == budget:

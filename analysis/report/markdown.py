@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.report.document import Block, Commands, Image, Inline, Items, Link, Paragraph, Report, Table, Text, parts
+from analysis.report.document import Block, Commands, Image, Inline, Items, Link, Paragraph, ReportDocument, Table, Text, parts
 
 
-def page(report: Report, figures: str = "figures") -> str:
+def page(report: ReportDocument, figures: str = "figures") -> str:
     """The text; `figures` is the folder that it looks for its figures in."""
     sections = "".join(f"## {section.title}\n\n{_blocks(section.blocks, figures)}" for section in report.sections)
     return f"# {report.title}\n\n{_blocks(report.summary, figures)}{sections}---\n\n{_inline(report.made)}\n"

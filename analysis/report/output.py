@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from analysis.report import html, markdown
-from analysis.report.document import Report
+from analysis.report.document import ReportDocument
 from analysis.report.inputs import Sources
 from research.tracking import schema
 from research.tracking.store import Store
@@ -16,7 +16,7 @@ NOTE_LENGTH = 5_000
 """MLflow cuts a tag at 8,000 characters."""
 
 
-def write(report: Report, folder: Path) -> list[Path]:
+def write(report: ReportDocument, folder: Path) -> list[Path]:
     """The pages; the figures lie in `figures` below the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     texts = (html.page(report), markdown.page(report))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from analysis.options import ReportOptions
 
 if TYPE_CHECKING:
-    from analysis.report.document import Report
+    from analysis.report.document import ReportDocument
 
 
 def main(options: ReportOptions) -> None:
@@ -35,7 +35,7 @@ def main(options: ReportOptions) -> None:
     print_next(screen, options.store, "open the page in a browser", "make ui", "make forecast BUDGET=<a larger size>")
 
 
-def summary(report: Report) -> list[str]:
+def summary(report: ReportDocument) -> list[str]:
     """The answers, as the page gives them first."""
     from analysis.report.document import Paragraph, parts
 

@@ -47,7 +47,7 @@ class Effects:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Movement:
+class OptimumShift:
     """Whether the best depth / width is the same along one axis."""
 
     along: str
@@ -85,7 +85,7 @@ def effects(frontiers: Sequence[Frontier]) -> list[Effects]:
     ]
 
 
-def movements(found: Sequence[Effects]) -> list[Movement]:
+def movements(found: Sequence[Effects]) -> list[OptimumShift]:
     """Along budgets at each question, and along horizons at each budget of questions that differ in the horizon only."""
     known = [
         (one.frontier, budget, curve)
@@ -110,6 +110,6 @@ def _grouped(
     return {at: curves for at, curves in groups.items() if len(curves) > 1}
 
 
-def _movement(along: str, at: tuple[str, ...], curves: dict[str, ShapeCurve]) -> Movement:
+def _movement(along: str, at: tuple[str, ...], curves: dict[str, ShapeCurve]) -> OptimumShift:
     ratios = {value: curve.best for value, curve in curves.items()}
-    return Movement(along=along, at=f"{at[0]}, {at[-1]}", ratios=ratios, p_value=heterogeneity(list(curves.values())))
+    return OptimumShift(along=along, at=f"{at[0]}, {at[-1]}", ratios=ratios, p_value=heterogeneity(list(curves.values())))

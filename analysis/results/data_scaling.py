@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 if TYPE_CHECKING:
-    from analysis.results.frontier import Entry, Frontier
+    from analysis.results.frontier import BudgetResult, Frontier
     from research.evaluation.significance import Difference
 
 
@@ -26,7 +26,7 @@ class DataAxis:
         first = self.frontiers[0]
         return f"{first.experiment}, horizon {first.horizon}, {first.features}"
 
-    def cells(self) -> dict[str, list[Entry | None]]:
+    def cells(self) -> dict[str, list[BudgetResult | None]]:
         """Budget -> its best trial at each number of windows, None where no sweep has one."""
         sizes = {entry.budget: entry.n_params for frontier in self.frontiers for entry in frontier.entries}
         budgets = sorted(sizes, key=lambda budget: sizes[budget])
@@ -62,7 +62,7 @@ def data_axes(frontiers: Iterable[Frontier]) -> list[DataAxis]:
     return [DataAxis(frontiers=group) for group in groups if len({one.n_train_windows for one in group}) > 1]
 
 
-def gain(cells: list[Entry | None]) -> Difference | None:
+def gain(cells: list[BudgetResult | None]) -> Difference | None:
     """What most windows give over fewest, on the same validation days; None where one of the two is missing."""
     from research.evaluation.significance import paired_difference
 
@@ -70,5 +70,5 @@ def gain(cells: list[Entry | None]) -> Difference | None:
     return paired_difference(most.day_losses, fewest.day_losses) if fewest and most else None
 
 
-def _entry(frontier: Frontier, budget: str) -> Entry | None:
+def _entry(frontier: Frontier, budget: str) -> BudgetResult | None:
     return next((entry for entry in frontier.entries if entry.budget == budget), None)

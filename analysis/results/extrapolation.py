@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.laws.forecasting import FEWEST, forecast
 from analysis.results.frontier import Frontier
-from analysis.results.scaling_verdict import daily_slope, points
+from analysis.results.scaling_verdict import daily_slope, frontier_points
 
 FARTHEST = 30
 """Times the largest size: farther away an interval says nothing but that."""
@@ -16,9 +16,9 @@ FEWEST_AT_A_COST = 4
 """Trials of nearly the same compute that make a curve."""
 
 
-def fan(frontier: Frontier) -> pd.DataFrame:
+def forecast_band(frontier: Frontier) -> pd.DataFrame:
     """Columns n_params, loss, low, high beyond the largest budget, 95%; empty below three budgets."""
-    sizes, losses, errors = points(frontier)
+    sizes, losses, errors = frontier_points(frontier)
     if len(sizes) < FEWEST:
         return pd.DataFrame(columns=["n_params", "loss", "low", "high"])
     ahead = np.geomspace(1.05, FARTHEST, STEPS) * sizes[-1]
@@ -35,7 +35,7 @@ def fan(frontier: Frontier) -> pd.DataFrame:
 
 def rollout(frontier: Frontier) -> pd.DataFrame:
     """Each budget foretold from the smaller ones: budget, n_params, observed, loss, low, high, error (observed / said - 1)."""
-    sizes, losses, errors = points(frontier)
+    sizes, losses, errors = frontier_points(frontier)
     rows = []
     for place in range(FEWEST, len(sizes)):
         given = None if errors is None else errors[:place]
@@ -56,7 +56,7 @@ def rollout(frontier: Frontier) -> pd.DataFrame:
 
 def residuals(frontier: Frontier) -> pd.DataFrame:
     """Columns budget, n_params, residual (loss over a straight line in log size, minus 1), error; empty below three budgets."""
-    sizes, losses, errors = points(frontier)
+    sizes, losses, errors = frontier_points(frontier)
     if len(sizes) < FEWEST:
         return pd.DataFrame(columns=["budget", "n_params", "residual", "error"])
     size = np.log10(sizes) - np.log10(sizes).mean()

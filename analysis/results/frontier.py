@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from research.errors import InputError
-from research.evaluation.significance import Difference, by_day, paired_difference
+from research.evaluation.significance import Difference, daily_means, paired_difference
 from research.tracking import query, schema
 from research.tracking.store import Store
 
@@ -36,7 +36,7 @@ COLUMNS = (schema.PROPOSED_BY, schema.CONFIG_FINGERPRINT, *SEARCHED, *COST, *SET
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class BudgetResult:
     """The best trial of one budget."""
 
     budget: str
@@ -86,7 +86,7 @@ class Frontier:
     setting: tuple[str, ...]
     """Labels, features, dates and validated instruments: all of the study but its training windows."""
     base_rate_loss: float
-    entries: list[Entry]
+    entries: list[BudgetResult]
     """By counted size."""
     baselines: dict[str, float]
     """Baseline -> validation loss."""
@@ -170,13 +170,13 @@ def _frontier(store: Store, experiment: str, table: pd.DataFrame) -> Frontier | 
     )
 
 
-def _entry(store: Store, runs: pd.DataFrame, baselines: dict[str, NDArray[np.float64]]) -> Entry:
+def _entry(store: Store, runs: pd.DataFrame, baselines: dict[str, NDArray[np.float64]]) -> BudgetResult:
     """From all runs of one budget."""
     tried = runs[runs[schema.KIND] == "trial"]
     complete = _distinct(tried, ["complete"])
     best: dict[Any, Any] = complete.sort_values("val_loss", kind="stable").iloc[0].to_dict()
     mine = day_losses(store, best["run_id"])
-    return Entry(
+    return BudgetResult(
         budget=str(best["budget"]),
         run_id=best["run_id"],
         architecture=str(best["name"]).split(maxsplit=1)[1],
@@ -214,4 +214,4 @@ def _fresh_losses(replicates: pd.DataFrame) -> dict[str, tuple[float, ...]]:
 def day_losses(store: Store, run_id: str) -> NDArray[np.float64]:
     """Validation loss of each day of a run, in order."""
     table = query.predictions(store, run_id)
-    return by_day(table["loss"].to_numpy(np.float64), table["date"].to_numpy())
+    return daily_means(table["loss"].to_numpy(np.float64), table["date"].to_numpy())

@@ -18,7 +18,7 @@ Z = 1.959964
 
 
 @dataclass(frozen=True, kw_only=True)
-class Transfer:
+class HorizonTransfer:
     """One budget, from the horizon that a configuration was chosen at to another one where it is used."""
 
     budget: str
@@ -39,7 +39,7 @@ class Transfer:
     """
 
 
-def transfers(store: Store, frontiers: Sequence[Frontier]) -> list[Transfer]:
+def transfers(store: Store, frontiers: Sequence[Frontier]) -> list[HorizonTransfer]:
     """Every budget and ordered pair of horizons with five or more configurations or architectures in common."""
     found = []
     for first, second in _pairs(frontiers):
@@ -71,11 +71,11 @@ def _shared(first: pd.DataFrame, second: pd.DataFrame, keys: Sequence[str], ceil
     return parts[0].join(parts[1], how="inner", lsuffix="_chosen", rsuffix="_used")
 
 
-def _transfer(store: Store, budget: str, horizons: tuple[int, int], matched_by: str, shared: pd.DataFrame) -> Transfer:
+def _transfer(store: Store, budget: str, horizons: tuple[int, int], matched_by: str, shared: pd.DataFrame) -> HorizonTransfer:
     correlation = float(shared["loss_chosen"].corr(shared["loss_used"], method="spearman"))
     low, high = spearman_interval(correlation, len(shared))
     chosen, own = (str(shared["run_id_used"].iloc[int(shared[name].argmin())]) for name in ("loss_chosen", "loss_used"))
-    return Transfer(
+    return HorizonTransfer(
         budget=budget,
         chosen_at=horizons[0],
         used_at=horizons[1],

@@ -15,7 +15,7 @@ SIZE = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class ConfidenceSetMember:
     """One model's place in the confidence set."""
 
     name: str
@@ -30,7 +30,7 @@ class Standing:
         return self.p_value > SIZE
 
 
-def confidence_set(losses: Mapping[str, NDArray[np.float64]]) -> list[Standing]:
+def confidence_set(losses: Mapping[str, NDArray[np.float64]]) -> list[ConfidenceSetMember]:
     """Hansen, Lunde & Nason 2011, statistic T_max, circular blocks of 60 days; best first.
 
     `losses` holds the loss of each day, the same days for every model. The set contains the best of them with a
@@ -43,7 +43,7 @@ def confidence_set(losses: Mapping[str, NDArray[np.float64]]) -> list[Standing]:
 
     distinct = _distinct(losses)
     if len(distinct) < 2:
-        return [Standing(name=name, loss=float(each.mean()), p_value=1.0) for name, each in losses.items()]
+        return [ConfidenceSetMember(name=name, loss=float(each.mean()), p_value=1.0) for name, each in losses.items()]
     table = np.column_stack([losses[name] for name in distinct])
     block = min(BLOCK_DAYS, max(1, len(table) // 4))
     found = MCS(table, size=SIZE, reps=RESAMPLES, block_size=block, method="max", bootstrap="circular", seed=SEED)
@@ -51,7 +51,9 @@ def confidence_set(losses: Mapping[str, NDArray[np.float64]]) -> list[Standing]:
     left = found.pvalues["Pvalue"].to_dict()
     p_values = {name: float(left[place]) for place, name in enumerate(distinct)}
     twin = {name: twin for twin, names in distinct.items() for name in names}
-    standings = [Standing(name=name, loss=float(each.mean()), p_value=p_values[twin[name]]) for name, each in losses.items()]
+    standings = [
+        ConfidenceSetMember(name=name, loss=float(each.mean()), p_value=p_values[twin[name]]) for name, each in losses.items()
+    ]
     return sorted(standings, key=lambda one: one.loss)
 
 

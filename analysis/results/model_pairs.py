@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from analysis.results.frontier import Frontier
-from analysis.results.model_confidence_set import Standing, confidence_set
+from analysis.results.model_confidence_set import ConfidenceSetMember, confidence_set
 from research.counts import parse_count
 from research.errors import InputError, require
 from research.evaluation.forecast_tests import PairTest, holm, pair_test
-from research.evaluation.significance import by_day, is_shown
+from research.evaluation.significance import daily_means, is_significant
 from research.tracking import query, schema
 from research.tracking.store import Store
 
@@ -58,7 +58,7 @@ class Comparison:
     def verdict(self) -> str:
         """A difference is called one only where the interval and the adjusted test agree."""
         found = self.tests.difference
-        if not is_shown(found, self.holm_p):
+        if not is_significant(found, self.holm_p):
             return "no difference shown"
         return f"{(self.first if found.mean < 0 else self.second).title} better"
 
@@ -91,7 +91,7 @@ def finalists(frontier: Frontier) -> list[Model]:
     return [Model(title=name, run_id=run_id, horizon=frontier.horizon, **where) for name, run_id in names.items()]
 
 
-def standings(frontier: Frontier) -> list[Standing]:
+def standings(frontier: Frontier) -> list[ConfidenceSetMember]:
     """Model confidence set over the best trial of each budget and the baselines."""
     best = {entry.budget: entry.day_losses for entry in frontier.entries}
     return confidence_set({**best, **frontier.baseline_losses})
@@ -149,4 +149,4 @@ def _compare(store: Store, first: Model, second: Model) -> Comparison:
 
 
 def _by_day(predictions: pd.DataFrame) -> np.ndarray:
-    return by_day(predictions["loss"].to_numpy(np.float64), predictions["date"].to_numpy())
+    return daily_means(predictions["loss"].to_numpy(np.float64), predictions["date"].to_numpy())

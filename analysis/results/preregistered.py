@@ -13,7 +13,7 @@ import pandas as pd
 
 from analysis.laws.forecasting import FEWEST, Forecast, Score, forecast, score
 from analysis.results.frontier import Frontier
-from analysis.results.scaling_verdict import points
+from analysis.results.scaling_verdict import frontier_points
 from research.counts import parse_count
 from research.errors import require
 from research.tracking import query, schema
@@ -30,7 +30,7 @@ MEANINGS: dict[State, str] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sealed:
+class PreregisteredForecast:
     """One forecast of a frontier's next budget, and how it did."""
 
     run_id: str
@@ -44,7 +44,7 @@ class Sealed:
     score: Score | None = None
 
 
-def foretell(store: Store, frontier: Frontier, budget: str) -> Forecast:
+def make_forecast(store: Store, frontier: Frontier, budget: str) -> Forecast:
     """The lowest loss at a budget beyond those of the frontier.
 
     `InputError` where there are too few budgets or it is not beyond them, and where a sweep of it has been started for the
@@ -60,11 +60,11 @@ def foretell(store: Store, frontier: Frontier, budget: str) -> Forecast:
     there = ", ".join(entry.budget for entry in frontier.entries)
     fix = f"{where} has {there} only; a forecast takes {FEWEST} budgets, sweep more first."
     require(len(frontier.entries) >= FEWEST, "BUDGET", budget, fix)
-    sizes, losses, errors = points(frontier)
+    sizes, losses, errors = frontier_points(frontier)
     return forecast(sizes, losses, at, error=errors)
 
 
-def seal(store: Store, frontier: Frontier, budget: str, made: Forecast) -> str:
+def register_forecast(store: Store, frontier: Frontier, budget: str, made: Forecast) -> str:
     """Write a forecast as a run of its own; returns the run id."""
     # Loads MLflow's client, which readers of a store need not wait for.
     from research.tracking.provenance import provenance
@@ -99,7 +99,7 @@ def seal(store: Store, frontier: Frontier, budget: str, made: Forecast) -> str:
     return log.run_id
 
 
-def sealed(store: Store, frontiers: Sequence[Frontier]) -> dict[tuple[str, int], list[Sealed]]:
+def load_forecasts(store: Store, frontiers: Sequence[Frontier]) -> dict[tuple[str, int], list[PreregisteredForecast]]:
     """All forecasts by the frontier's key, oldest first."""
     if not frontiers:
         return {}
@@ -110,13 +110,13 @@ def sealed(store: Store, frontiers: Sequence[Frontier]) -> dict[tuple[str, int],
     return {frontier.key: _of(store, frontier, done) for frontier in frontiers}
 
 
-def _of(store: Store, frontier: Frontier, runs: pd.DataFrame) -> list[Sealed]:
+def _of(store: Store, frontier: Frontier, runs: pd.DataFrame) -> list[PreregisteredForecast]:
     same = (runs[schema.STUDY_FINGERPRINT] == frontier.study) & (runs["horizon"] == frontier.horizon)
     mine = runs[same & (runs["context_length"] == frontier.context_length)]
     return [_judged(store, frontier, run) for run in mine.to_dict("records")] if len(mine) else []
 
 
-def _judged(store: Store, frontier: Frontier, run: dict[Any, Any]) -> Sealed:
+def _judged(store: Store, frontier: Frontier, run: dict[Any, Any]) -> PreregisteredForecast:
     text = Path(store.local_artifact(run["run_id"], schema.FORECAST_FILE)).read_text()
     budget = str(run["budget"])
     common = {
@@ -126,16 +126,16 @@ def _judged(store: Store, frontier: Frontier, run: dict[Any, Any]) -> Sealed:
         "forecast": _forecast_in(text),
     }
     if _seal_of(text) != run[schema.SEAL]:
-        return Sealed(**common, state="altered")
+        return PreregisteredForecast(**common, state="altered")
     sweeps = _sweeps(store, frontier)
     its = sweeps[sweeps["budget"].map(_count) == _count(budget)] if len(sweeps) else sweeps
     if len(its) and its["started"].min() <= run["started"]:
-        return Sealed(**common, state="late")
+        return PreregisteredForecast(**common, state="late")
     found = next((entry for entry in frontier.entries if _count(entry.budget) == _count(budget)), None)
     if found is None or not (its[schema.OUTCOME] == "complete").any():
-        return Sealed(**common, state="open")
+        return PreregisteredForecast(**common, state="open")
     scored = score(common["forecast"], found.val_loss)
-    return Sealed(**common, state="scored", observed=found.val_loss, observed_run_id=found.run_id, score=scored)
+    return PreregisteredForecast(**common, state="scored", observed=found.val_loss, observed_run_id=found.run_id, score=scored)
 
 
 def _forecast_in(text: str) -> Forecast:

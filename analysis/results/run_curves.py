@@ -28,7 +28,7 @@ def tuning_curves(frontier: Frontier) -> pd.DataFrame:
 def learning_curves(store: Store, frontier: Frontier) -> pd.DataFrame:
     """Columns budget, epoch, train_loss, val_loss of the best trial of each budget, one query per loss for all of them."""
     # A linked run has no curve of its own.
-    holders = {entry.budget: query.holder(store, entry.run_id) for entry in frontier.entries}
+    holders = {entry.budget: query.run_with_artifacts(store, entry.run_id) for entry in frontier.entries}
     names = ("train_loss", "val_loss")
     found = {name: query.histories(store, list(holders.values()), f"{schema.EPOCH_PREFIX}{name}") for name in names}
     rows = [

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.laws.verdicts import FEWEST, Verdict, verdict
-from analysis.results.frontier import Entry, Frontier
-from analysis.results.uncertainty import Sureness, sureness
+from analysis.results.frontier import BudgetResult, Frontier
+from analysis.results.uncertainty import LossUncertainty, sureness
 from research.evaluation.significance import standard_error
 
 Basis = Literal["fresh seeds", "best trials"]
@@ -18,7 +18,7 @@ FEWEST_SEEDS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judgement:
+class ScalingVerdict:
     """A verdict and what it rests on."""
 
     verdict: Verdict
@@ -55,7 +55,7 @@ class Judgement:
         return told
 
 
-def judge(frontier: Frontier) -> Judgement | None:
+def judge(frontier: Frontier) -> ScalingVerdict | None:
     """The verdict of a question, with seed, search and day noise as far as they are known; None below three budgets."""
     pairs = list(zip(frontier.entries, sureness(frontier), strict=True))
     fresh = [(entry, one) for entry, one in pairs if one.fresh_seeds >= FEWEST_SEEDS]
@@ -67,7 +67,7 @@ def judge(frontier: Frontier) -> Judgement | None:
     found = [entry.replicates[entry.config] if basis == "fresh seeds" else (entry.val_loss,) for entry in entries]
     sizes, losses = np.repeat([float(entry.n_params) for entry in entries], [len(one) for one in found]), np.concatenate(found)
     search = all(np.isfinite(one.search) for _, one in used)
-    return Judgement(
+    return ScalingVerdict(
         verdict=verdict(
             sizes,
             losses,
@@ -82,19 +82,19 @@ def judge(frontier: Frontier) -> Judgement | None:
     )
 
 
-def points(frontier: Frontier) -> tuple[list[float], list[float], list[float] | None]:
+def frontier_points(frontier: Frontier) -> tuple[list[float], list[float], list[float] | None]:
     """Sizes, lowest losses and their standard errors, from which the next budget is foretold; no errors if one is unknown."""
     errors = point_errors(sureness(frontier))
     sizes = [float(entry.n_params) for entry in frontier.entries]
     return sizes, [entry.val_loss for entry in frontier.entries], errors if all(errors) else None
 
 
-def point_errors(found: list[Sureness]) -> list[float]:
+def point_errors(found: list[LossUncertainty]) -> list[float]:
     """Standard error of each budget's lowest loss from search and seed, in nats; 0 where nothing is known of them."""
     return [float(np.sqrt(np.nansum([one.search**2, one.seed**2]))) for one in found]
 
 
-def daily_slope(entries: list[Entry]) -> NDArray[np.float64]:
+def daily_slope(entries: list[BudgetResult]) -> NDArray[np.float64]:
     """Least-squares slope over log10 of the counted sizes, day by day, in nats per tenfold size.
 
     Its mean is the slope of the mean losses: both are the same weighted sum. Day by day it can be resampled in blocks.
@@ -105,6 +105,6 @@ def daily_slope(entries: list[Entry]) -> NDArray[np.float64]:
     return np.asarray(np.column_stack([entry.day_losses for entry in entries]) @ weights, dtype=np.float64)
 
 
-def _day_error(entries: list[Entry]) -> float:
+def _day_error(entries: list[BudgetResult]) -> float:
     """Relative standard error of the slope per tenfold size from the days that all budgets were validated on."""
     return standard_error(daily_slope(entries)) / float(np.mean([entry.val_loss for entry in entries]))

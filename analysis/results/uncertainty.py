@@ -16,13 +16,13 @@ from analysis.results.tuning_curve import expected_best, search_error
 from research.evaluation.significance import standard_error
 
 if TYPE_CHECKING:
-    from analysis.results.frontier import Entry, Frontier
+    from analysis.results.frontier import BudgetResult, Frontier
 
 NAN = float("nan")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sureness:
+class LossUncertainty:
     """One budget's loss, told in three ways, and the noise of each layer; NaN where the runs do not say."""
 
     budget: str
@@ -55,18 +55,18 @@ class Sureness:
         return self.naive_best - self.fresh_mean
 
 
-def sureness(frontier: Frontier) -> list[Sureness]:
+def sureness(frontier: Frontier) -> list[LossUncertainty]:
     """One per budget, in the order of the entries."""
     n = min((len(entry.random_losses) for entry in frontier.entries), default=0)
     rival = min(frontier.baselines, key=lambda name: frontier.baselines[name], default="")
     return [_sureness(entry, n, rival, frontier) for entry in frontier.entries]
 
 
-def _sureness(entry: Entry, n: int, rival: str, frontier: Frontier) -> Sureness:
+def _sureness(entry: BudgetResult, n: int, rival: str, frontier: Frontier) -> LossUncertainty:
     fresh = entry.replicates.get(entry.config, ())
     seed, freedom = pooled_deviation(list(entry.replicates.values()))
     other = frontier.baseline_losses.get(rival)
-    return Sureness(
+    return LossUncertainty(
         budget=entry.budget,
         naive_best=entry.val_loss,
         n=n,

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import PurePosixPath
 
 from pipelines.adopt.numbers import UnreadableError, real, whole
-from pipelines.adopt.record import UNNAMED_METRIC, Outcome, Parsed, Record, Rejection, Study, Value, measured, settings
+from pipelines.adopt.record import UNNAMED_METRIC, LegacyStudy, Outcome, Parsed, Record, Rejection, Value, measured, settings
 from research.tracking import schema
 
 FORM = "optuna console log"
@@ -59,7 +59,7 @@ class _Reader:
     def __init__(self) -> None:
         self.records: list[Record] = []
         self.rejections: list[Rejection] = []
-        self._study: Study | None = None
+        self._study: LegacyStudy | None = None
         self._open: dict[int, _Begun] = {}
         self._results: list[Record] = []
         self._maximised: bool | None = None
@@ -68,11 +68,11 @@ class _Reader:
         """Take one line; `UnreadableError` if it is a trial's line that cannot be understood."""
         if found := _STARTING.search(text):
             self.close_study()
-            self._study = Study.named(PurePosixPath(found[1]).stem)
+            self._study = LegacyStudy.named(PurePosixPath(found[1]).stem)
         elif _OVER.search(text):
             self.close_study()
         elif found := _CREATED.search(text):
-            named = Study.named(found[1])
+            named = LegacyStudy.named(found[1])
             self._study = replace(self._study, phase=named.phase) if self._study else named
         elif found := _BEGUN.search(text):
             self._begin(line, int(found[1]), found[2], _time(text))
@@ -140,7 +140,7 @@ class _Reader:
             },
         )
 
-    def _known_study(self) -> Study:
+    def _known_study(self) -> LegacyStudy:
         if self._study is None:
             raise UnreadableError("no `[k/n] Starting` line above it says which study it belongs to")
         return self._study

@@ -9,7 +9,7 @@ import re
 from pathlib import PurePosixPath
 
 from pipelines.adopt.numbers import UnreadableError, real, whole
-from pipelines.adopt.record import Outcome, Parsed, Record, Rejection, Study, Value, measured, settings
+from pipelines.adopt.record import LegacyStudy, Outcome, Parsed, Record, Rejection, Value, measured, settings
 from research.tracking import schema
 
 FORM = "experiment log"
@@ -102,9 +102,9 @@ def _ending(row: Row) -> tuple[Outcome, str | None, float | None]:
     return outcome, None if value is None else metric, value
 
 
-def _study(row: Row) -> Study:
-    named = Study.named(row["experiment"])
-    return Study(
+def _study(row: Row) -> LegacyStudy:
+    named = LegacyStudy.named(row["experiment"])
+    return LegacyStudy(
         phase=row.get("phase") or named.phase,
         budget=row["budget"].upper() or named.budget,
         horizon=whole(row["horizon"]) if row["horizon"] else named.horizon,

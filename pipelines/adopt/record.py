@@ -45,7 +45,7 @@ _PROGRAMS = ("hpo", "train")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study:
+class LegacyStudy:
     """A legacy study as its file describes it. Budget and horizon are claims."""
 
     phase: str | None = None
@@ -54,7 +54,7 @@ class Study:
     task: str | None = None
 
     @classmethod
-    def named(cls, name: str) -> Study:
+    def named(cls, name: str) -> LegacyStudy:
         """Read a name like `phase6a_2M_h1_threshold_1pct`; what it does not say is None."""
         phase = budget = horizon = None
         task = []
@@ -80,7 +80,7 @@ class Study:
 class Record:
     """One legacy trial."""
 
-    study: Study
+    study: LegacyStudy
     place: str
     """Where in the file, for example `line 3`."""
     outcome: Outcome

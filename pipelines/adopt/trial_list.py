@@ -10,7 +10,17 @@ from dataclasses import replace
 from typing import TypeGuard
 
 from pipelines.adopt.numbers import UnreadableError, real, whole
-from pipelines.adopt.record import UNNAMED_METRIC, Outcome, Parsed, Record, Rejection, Study, clean_name, measured, settings
+from pipelines.adopt.record import (
+    UNNAMED_METRIC,
+    LegacyStudy,
+    Outcome,
+    Parsed,
+    Record,
+    Rejection,
+    clean_name,
+    measured,
+    settings,
+)
 from research.tracking import schema
 
 LIST_FORM = "list of trials"
@@ -41,7 +51,7 @@ def is_best(content: object) -> TypeGuard[dict[str, object]]:
 
 def parse_list(content: list[object], stem: str) -> Parsed:
     """Every trial of the list."""
-    study = Study.named(stem.removesuffix("_all_trials"))
+    study = LegacyStudy.named(stem.removesuffix("_all_trials"))
     records, rejections = [], []
     for position, one in enumerate(content):
         place = f"entry {position}"
@@ -57,7 +67,7 @@ def parse_list(content: list[object], stem: str) -> Parsed:
 
 def parse_best(content: Mapping[str, object], stem: str) -> Parsed:
     """The one trial that the file repeats; it states budget and horizon itself."""
-    named = Study.named(stem.removesuffix("_best_params"))
+    named = LegacyStudy.named(stem.removesuffix("_best_params"))
     budget, horizon = content.get("budget"), content.get("horizon")
     trial = {
         "number": content["best_trial"],
@@ -78,7 +88,7 @@ def parse_best(content: Mapping[str, object], stem: str) -> Parsed:
     return Parsed(form=BEST_FORM, records=[record], rejections=[])
 
 
-def _record(trial: Mapping[str, object], study: Study, place: str) -> Record:
+def _record(trial: Mapping[str, object], study: LegacyStudy, place: str) -> Record:
     params, attributes = _mapping(trial, "params"), _mapping(trial, "user_attrs")
     forced = {name.removeprefix(_FORCED): value for name, value in attributes.items() if _is_forced(name)}
     scores = {clean_name(name): real(value) for name, value in attributes.items() if _is_score(name, value)}

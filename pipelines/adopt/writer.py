@@ -11,7 +11,7 @@ from functools import cached_property
 from filelock import FileLock, Timeout
 
 from pipelines.adopt.numbers import UnreadableError
-from pipelines.adopt.record import Parsed, Record, Rejection, Study, Value, fingerprints
+from pipelines.adopt.record import LegacyStudy, Parsed, Record, Rejection, Value, fingerprints
 from pipelines.adopt.size import Size, size_of
 from research.errors import InputError
 from research.fingerprint import digest_bytes, fingerprint
@@ -99,7 +99,7 @@ class Adoption:
     def __init__(self, store: Store):
         self.store = store
         self._known: dict[str, dict[str, dict[str, object]]] = {}
-        self._parents: dict[tuple[str, Study], str] = {}
+        self._parents: dict[tuple[str, LegacyStudy], str] = {}
 
     def take(self, source: SourceFile) -> FileResult:
         """Adopt what no earlier file or start has brought in."""
@@ -160,16 +160,16 @@ class Adoption:
         log.finish("adopted", metrics={**record.metrics, **objective, **known_sizes})
         return log.run_id
 
-    def _parent(self, study: Study, experiment: str) -> str:
+    def _parent(self, study: LegacyStudy, experiment: str) -> str:
         key = (experiment, study)
         if key not in self._parents:
             self._parents[key] = self._open_parent(study, self.store.experiment(experiment))
         return self._parents[key]
 
-    def _open_parent(self, study: Study, experiment_id: str) -> str:
+    def _open_parent(self, study: LegacyStudy, experiment_id: str) -> str:
         """The study's run, which only groups its trials and is therefore finished as soon as it is there."""
         identity = fingerprint({"legacy_study": study.label, "task": study.task})
-        found = query.with_tag(self.store, experiment_id, schema.SWEEP_FINGERPRINT, identity, kinds=("sweep",))
+        found = query.runs_with_tag(self.store, experiment_id, schema.SWEEP_FINGERPRINT, identity, kinds=("sweep",))
         if found and found[0].status == "FINISHED":
             return found[0].run_id
         log = RunLog(self.store, found[0].run_id) if found else self._start_parent(study, experiment_id, identity)
@@ -179,7 +179,7 @@ class Adoption:
         log.finish("adopted", tags={schema.NOTE: NOTE})
         return log.run_id
 
-    def _start_parent(self, study: Study, experiment_id: str, identity: str) -> RunLog:
+    def _start_parent(self, study: LegacyStudy, experiment_id: str, identity: str) -> RunLog:
         return RunLog.start(
             self.store,
             experiment_id=experiment_id,
@@ -194,7 +194,7 @@ class Adoption:
         return provenance({}).tags(PROGRAM)
 
 
-def experiment_of(study: Study) -> str:
+def experiment_of(study: LegacyStudy) -> str:
     """Experiment of a legacy study, apart from all native ones."""
     task = re.sub(r"[^a-z0-9]+", "-", (study.task or "unknown task").lower())
     return f"{schema.LEGACY_EXPERIMENT}{task[:100].strip('-')}"
@@ -216,11 +216,11 @@ def _params(candidate: Candidate) -> dict[str, Value]:
     return {**number, **_claims(record.study), **({"d_ff": d_ff} if d_ff else {}), **record.params}
 
 
-def _claims(study: Study) -> dict[str, Value]:
+def _claims(study: LegacyStudy) -> dict[str, Value]:
     return {"claimed_budget": study.budget} if study.budget else {}
 
 
-def _study_tags(study: Study) -> dict[str, str]:
+def _study_tags(study: LegacyStudy) -> dict[str, str]:
     horizon = {} if study.horizon is None else {schema.CLAIMED_HORIZON: str(study.horizon)}
     return {schema.LEGACY_STUDY: study.label, **horizon}
 

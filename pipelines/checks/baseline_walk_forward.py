@@ -13,10 +13,10 @@ from scipy.special import expit
 
 from research.errors import InputError
 from research.evaluation.metrics import auc_with_error, logits_of, row_losses
-from research.evaluation.significance import Difference, by_day, paired_difference
+from research.evaluation.significance import Difference, daily_means, paired_difference
 from research.models.baselines import BASELINES
 from research.spec import TargetSpec
-from research.task.build import Assembled
+from research.task.build import TaskData
 from research.task.splits import walk_forward
 from research.task.task import baseline_rows
 from research.task.windows import prepare
@@ -45,7 +45,7 @@ class Forecasts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class BaselineResult:
     """How one baseline did over all years."""
 
     baseline: str
@@ -59,7 +59,7 @@ class Standing:
     """Loss minus the training prior's, paired by day."""
 
 
-def forecasts(found: Assembled, years: tuple[int, int], names: Sequence[str] = tuple(BASELINES)) -> Iterator[Forecasts]:
+def forecasts(found: TaskData, years: tuple[int, int], names: Sequence[str] = tuple(BASELINES)) -> Iterator[Forecasts]:
     """One `Forecasts` per year. `InputError` if a year has no labelled or no training days."""
     for year in range(years[0], years[1] + 1):
         fold = _fold(found, year)
@@ -87,16 +87,16 @@ def pooled(folds: Sequence[Forecasts]) -> Forecasts:
     )
 
 
-def standings(found: Forecasts) -> list[Standing]:
+def standings(found: Forecasts) -> list[BaselineResult]:
     """Loss, ranking and paired distance to the training prior of each baseline."""
     days = found.days.to_numpy()
-    losses = {name: by_day(row_losses(logits, found.labels), days) for name, logits in found.logits.items()}
+    losses = {name: daily_means(row_losses(logits, found.labels), days) for name, logits in found.logits.items()}
     prior = losses["prior"]
     rows = []
     for name, mine in losses.items():
         auc, auc_se = auc_with_error(found.logits[name], found.labels, days)
         rows.append(
-            Standing(
+            BaselineResult(
                 baseline=name,
                 loss=paired_difference(mine, np.zeros_like(mine)),
                 skill=1 - float(mine.mean() / prior.mean()),
@@ -108,7 +108,7 @@ def standings(found: Forecasts) -> list[Standing]:
     return rows
 
 
-def years_of(found: Assembled, text: str) -> tuple[int, int]:
+def years_of(found: TaskData, text: str) -> tuple[int, int]:
     """Read `2005-2018`; without text, from the first year with enough training windows before it to the last."""
     if text:
         ends = re.fullmatch(r"([1-9]\d{3})-([1-9]\d{3})", text)
@@ -123,7 +123,7 @@ def years_of(found: Assembled, text: str) -> tuple[int, int]:
     return int(years[ENOUGH_WINDOWS]) + 1, int(years[-1])
 
 
-def _fold(found: Assembled, year: int) -> Assembled:
+def _fold(found: TaskData, year: int) -> TaskData:
     """The same instruments, validated on one year and trained on all before it."""
     prepared = found.stationary
     length = prepared.context_length

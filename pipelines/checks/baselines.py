@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from research.task.options import StudyOptions
+from research.task.options import TaskOptions
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pipelines.checks.baseline_walk_forward import Forecasts, Standing
+    from pipelines.checks.baseline_walk_forward import BaselineResult, Forecasts
     from research.data.snapshots import Snapshot
-    from research.task.build import Assembled
+    from research.task.build import TaskData
     from research.tracking.store import Store
 
 
@@ -25,7 +25,7 @@ MEANINGLESS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class BaselinesOptions(StudyOptions):
+class BaselinesOptions(TaskOptions):
     """Fit every baseline year by year on all that was known before, and print what it reaches with intervals.
 
     examples:
@@ -78,7 +78,7 @@ def main(options: BaselinesOptions) -> None:
     screen = console if console.is_terminal else Screen(width=116)
     store = open_store(options.store)
     snapshot = ingest(options.data, store)
-    rows: list[tuple[Forecasts, list[Standing]]] = []
+    rows: list[tuple[Forecasts, list[BaselineResult]]] = []
     for threshold in options.thresholds or (options.threshold,):
         for horizon in options.horizons:
             asked = replace(options, horizon=horizon, threshold=threshold)
@@ -92,7 +92,7 @@ def main(options: BaselinesOptions) -> None:
     print_next(screen, options.store, "make sweep", "make ui")
 
 
-def _predict(found: Assembled, options: BaselinesOptions, screen: Console) -> Forecasts:
+def _predict(found: TaskData, options: BaselinesOptions, screen: Console) -> Forecasts:
     from rich.progress import track
     from threadpoolctl import threadpool_limits
 
@@ -100,7 +100,7 @@ def _predict(found: Assembled, options: BaselinesOptions, screen: Console) -> Fo
 
     years = years_of(found, options.years)
     with threadpool_limits(1):  # three times faster than several threads on matrices this small
-        title = f"{found.spec.target.task}, horizon {found.spec.target.horizon}"
+        title = f"{found.spec.target.name}, horizon {found.spec.target.horizon}"
         count = years[1] - years[0] + 1
         shown = track(
             forecasts(found, years), title, total=count, console=screen, transient=True, disable=not screen.is_terminal
@@ -109,7 +109,7 @@ def _predict(found: Assembled, options: BaselinesOptions, screen: Console) -> Fo
     return pooled(folds)
 
 
-def _record(found: Assembled, snapshot: Snapshot, said: Forecasts, rows: list[Standing], store: Store) -> None:
+def _record(found: TaskData, snapshot: Snapshot, said: Forecasts, rows: list[BaselineResult], store: Store) -> None:
     """A run of its own kind, which no leaderboard takes for a sweep's baseline."""
     from research.runtime import choose_device, hardware
     from research.task.task import experiment_name

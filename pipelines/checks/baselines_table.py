@@ -8,15 +8,15 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.checks.baseline_walk_forward import Forecasts, Standing
-from research.task.build import Assembled
+from pipelines.checks.baseline_walk_forward import BaselineResult, Forecasts
+from research.task.build import TaskData
 from research.tracking.schema import BASELINE_TITLES
 from research.tracking.store import Store
 
 COLUMNS = ("question", "base rate", "baseline", "log loss", "skill", "AUC", "against the prior")
 
 
-def print_opening(found: Assembled, years: tuple[int, int], console: Console) -> None:
+def print_opening(found: TaskData, years: tuple[int, int], console: Console) -> None:
     """Say what is predicted from what."""
     symbols = ", ".join(found.spec.data.validate_on)
     console.print(
@@ -27,7 +27,7 @@ def print_opening(found: Assembled, years: tuple[int, int], console: Console) ->
     )
 
 
-def table_of(found: Sequence[tuple[Forecasts, list[Standing]]]) -> Table:
+def table_of(found: Sequence[tuple[Forecasts, list[BaselineResult]]]) -> Table:
     """One block per question, one line per baseline."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for place, name in enumerate(COLUMNS):
@@ -42,10 +42,10 @@ def table_of(found: Sequence[tuple[Forecasts, list[Standing]]]) -> Table:
 
 
 def _question(said: Forecasts) -> str:
-    return f"{said.target.task} h{said.target.horizon}"
+    return f"{said.target.name} h{said.target.horizon}"
 
 
-def _cells(row: Standing) -> tuple[str, ...]:
+def _cells(row: BaselineResult) -> tuple[str, ...]:
     gap = row.against_prior
     distance = "" if row.baseline == "prior" else f"{gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]"
     return (

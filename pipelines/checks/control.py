@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from pipelines.checks.control_experiments import Arm
+    from pipelines.checks.control_experiments import ControlExperiment
     from pipelines.options import SweepOptions
     from research.tracking.store import Store
 
@@ -117,7 +117,7 @@ def _shallowest(budget: str, count: int = 3) -> tuple[int, ...]:
     return tuple(sorted({shape.n_layers for shape in fitting})[:count])
 
 
-def table_of(arms: list[Arm]) -> Table:
+def table_of(arms: list[ControlExperiment]) -> Table:
     """Test losses, one column per model, the Bayes loss last."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -134,7 +134,7 @@ def table_of(arms: list[Arm]) -> Table:
     return table
 
 
-def _conclude(arms: list[Arm], store: Path, screen: Console) -> None:
+def _conclude(arms: list[ControlExperiment], store: Path, screen: Console) -> None:
     from research.cli.next_steps import print_next
 
     for arm in arms:
@@ -146,7 +146,7 @@ def _conclude(arms: list[Arm], store: Path, screen: Console) -> None:
         screen.print("[red]A control failed[/]: believe no result until it passes.", highlight=False)
 
 
-def _record(arms: list[Arm], options: ControlOptions, store: Store) -> None:
+def _record(arms: list[ControlExperiment], options: ControlOptions, store: Store) -> None:
     from research.runtime import choose_device, hardware
     from research.tracking import schema
     from research.tracking.provenance import provenance
@@ -169,7 +169,7 @@ def _record(arms: list[Arm], options: ControlOptions, store: Store) -> None:
     log.finish("complete", metrics={name: value for arm in arms for name, value in _metrics(arm).items()})
 
 
-def _metrics(arm: Arm) -> dict[str, float]:
+def _metrics(arm: ControlExperiment) -> dict[str, float]:
     prefix = "planted" if arm.planted else "shuffled"
     losses = {f"{name}_loss": loss for name, loss in arm.losses.items()}
     others = {"bayes_loss": arm.bayes.realised, "bayes_loss_expected": arm.bayes.expected, "passed": float(arm.passed)}

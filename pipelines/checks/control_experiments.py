@@ -14,7 +14,7 @@ from research.evaluation.metrics import logits_of, row_losses
 from research.evaluation.significance import Difference, paired_difference
 from research.models.baselines import BASELINES
 from research.task.bayes_loss import BayesLoss, bayes_loss
-from research.task.build import Assembled, assemble
+from research.task.build import TaskData, assemble
 from research.task.task import baseline_rows
 from research.task.windows import predict
 from research.tracking import schema
@@ -26,7 +26,7 @@ NEAR = 0.7
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arm:
+class ControlExperiment:
     """One control, on test days that neither its training nor its choice of a trial has seen."""
 
     title: str
@@ -66,22 +66,22 @@ class Arm:
         return f"the signal was missed: {gap}, {self.share:.0%} of the way to the Bayes loss, {NEAR:.0%} are asked for"
 
 
-def examine(title: str, sweep: Sweep, options: SweepOptions) -> Arm:
+def examine(title: str, sweep: Sweep, options: SweepOptions) -> ControlExperiment:
     """Judge a finished sweep on the test days of its synthetic market."""
-    study = sweep.context.study
-    found = assemble(options, study.snapshot.bars, digest=study.snapshot.digest, source="synthetic")
+    task = sweep.context.task
+    found = assemble(options, task.snapshot.bars, digest=task.snapshot.digest, source="synthetic")
     (part,) = found.prepared.parts
-    labels, bars = found.prepared.labels_of("test"), study.snapshot.of(part.symbol)
+    labels, bars = found.prepared.labels_of("test"), task.snapshot.of(part.symbol)
     rows = baseline_rows(found, "test")
     logits = {name: logits_of(baseline(rows)) for name, baseline in BASELINES.items()}
     logits["best"] = _best_logits(sweep, found)
     losses = {name: row_losses(said, labels) for name, said in logits.items()}
-    return Arm(
+    return ControlExperiment(
         title=title,
         planted=options.shuffle_labels is None,
         sweep_run=sweep.log.run_id,
         settings={
-            **study.snapshot.manifest.request,
+            **task.snapshot.manifest.request,
             "horizon": part.target.spec.horizon,
             "budget": sweep.context.budget.label,
             "trials": len(sweep.trials),
@@ -94,7 +94,7 @@ def examine(title: str, sweep: Sweep, options: SweepOptions) -> Arm:
     )
 
 
-def _best_logits(sweep: Sweep, found: Assembled) -> NDArray[np.float64]:
+def _best_logits(sweep: Sweep, found: TaskData) -> NDArray[np.float64]:
     """What the sweep's best trial says of the test days, from the weights that it left in MLflow."""
     best = sweep.best
     assert best is not None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from pipelines.checks.machine_checks import Finding
+    from pipelines.checks.machine_checks import CheckResult
 
 PROBLEM = 1
 """Exit code where a problem remains."""
@@ -40,25 +40,25 @@ def main(options: DoctorOptions) -> None:
     """Print one table; exit code 1 if a problem remains."""
     from rich.console import Console
 
-    from research.cli.next_steps import FIX, in_store
+    from research.cli.next_steps import FIX, with_store_argument
 
     screen = Console()
     screen = screen if screen.is_terminal else Console(width=PIPE_WIDTH)
     found = list(findings(options.store))
     if options.fix:
-        for line in mended(found):
+        for line in apply_fixes(found):
             screen.print(line, markup=False, highlight=False, soft_wrap=True)
         found = list(findings(options.store))
     screen.print(table_of(found))
     problems, warnings = (sum(one.verdict == verdict for one in found) for verdict in ("problem", "warning"))
     fixed = any(one.mend for one in found) and not options.fix
-    fixable = f" Some of it is fixed by {in_store(options.store, FIX)}." if fixed else ""
+    fixable = f" Some of it is fixed by {with_store_argument(options.store, FIX)}." if fixed else ""
     screen.print(f"problems: {problems}, warnings: {warnings}.{fixable}", highlight=False, markup=False, soft_wrap=True)
     if problems:
         raise SystemExit(PROBLEM)
 
 
-def findings(store: Path) -> Iterator[Finding]:
+def findings(store: Path) -> Iterator[CheckResult]:
     """All checks; one that fails itself is a problem of its own and does not keep the others from being told."""
     from pipelines.checks import machine_checks as checkups
 
@@ -76,19 +76,19 @@ def findings(store: Path) -> Iterator[Finding]:
         yield from _told(check)
 
 
-def _told(check: Callable[[], list[Finding]]) -> list[Finding]:
+def _told(check: Callable[[], list[CheckResult]]) -> list[CheckResult]:
     import sqlite3
 
-    from pipelines.checks.machine_checks import Finding
+    from pipelines.checks.machine_checks import CheckResult
 
     try:
         return check()
     except (ImportError, OSError, ValueError, sqlite3.Error) as problem:
         said = str(problem).splitlines() or [type(problem).__name__]
-        return [Finding(check="this check", found=f"failed: {said[0]}", verdict="problem", fix="see the other lines")]
+        return [CheckResult(check="this check", found=f"failed: {said[0]}", verdict="problem", fix="see the other lines")]
 
 
-def _store(root: Path) -> list[Finding]:
+def _store(root: Path) -> list[CheckResult]:
     import os
 
     from pipelines.checks.store_checks import server, snapshot_findings, store_findings
@@ -98,7 +98,7 @@ def _store(root: Path) -> list[Finding]:
     return list(store_findings(root))
 
 
-def mended(found: list[Finding]) -> Iterator[str]:
+def apply_fixes(found: list[CheckResult]) -> Iterator[str]:
     """Do what can be done safely; one line for each."""
     import sqlite3
 
@@ -112,7 +112,7 @@ def mended(found: list[Finding]) -> Iterator[str]:
                 yield f"left   {one.check}: {problem}"
 
 
-def table_of(found: list[Finding]) -> Table:
+def table_of(found: list[CheckResult]) -> Table:
     """One line per check."""
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape

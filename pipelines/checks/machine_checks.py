@@ -28,7 +28,7 @@ Verdict = Literal["ok", "warning", "problem"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class CheckResult:
     """One check."""
 
     check: str
@@ -40,15 +40,15 @@ class Finding:
     """Does it, where that is safe, and says what was done."""
 
 
-def python_version() -> Finding:
+def python_version() -> CheckResult:
     """Whether Python is new enough."""
     found = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info[:2] >= PYTHON:
-        return Finding(check="Python", found=found)
-    return Finding(check="Python", found=found, verdict="problem", fix="make setup PYTHON=python3.12, after rm -r .venv")
+        return CheckResult(check="Python", found=found)
+    return CheckResult(check="Python", found=found, verdict="problem", fix="make setup PYTHON=python3.12, after rm -r .venv")
 
 
-def packages(pins: str | None = None) -> Finding:
+def packages(pins: str | None = None) -> CheckResult:
     """Whether what is installed is what was pinned, and whether all that the project needs is there."""
     pinned = pins_of((PROJECT / "constraints.txt").read_text() if pins is None else pins)
     installed = {name: found for name in pinned if (found := installed_version(name))}
@@ -56,10 +56,10 @@ def packages(pins: str | None = None) -> Finding:
     missing = [name for name in required() if installed_version(name) is None]
     again = "rm .venv/.installed, then make setup"
     if missing:
-        return Finding(check="packages", found=f"missing: {some(missing)}", verdict="problem", fix=again)
+        return CheckResult(check="packages", found=f"missing: {some(missing)}", verdict="problem", fix=again)
     if other:
-        return Finding(check="packages", found=f"not as pinned: {some(other)}", verdict="warning", fix=again)
-    return Finding(check="packages", found=f"{len(installed)} as pinned in constraints.txt")
+        return CheckResult(check="packages", found=f"not as pinned: {some(other)}", verdict="warning", fix=again)
+    return CheckResult(check="packages", found=f"{len(installed)} as pinned in constraints.txt")
 
 
 def pins_of(text: str) -> dict[str, str]:
@@ -83,7 +83,7 @@ def installed_version(package: str) -> str | None:
         return None
 
 
-def libraries() -> Finding:
+def libraries() -> CheckResult:
     """Whether the two packages with compiled code of their own load: another processor or C library shows here."""
     failed = []
     for module, title in {"talib": "TA-Lib", "torch": "torch"}.items():
@@ -92,11 +92,11 @@ def libraries() -> Finding:
         except (ImportError, OSError) as problem:
             failed.append(f"{title} does not load ({str(problem).splitlines()[0]})")
     if failed:
-        return Finding(check="libraries", found="; ".join(failed), verdict="problem", fix="rm -r .venv, then make setup")
-    return Finding(check="libraries", found="TA-Lib and torch load")
+        return CheckResult(check="libraries", found="; ".join(failed), verdict="problem", fix="rm -r .venv, then make setup")
+    return CheckResult(check="libraries", found="TA-Lib and torch load")
 
 
-def device() -> Finding:
+def device() -> CheckResult:
     """Which device `DEVICE=auto` takes, and why not a faster one."""
     import torch
 
@@ -106,33 +106,38 @@ def device() -> Finding:
     threads = f"{DEFAULT_THREADS} of {os.cpu_count()} cores"
     if chosen.type != "cpu":
         name = torch.cuda.get_device_name() if chosen.type == "cuda" else "Apple GPU"
-        return Finding(check="device", found=f"{chosen.type} ({name}), threads {threads}")
+        return CheckResult(check="device", found=f"{chosen.type} ({name}), threads {threads}")
     cuda = f"built for CUDA {torch.version.cuda}, no GPU seen" if torch.version.cuda else "built without CUDA"
     if shutil.which("nvidia-smi") is None:
-        return Finding(check="device", found=f"cpu: torch is {cuda}, no MPS; threads {threads}")
+        return CheckResult(check="device", found=f"cpu: torch is {cuda}, no MPS; threads {threads}")
     fix = "see whether nvidia-smi shows the GPU, and whether torch is built for its driver"
-    return Finding(check="device", found=f"cpu, though nvidia-smi is here: torch is {cuda}", verdict="warning", fix=fix)
+    return CheckResult(check="device", found=f"cpu, though nvidia-smi is here: torch is {cuda}", verdict="warning", fix=fix)
 
 
-def memory(free: int | None = None) -> Finding:
+def memory(free: int | None = None) -> CheckResult:
     """How many architectures of a small and a large budget can be trained in what is free, control groups counted."""
     import torch
 
-    from pipelines.trial.optimizer_choice import that_fit
+    from pipelines.trial.optimizer_choice import fitting_architectures
     from research.runtime import available_memory, cgroup_rooms, choose_device
 
     place = choose_device()
     free = available_memory(place) if free is None else free
     bound = " (a control group's limit)" if place.type == "cpu" and free in list(cgroup_rooms()) else ""
     counts = {label: _architectures(label) for label in BUDGETS}
-    fit = {label: len(that_fit(all_, BATCH_SIZES, torch.device(place.type), free, "adamw")) for label, all_ in counts.items()}
+    fit = {
+        label: len(fitting_architectures(all_, BATCH_SIZES, torch.device(place.type), free, "adamw"))
+        for label, all_ in counts.items()
+    }
     told = ", ".join(f"{label}: {fit[label]} of {len(counts[label])} architectures fit" for label in BUDGETS)
     found = f"{gigabytes(free)} free on {place.type}{bound}; {told}"
     if not fit[BUDGETS[0]]:
-        return Finding(check="memory", found=found, verdict="problem", fix="end other programs, or raise the container's limit")
+        return CheckResult(
+            check="memory", found=found, verdict="problem", fix="end other programs, or raise the container's limit"
+        )
     if fit[BUDGETS[1]] < len(counts[BUDGETS[1]]):
-        return Finding(check="memory", found=found, verdict="warning", fix="make plan BUDGET=2M says what each takes")
-    return Finding(check="memory", found=found)
+        return CheckResult(check="memory", found=found, verdict="warning", fix="make plan BUDGET=2M says what each takes")
+    return CheckResult(check="memory", found=found)
 
 
 def _architectures(label: str) -> list[ArchitectureSpec]:
@@ -144,7 +149,7 @@ def _architectures(label: str) -> list[ArchitectureSpec]:
     return architectures_for(budget, one, budget.grid)
 
 
-def disk(store: Path, free: int | None = None) -> Finding:
+def disk(store: Path, free: int | None = None) -> CheckResult:
     """What is free where the store lies or will lie, beside what it takes and what a sweep would."""
     from research.counts import parse_count
     from research.training.memory_estimate import FLOAT, checkpoint_bytes
@@ -160,10 +165,10 @@ def disk(store: Path, free: int | None = None) -> Finding:
         f"{gigabytes(free)} free; the store takes {gigabytes(taken)}, a sweep of {TRIALS} trials at {label} {gigabytes(needed)}"
     )
     if free < needed / TRIALS:
-        return Finding(check="disk", found=found, verdict="problem", fix="free some, or keep the store elsewhere (--store)")
+        return CheckResult(check="disk", found=found, verdict="problem", fix="free some, or keep the store elsewhere (--store)")
     if free < needed:
-        return Finding(check="disk", found=found, verdict="warning", fix="free some before a sweep of that size")
-    return Finding(check="disk", found=found)
+        return CheckResult(check="disk", found=found, verdict="warning", fix="free some before a sweep of that size")
+    return CheckResult(check="disk", found=found)
 
 
 def size_of(folder: Path) -> int:
@@ -178,7 +183,7 @@ def size_of(folder: Path) -> int:
     return total
 
 
-def ports() -> list[Finding]:
+def ports() -> list[CheckResult]:
     """Whether the pages and the model can be served on their usual ports."""
     from pipelines.serving.ports import bind
     from pipelines.serving.serve import SERVE_PORT
@@ -189,26 +194,26 @@ def ports() -> list[Finding]:
         check = f"port {port}"
         try:
             bind(port)
-            found.append(Finding(check=check, found=f"free for make {verb}"))
+            found.append(CheckResult(check=check, found=f"free for make {verb}"))
         except OSError:
             fix = f"make {verb} PORT=<another>, unless it is {verb} that runs there"
-            found.append(Finding(check=check, found="in use", verdict="warning", fix=fix))
+            found.append(CheckResult(check=check, found="in use", verdict="warning", fix=fix))
     return found
 
 
-def checkout() -> Finding:
+def checkout() -> CheckResult:
     """Whether the commit alone gives the code: a run from uncommitted changes cannot be repeated, nor promoted."""
     from research.tracking.provenance import provenance
 
     record = provenance({})
     if record.commit == "unknown":
         fix = "work in a git clone: a run then knows its code"
-        return Finding(check="git", found="no git checkout", verdict="warning", fix=fix)
+        return CheckResult(check="git", found="no git checkout", verdict="warning", fix=fix)
     if record.dirty:
         changed = len(re.findall(r"^diff --git", record.diff, re.MULTILINE)) + len(record.untracked)
         fix = "commit first: a run of uncommitted code cannot be promoted"
-        return Finding(check="git", found=f"{changed} files differ from {record.commit[:7]}", verdict="warning", fix=fix)
-    return Finding(check="git", found=f"clean at {record.commit[:7]}")
+        return CheckResult(check="git", found=f"{changed} files differ from {record.commit[:7]}", verdict="warning", fix=fix)
+    return CheckResult(check="git", found=f"clean at {record.commit[:7]}")
 
 
 def gigabytes(count: int | float) -> str:

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.checks.machine_checks import Finding, gigabytes, some
-from research.cli.next_steps import FIX, in_store
+from pipelines.checks.machine_checks import CheckResult, gigabytes, some
+from research.cli.next_steps import FIX, with_store_argument
 from research.tracking import schema
 from research.tracking.run_record import RunRecord
 from research.tracking.store import DATABASE
@@ -30,26 +30,28 @@ MOST_MISSED = 1
 LEFT_OPEN = "closed by make doctor: its process was gone"
 
 
-def store_findings(root: Path) -> Iterator[Finding]:
+def store_findings(root: Path) -> Iterator[CheckResult]:
     """Every check of a local store; one that does not exist has nothing to check."""
     if root.exists() and not root.is_dir():
-        yield Finding(check="store", found=f"{root} is a file", verdict="problem", fix="move it away, or give another --store")
+        yield CheckResult(
+            check="store", found=f"{root} is a file", verdict="problem", fix="move it away, or give another --store"
+        )
         return
     database = root / DATABASE
     if not database.exists():
-        yield Finding(check="store", found=f"{root}: no runs yet; make sweep makes it")
+        yield CheckResult(check="store", found=f"{root}: no runs yet; make sweep makes it")
     else:
         yield from database_findings(root)
     yield from snapshot_findings(root)
 
 
-def snapshot_findings(root: Path) -> Iterator[Finding]:
+def snapshot_findings(root: Path) -> Iterator[CheckResult]:
     """What lies on this machine wherever the runs are."""
     yield from snapshots(root / "snapshots")
     yield from freshness(root / "snapshots")
 
 
-def database_findings(root: Path) -> Iterator[Finding]:
+def database_findings(root: Path) -> Iterator[CheckResult]:
     """The database, and if it can be read what its runs say."""
     from research.tracking import sqlite_reader as sql
     from research.tracking.maintenance import database_state
@@ -58,15 +60,15 @@ def database_findings(root: Path) -> Iterator[Finding]:
         state = database_state(root)
     except (sqlite3.Error, TypeError) as problem:
         fix = f"put a copy of {DATABASE} back, or move it away: make sweep then makes a new one"
-        yield Finding(check="store", found=f"{root / DATABASE} cannot be read ({problem})", verdict="problem", fix=fix)
+        yield CheckResult(check="store", found=f"{root / DATABASE} cannot be read ({problem})", verdict="problem", fix=fix)
         return
     if state.damage:
         fix = f"put a copy of {DATABASE} back"
-        yield Finding(check="store", found=f"damaged: {state.damage}", verdict="problem", fix=fix)
+        yield CheckResult(check="store", found=f"damaged: {state.damage}", verdict="problem", fix=fix)
         return
-    yield Finding(check="store", found=f"{root}: sound, {gigabytes((root / DATABASE).stat().st_size)}")
+    yield CheckResult(check="store", found=f"{root}: sound, {gigabytes((root / DATABASE).stat().st_size)}")
     if not os.access(root, os.W_OK) or not os.access(root / DATABASE, os.W_OK):
-        yield Finding(check="store access", found="read only", verdict="problem", fix=f"chmod u+w {root} {root / DATABASE}")
+        yield CheckResult(check="store access", found="read only", verdict="problem", fix=f"chmod u+w {root} {root / DATABASE}")
     yield layout(root, state.revision)
     yield journal(root, state.journal)
     yield addresses(root, state)
@@ -77,20 +79,20 @@ def database_findings(root: Path) -> Iterator[Finding]:
     yield locks(root)
 
 
-def layout(root: Path, revision: str) -> Finding:
+def layout(root: Path, revision: str) -> CheckResult:
     """Whether the tables are those of the MLflow that is installed."""
     from research.tracking.sqlite_reader import REVISION
 
     if revision == REVISION:
-        return Finding(check="MLflow tables", found=f"current ({revision})")
+        return CheckResult(check="MLflow tables", found=f"current ({revision})")
     fix = f"copy {DATABASE}, then .venv/bin/python -m mlflow db upgrade sqlite:///{root / DATABASE}"
-    return Finding(check="MLflow tables", found=f"{revision}, not {REVISION}: another MLflow's", verdict="problem", fix=fix)
+    return CheckResult(check="MLflow tables", found=f"{revision}, not {REVISION}: another MLflow's", verdict="problem", fix=fix)
 
 
-def journal(root: Path, mode: str) -> Finding:
+def journal(root: Path, mode: str) -> CheckResult:
     """Whether readers and writers wait for each other."""
     if mode == "wal":
-        return Finding(check="journal", found="write-ahead")
+        return CheckResult(check="journal", found="write-ahead")
 
     def mend() -> str:
         from research.tracking.maintenance import set_journal
@@ -98,17 +100,17 @@ def journal(root: Path, mode: str) -> Finding:
         set_journal(root)
         return "write-ahead logging is on"
 
-    fix = f"{in_store(root, FIX)} switches write-ahead logging on"
-    return Finding(check="journal", found=f"{mode}: slow, and readers wait", verdict="warning", fix=fix, mend=mend)
+    fix = f"{with_store_argument(root, FIX)} switches write-ahead logging on"
+    return CheckResult(check="journal", found=f"{mode}: slow, and readers wait", verdict="warning", fix=fix, mend=mend)
 
 
-def addresses(root: Path, state: DatabaseState) -> Finding:
+def addresses(root: Path, state: DatabaseState) -> CheckResult:
     """Whether MLflow's absolute addresses lie in the store, or where it was before it was moved or copied."""
     from research.tracking.maintenance import as_path, relocate
 
     moved = state.moved
     if not moved:
-        return Finding(check="artifacts", found="their addresses lie in the store")
+        return CheckResult(check="artifacts", found="their addresses lie in the store")
 
     def mend() -> str:
         backup, changed = relocate(root)
@@ -116,23 +118,23 @@ def addresses(root: Path, state: DatabaseState) -> Finding:
         return f"addresses begin with {root} now ({told}); the database before is {backup.name}"
 
     if state.left_behind:
-        fix = f"copy them into {root / 'artifacts'}, then {in_store(root, FIX)}"
+        fix = f"copy them into {root / 'artifacts'}, then {with_store_argument(root, FIX)}"
         found = f"{some([str(folder) for folder in state.left_behind])} were not copied with {DATABASE}"
-        return Finding(check="artifacts", found=found, verdict="problem", fix=fix)
+        return CheckResult(check="artifacts", found=found, verdict="problem", fix=fix)
 
     told = ", ".join(f"{count} in {as_path(old)}" for old, count in moved.items())
     there = " (which is there still: this is a copy)" if any(as_path(old).exists() for old in moved) else ""
-    fix = f"{in_store(root, FIX)} lets them begin with this folder, after a backup"
+    fix = f"{with_store_argument(root, FIX)} lets them begin with this folder, after a backup"
     found = f"{told}{there}: MLflow's pages show no artifacts of this store"
-    return Finding(check="artifacts", found=found, verdict="problem", fix=fix, mend=mend)
+    return CheckResult(check="artifacts", found=found, verdict="problem", fix=fix, mend=mend)
 
 
-def open_runs(root: Path, runs: list[RunRecord]) -> Finding:
+def open_runs(root: Path, runs: list[RunRecord]) -> CheckResult:
     """Runs that say RUNNING: how many are alive, and which nobody drives."""
     running = [run for run in runs if run.status == "RUNNING"]
     left = orphans(running)
     if not left:
-        return Finding(check="open runs", found=f"{len(running)} running" if running else "none")
+        return CheckResult(check="open runs", found=f"{len(running)} running" if running else "none")
 
     def mend() -> str:
         from research.tracking.run_writer import RunLog
@@ -146,8 +148,10 @@ def open_runs(root: Path, runs: list[RunRecord]) -> Finding:
         return f"closed {len(left)} runs; the same make sweep or make train goes on where they stopped"
 
     names = some([f"{run.kind} {run.name}" for run in left])
-    fix = f"the command that started them goes on with them; {in_store(root, FIX)} only closes them"
-    return Finding(check="open runs", found=f"{len(left)} without a process: {names}", verdict="warning", fix=fix, mend=mend)
+    fix = f"the command that started them goes on with them; {with_store_argument(root, FIX)} only closes them"
+    return CheckResult(
+        check="open runs", found=f"{len(left)} without a process: {names}", verdict="warning", fix=fix, mend=mend
+    )
 
 
 def orphans(running: list[RunRecord]) -> list[RunRecord]:
@@ -157,19 +161,19 @@ def orphans(running: list[RunRecord]) -> list[RunRecord]:
 
 
 def _is_driven(run: RunRecord, running: dict[str, RunRecord]) -> bool:
-    from research.tracking.process_identity import Owner, ProcessId
+    from research.tracking.process_identity import DriverClaim, ProcessId
 
     if schema.WORKER in run.tags and ProcessId.read(run.tags[schema.WORKER]).is_alive:
         return True
     if schema.OWNER in run.tags:
-        return not Owner.read(run.tags[schema.OWNER]).is_gone
+        return not DriverClaim.read(run.tags[schema.OWNER]).is_gone
     parent = running.get(run.tags.get(schema.PARENT, ""))
     if parent is not None:
         return _is_driven(parent, running)
     return time.time() - run.started / 1000 < SHORT_RUN_SECONDS
 
 
-def checkpoints(root: Path, runs: list[RunRecord]) -> Finding:
+def checkpoints(root: Path, runs: list[RunRecord]) -> CheckResult:
     """States of trials that have ended, which nothing will read again."""
     files = sorted((root / "checkpoints").glob("*.safetensors"))
     # The last attempt counts: one that crashed may have been taken up again and wait now.
@@ -179,7 +183,9 @@ def checkpoints(root: Path, runs: list[RunRecord]) -> Finding:
     unknown = [file for file in files if file.stem not in last and not file.stem.startswith("final-")]
     size = gigabytes(sum(file.stat().st_size for file in [*left, *unknown]))
     if not left and not unknown:
-        return Finding(check="checkpoints", found=f"{len(files)}, of trials that wait to go on" if files else "none left over")
+        return CheckResult(
+            check="checkpoints", found=f"{len(files)}, of trials that wait to go on" if files else "none left over"
+        )
 
     def mend() -> str:
         for file in left:
@@ -189,14 +195,14 @@ def checkpoints(root: Path, runs: list[RunRecord]) -> Finding:
     names = f" ({some([file.name for file in unknown])})" if unknown else ""
     found = f"{len(left)} of trials that have ended, {len(unknown)} of trials that no run names{names}, {size}"
     fix = (
-        f"{in_store(root, FIX)} removes the former"
+        f"{with_store_argument(root, FIX)} removes the former"
         if left
         else f"rm them in {root / 'checkpoints'}, unless runs on a server have them"
     )
-    return Finding(check="checkpoints", found=found, verdict="warning", fix=fix, mend=mend if left else None)
+    return CheckResult(check="checkpoints", found=found, verdict="warning", fix=fix, mend=mend if left else None)
 
 
-def snapshots(root: Path) -> Iterator[Finding]:
+def snapshots(root: Path) -> Iterator[CheckResult]:
     """Whether the bars still have the content that names them."""
     from research.data.snapshots import BARS_FILE, MANIFEST_FILE, digests_in, load_snapshot
     from research.errors import InputError
@@ -216,13 +222,13 @@ def snapshots(root: Path) -> Iterator[Finding]:
             wrong.append(digest)
     if wrong:
         fix = f"delete {some([str(root / one) for one in wrong])}; make data DATA=<its name> fetches it again"
-        yield Finding(check="snapshots", found=f"not as named: {some(wrong)}", verdict="problem", fix=fix)
+        yield CheckResult(check="snapshots", found=f"not as named: {some(wrong)}", verdict="problem", fix=fix)
     else:
         how = "content as named" if cheap else "manifests as named (make data DATA=<digest> reads one whole)"
-        yield Finding(check="snapshots", found=f"{len(digests)}, {how}")
+        yield CheckResult(check="snapshots", found=f"{len(digests)}, {how}")
 
 
-def freshness(root: Path, now: datetime | None = None) -> Iterator[Finding]:
+def freshness(root: Path, now: datetime | None = None) -> Iterator[CheckResult]:
     """How far the newest snapshot of every named data set reaches."""
     from research.data.data_sets import names_in
 
@@ -230,7 +236,7 @@ def freshness(root: Path, now: datetime | None = None) -> Iterator[Finding]:
         yield _age_of(name, root, now or datetime.now(UTC))
 
 
-def _age_of(name: str, root: Path, now: datetime) -> Finding:
+def _age_of(name: str, root: Path, now: datetime) -> CheckResult:
     import pandas as pd
 
     from research.data.calendars import calendar_named, sessions_missed
@@ -239,13 +245,13 @@ def _age_of(name: str, root: Path, now: datetime) -> Finding:
     from research.errors import InputError
 
     check = f"data {name}"
-    again = in_store(root.parent, f"make data DATA={name}")
+    again = with_store_argument(root.parent, f"make data DATA={name}")
     try:
         known = read_name(name, root)
         assert known is not None
         manifest = json.loads((root / known.digest / MANIFEST_FILE).read_text())
     except (InputError, OSError, ValueError) as problem:
-        return Finding(check=check, found=f"cannot be read ({problem})", verdict="problem", fix=f"{again} FULL=1")
+        return CheckResult(check=check, found=f"cannot be read ({problem})", verdict="problem", fix=f"{again} FULL=1")
     missed = {}
     for symbol, facts in manifest["symbols"].items():
         calendar = manifest["instruments"].get(symbol, {}).get("calendar", "")
@@ -255,11 +261,11 @@ def _age_of(name: str, root: Path, now: datetime) -> Finding:
     found = f"to {manifest['symbols'][oldest]['last']} ({oldest}), {missed[oldest]:,} sessions missed"
     # What has an end of its own was asked for so; only a data set that can grow is stale.
     if missed[oldest] <= MOST_MISSED or known.request.end:
-        return Finding(check=check, found=found)
-    return Finding(check=check, found=found, verdict="warning", fix=again)
+        return CheckResult(check=check, found=found)
+    return CheckResult(check=check, found=found, verdict="warning", fix=again)
 
 
-def locks(root: Path) -> Finding:
+def locks(root: Path) -> CheckResult:
     """Sweeps and studies that a process of this machine holds. A free lock file is no lock: the system frees it."""
     from filelock import FileLock, Timeout
 
@@ -271,10 +277,10 @@ def locks(root: Path) -> Finding:
         except (Timeout, OSError):
             owner = file.with_suffix(".owner")
             held.append(owner.read_text() if owner.exists() else "another process")
-    return Finding(check="locks", found=f"held by {some(held)}" if held else "none is held")
+    return CheckResult(check="locks", found=f"held by {some(held)}" if held else "none is held")
 
 
-def server(uri: str, timeout: float = 5.0) -> Finding:
+def server(uri: str, timeout: float = 5.0) -> CheckResult:
     """Whether the tracking server that `MLFLOW_TRACKING_URI` names answers, and which MLflow it is."""
     from importlib.metadata import version
 
@@ -285,15 +291,15 @@ def server(uri: str, timeout: float = 5.0) -> Finding:
     where = re.sub("(?<=//)[^/@]*@", "", uri)
     if not uri.startswith(("http://", "https://")):
         fix = "give http://<host>:<port>, or unset it for the local store"
-        return Finding(check=check, found=f"MLFLOW_TRACKING_URI={where} is no server's address", verdict="problem", fix=fix)
+        return CheckResult(check=check, found=f"MLFLOW_TRACKING_URI={where} is no server's address", verdict="problem", fix=fix)
     try:
         answer = requests.get(f"{uri.rstrip('/')}/version", timeout=timeout)
         answer.raise_for_status()
     except requests.RequestException as problem:
         fix = "start it, mend MLFLOW_TRACKING_URI, or unset it for the local store"
-        return Finding(check=check, found=f"{where} does not answer ({type(problem).__name__})", verdict="problem", fix=fix)
+        return CheckResult(check=check, found=f"{where} does not answer ({type(problem).__name__})", verdict="problem", fix=fix)
     theirs, ours = answer.text.strip()[:20], version("mlflow")
     if theirs.split(".")[:2] != ours.split(".")[:2]:
         fix = f"run MLflow {ours} there"
-        return Finding(check=check, found=f"{where} is MLflow {theirs}, here {ours}", verdict="warning", fix=fix)
-    return Finding(check=check, found=f"{where}: MLflow {theirs}")
+        return CheckResult(check=check, found=f"{where} is MLflow {theirs}, here {ours}", verdict="warning", fix=fix)
+    return CheckResult(check=check, found=f"{where}: MLflow {theirs}")

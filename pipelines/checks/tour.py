@@ -57,7 +57,7 @@ def _print_end(titles: list[str], seconds: list[float], total: float, store: Pat
     from rich.console import Console
     from rich.table import Table
 
-    from research.cli.next_steps import USUAL, in_store, print_next
+    from research.cli.next_steps import USUAL, print_next, with_store_argument
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("stop")
@@ -68,7 +68,7 @@ def _print_end(titles: list[str], seconds: list[float], total: float, store: Pat
     console.rule("[bold]the tour")
     console.print(table)
     console.print(f"{total / 60:.1f} minutes; everything is in {store}", soft_wrap=True, highlight=False)
-    look = f"{in_store(store, 'make ui')}   {store}/reports/report-all/report.html"
+    look = f"{with_store_argument(store, 'make ui')}   {store}/reports/report-all/report.html"
     console.print(f"look  {look}", soft_wrap=True, highlight=False, markup=False)
     print_next(console, USUAL, "make sweep BUDGET=20K", "(your own store, mlruns/)", "docs/tutorial.md")
 

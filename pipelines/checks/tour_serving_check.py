@@ -75,6 +75,6 @@ def _ask(address: str, bars: pd.DataFrame) -> pd.Series[float]:
 def _stored(store: Store, final_run: str) -> pd.Series[float]:
     """Day -> probability of the test days, as the evaluation wrote them."""
     experiments = list(query.experiments(store))
-    looks = [one for one in query.of_kinds(store, experiments, ("evaluation",)) if one.tags[schema.FINAL_RUN] == final_run]
+    looks = [one for one in query.runs_of_kind(store, experiments, ("evaluation",)) if one.tags[schema.FINAL_RUN] == final_run]
     table = pd.read_parquet(store.local_artifact(looks[0].run_id, schema.TEST_PREDICTIONS_FILE))
     return table.set_index(table["date"].dt.strftime("%Y-%m-%d"))["probability"]

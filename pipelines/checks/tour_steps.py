@@ -57,7 +57,7 @@ Check = Callable[[Path, Alive], str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stop:
+class TourStep:
     """One command and why it is given."""
 
     title: str
@@ -67,21 +67,21 @@ class Stop:
     """Of a command that serves until it is told to end: what must hold meanwhile."""
 
 
-def stops(store: Path, port: int) -> list[Stop]:
+def stops(store: Path, port: int) -> list[TourStep]:
     """From an empty store to a served prediction and a report."""
     return [_stop(title, why, command.split(), store, port) for title, why, command in STOPS]
 
 
-def _stop(title: str, why: str, command: list[str], store: Path, port: int) -> Stop:
+def _stop(title: str, why: str, command: list[str], store: Path, port: int) -> TourStep:
     check: Check | None = None
     if title == "serve":
         from pipelines.checks.tour_serving_check import agreement
 
         command, check = [*command, f"PORT={port}"], partial(agreement, model=MODEL, port=port)
-    return Stop(title=title, why=why, command=("make", *command, f"STORE={store}"), check=check)
+    return TourStep(title=title, why=why, command=("make", *command, f"STORE={store}"), check=check)
 
 
-def run_stop(stop: Stop, store: Path) -> None:
+def run_stop(stop: TourStep, store: Path) -> None:
     """Run its command to the end; `InputError` says which stop failed and where the store is."""
     # What `make tour` itself was told is not for the verbs it runs.
     clean = {name: value for name, value in os.environ.items() if name not in OF_MAKE}

@@ -10,8 +10,8 @@ from pipelines.data.options import IngestOptions
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pipelines.data.request import Order
-    from research.data.refresh import Taken
+    from pipelines.data.request import IngestRequest
+    from research.data.refresh import RefreshResult
     from research.data.snapshots import Snapshot
     from research.tracking.store import Store
 
@@ -34,17 +34,17 @@ def main(options: IngestOptions) -> None:
         print_snapshot(_recorded(_as_it_is(order, options, store), store), options.store, screen)
 
 
-def _take(order: Order, options: IngestOptions, store: Store, screen: Console) -> Taken:
+def _take(order: IngestRequest, options: IngestOptions, store: Store, screen: Console) -> RefreshResult:
     """The named data set, brought up to date while a line says what is being asked for."""
-    from pipelines.data.table import Asking
-    from research.data.refresh import take
+    from pipelines.data.table import IngestProgress
+    from research.data.refresh import refresh
 
     assert order.request is not None
-    with Asking(screen) as asking:
-        return take(order.name, order.request, store.snapshots, allow=_rules(options), full=options.full, tell=asking.about)
+    with IngestProgress(screen) as asking:
+        return refresh(order.name, order.request, store.snapshots, allow=_rules(options), full=options.full, tell=asking.about)
 
 
-def _as_it_is(order: Order, options: IngestOptions, store: Store) -> Snapshot:
+def _as_it_is(order: IngestRequest, options: IngestOptions, store: Store) -> Snapshot:
     from research.data.snapshots import load_snapshot, write_snapshot
     from research.data.sources import source_named
 

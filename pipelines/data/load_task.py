@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
 from research.data.snapshots import Snapshot
 from research.task.build import assemble
-from research.task.options import StudyOptions
-from research.task.task import Study, require_same_clock, study_of
+from research.task.options import TaskOptions
+from research.task.task import Task, build_task, require_same_clock
 from research.tracking.store import Store
 
 
-def prepare_study(options: StudyOptions, store: Store) -> Study:
+def load_task(options: TaskOptions, store: Store) -> Task:
     """Ingest, compute and split; refuse what is below the evidence floor unless told otherwise."""
     snapshot = ingest(options.data, store)
     require_same_clock(options, snapshot)
-    return study_of(
+    return build_task(
         options, snapshot, assemble(options, snapshot.bars, digest=snapshot.digest, source=snapshot.manifest.source)
     )
 
@@ -30,11 +30,11 @@ def ingest(data: str, store: Store) -> Snapshot:
 
     A name that is neither is an error; no source ever stands in for another.
     """
-    from research.data.data_argument import selected
+    from research.data.data_argument import parse_data_argument
     from research.data.snapshots import load_snapshot, write_snapshot
     from research.data.sources import source_named
 
-    choice = selected(data, store.snapshots)
+    choice = parse_data_argument(data, store.snapshots)
     if isinstance(choice, str):
         return _recorded(load_snapshot(choice, store.snapshots), store)
     return _recorded(write_snapshot(source_named(choice.source)(choice), store.snapshots), store)

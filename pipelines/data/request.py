@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipelines.data.options import IngestOptions
-from research.data.data_argument import selected
+from research.data.data_argument import parse_data_argument
 from research.data.data_sets import DataSet, check_name, default_name, read_name
 from research.data.sources import Request
 from research.errors import InputError, require
@@ -19,7 +19,7 @@ NAMED = tuple(SETTINGS)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class IngestRequest:
     """One data set to bring up to date, one source to take in as it is, or one snapshot to verify."""
 
     name: str = ""
@@ -30,26 +30,26 @@ class Order:
     """The snapshot to verify."""
 
 
-def order_of(options: IngestOptions, root: Path) -> Order:
+def order_of(options: IngestOptions, root: Path) -> IngestRequest:
     """What the options ask for. What they leave out of a data set that is there stays as it was."""
     known = read_name(options.data, root) if options.data else None
     if known:
         require(options.name in ("", known.name), "NAME", options.name, f"DATA={known.name} has its name; leave NAME out.")
-        return Order(name=known.name, request=_with_options(known.request, options))
+        return IngestRequest(name=known.name, request=_with_options(known.request, options))
     choice = _subject(options, root)
     if isinstance(choice, str):
         _refuse_others(options, "a stored snapshot", allowed=())
-        return Order(digest=choice)
+        return IngestRequest(digest=choice)
     name = options.name or (default_name(choice) if choice.source in NAMED else "")
     if not name:
-        return Order(request=_with_options(choice, options))
+        return IngestRequest(request=_with_options(choice, options))
     check_name(name)
     known = read_name(name, root)
     if known and not options.name:
         _require_same(known, choice)
     if known and known.request.source == choice.source:
         choice = replace(known.request, settings={**known.request.settings, **choice.settings})
-    return Order(name=name, request=_with_options(choice, options))
+    return IngestRequest(name=name, request=_with_options(choice, options))
 
 
 def _subject(options: IngestOptions, root: Path) -> Request | str:
@@ -58,7 +58,7 @@ def _subject(options: IngestOptions, root: Path) -> Request | str:
     if options.data == "yahoo" or (symbols and not options.data):
         require(bool(symbols), "SYMBOLS", "", "name instruments as Yahoo does, for example SYMBOLS=SPY,QQQ,^VIX.")
         return Request(source="yahoo", symbols=symbols)
-    choice = selected(options.data or "bundled", root)
+    choice = parse_data_argument(options.data or "bundled", root)
     if isinstance(choice, Request) and choice.source == "file":
         return replace(choice, symbols=symbols, settings={"path": str(Path(choice.settings["path"]).resolve())})
     return choice

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from research.cli.next_steps import in_store
-from research.data.refresh import Taken
+from research.cli.next_steps import with_store_argument
+from research.data.refresh import RefreshResult
 from research.data.revisions import WORDS, Change
 from research.data.snapshots import Snapshot
 from research.data.sources import Request
@@ -40,7 +40,7 @@ class SymbolRow:
     """Days per word of the comparison; None where there was nothing to compare with."""
 
 
-def rows_of(snapshot: Snapshot, taken: Taken | None = None) -> list[SymbolRow]:
+def rows_of(snapshot: Snapshot, taken: RefreshResult | None = None) -> list[SymbolRow]:
     """One row per instrument, in the snapshot's order."""
     compared = taken.comparisons if taken else {}
     return [
@@ -55,7 +55,7 @@ def rows_of(snapshot: Snapshot, taken: Taken | None = None) -> list[SymbolRow]:
     ]
 
 
-def status_of(taken: Taken) -> str:
+def status_of(taken: RefreshResult) -> str:
     """The data set's snapshot in one sentence."""
     digest, name = taken.snapshot.digest, taken.data_set.name
     if taken.unchanged:
@@ -68,7 +68,7 @@ def status_of(taken: Taken) -> str:
     return ", ".join([f"{name}: snapshot {digest}, grown from {taken.before.digest}", *told])
 
 
-def changes_of(taken: Taken) -> list[tuple[str, str]]:
+def changes_of(taken: RefreshResult) -> list[tuple[str, str]]:
     """Label and sentence of all that is listed, the long lists cut."""
     groups: dict[tuple[str, str], list[Change]] = defaultdict(list)
     for comparison in taken.comparisons.values():
@@ -124,7 +124,7 @@ def print_snapshot(snapshot: Snapshot, store: Path, screen: Console) -> None:
     _print_ending(snapshot, snapshot.digest, store, screen)
 
 
-def print_taken(taken: Taken, store: Path, screen: Console) -> None:
+def print_taken(taken: RefreshResult, store: Path, screen: Console) -> None:
     """A data set that was brought up to date."""
     manifest = taken.snapshot.manifest
     _say(screen, "data set", status_of(taken))
@@ -139,10 +139,10 @@ def _print_ending(snapshot: Snapshot, name: str, store: Path, screen: Console) -
     for warning in snapshot.manifest.warnings:
         _say(screen, "warning", warning, style="yellow")
     _say(screen, "stored in", str(snapshot.folder))
-    _say(screen, "next", in_store(store, f"make sweep DATA={name} SYMBOL={next(iter(snapshot.manifest.symbols))}"))
+    _say(screen, "next", with_store_argument(store, f"make sweep DATA={name} SYMBOL={next(iter(snapshot.manifest.symbols))}"))
 
 
-class Asking(logging.Handler):
+class IngestProgress(logging.Handler):
     """Says what a source is asked for and when it makes us wait; in a terminal also which symbols have come."""
 
     def __init__(self, screen: Console):

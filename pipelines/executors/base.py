@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from pipelines.trial.job import Ended, Job, Team
+from pipelines.trial.job import Job, StackResult, Team
 from research.training.trial_state import EpochRecord
 
 
-class Watcher(Protocol):
+class EpochCallback(Protocol):
     """Hears of running jobs, in the driver's process."""
 
     def on_epoch(self, job: Job, record: EpochRecord) -> bool:
@@ -25,8 +25,8 @@ class Executor(Protocol):
     def submit(self, team: Team) -> None:
         """Start a team; at most `slots` may be open."""
 
-    def wait(self, watcher: Watcher) -> Ended:
-        """Block until a team ends, passing on epochs meanwhile. A worker that dies is an `Ended` with `lost`."""
+    def wait(self, watcher: EpochCallback) -> StackResult:
+        """Block until a team ends, passing on epochs meanwhile. A worker that dies is an `StackResult` with `lost`."""
 
     def close(self) -> None:
         """Stop what is still running, as `interrupted`, and free everything."""

@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 import torch
 
 from pipelines.executors.base import Executor
-from pipelines.executors.cpu_shares import Share, rates, usable_cores
+from pipelines.executors.cpu_shares import CpuShare, rates, usable_cores
 from pipelines.executors.device_groups import devices_to_share, group_size, groups_of
 from pipelines.executors.in_process import InProcess
 from pipelines.executors.processes import Processes
 from pipelines.executors.ray_tasks import RayTasks
 from pipelines.executors.stack_size import replicate_stack_size, stack_size
 from pipelines.options import SweepOptions
-from pipelines.trial.context import Context, Group
+from pipelines.trial.context import Context, DeviceGroup
 from research.errors import require
-from research.measurement_cache import remembered
+from research.measurement_cache import cached_measurement
 from research.models.accounting import parameter_count
 from research.runtime import DEFAULT_THREADS, Precision, available_memory, devices_like
 from research.spec import ArchitectureSpec, OptimizerName
@@ -30,7 +30,7 @@ WORTH_IT = 1.15
 class Layout:
     """Workers and what each of them has."""
 
-    groups: tuple[Group, ...]
+    groups: tuple[DeviceGroup, ...]
     """Devices of each worker."""
     threads: int
     precision: Precision = "float32"
@@ -74,7 +74,7 @@ def _groups_and_threads(
     architectures: list[ArchitectureSpec],
     trials_left: int,
     optimizer: OptimizerName,
-) -> tuple[tuple[Group, ...], int]:
+) -> tuple[tuple[DeviceGroup, ...], int]:
     if device.type == "cuda":
         groups = _cuda_groups(options, device, architectures, optimizer)
         workers = options.workers or min(len(groups), max(trials_left, 1))
@@ -86,7 +86,7 @@ def _groups_and_threads(
 
 def _cuda_groups(
     options: SweepOptions, device: torch.device, architectures: list[ArchitectureSpec], optimizer: OptimizerName
-) -> tuple[Group, ...]:
+) -> tuple[DeviceGroup, ...]:
     """Groups as large as the largest training needs; one device each where all fit one."""
     shared = devices_to_share(options, device)
     if optimizer != "adamw" or len(shared) == 1:
@@ -114,7 +114,7 @@ def _measured_workers(options: SweepOptions, architectures: list[ArchitectureSpe
     typical = sorted(architectures, key=parameter_count)[len(architectures) // 2]
     found = {one: rate for one, rate in rates(typical, options.store).items() if one.processes <= trials_left}
     best = max(found, key=lambda one: found[one])
-    return best.processes if found[best] >= WORTH_IT * found[Share(1, cores)] else 1
+    return best.processes if found[best] >= WORTH_IT * found[CpuShare(1, cores)] else 1
 
 
 def _precision(options: SweepOptions, device: torch.device, architectures: list[ArchitectureSpec]) -> Precision:
@@ -123,4 +123,6 @@ def _precision(options: SweepOptions, device: torch.device, architectures: list[
         return options.precision
     typical = sorted(architectures, key=parameter_count)[len(architectures) // 2]
     batch_size = min(options.batch_sizes)
-    return remembered(options.store, "faster precision", typical, device, lambda: faster_precision(typical, batch_size, device))
+    return cached_measurement(
+        options.store, "faster precision", typical, device, lambda: faster_precision(typical, batch_size, device)
+    )

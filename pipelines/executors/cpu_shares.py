@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from research.measurement_cache import remembered
+from research.measurement_cache import cached_measurement
 from research.models.patch_transformer import PatchTransformer
 from research.runtime import DEFAULT_THREADS
 from research.spec import ArchitectureSpec
@@ -28,7 +28,7 @@ PATIENCE_SECONDS = 120.0
 """For a probe's processes to load torch."""
 
 
-class Share(NamedTuple):
+class CpuShare(NamedTuple):
     """A way to share the cores."""
 
     processes: int
@@ -44,12 +44,12 @@ def usable_cores() -> int:
     return min(allowed, DEFAULT_THREADS)
 
 
-def possible(cores: int) -> list[Share]:
+def possible(cores: int) -> list[CpuShare]:
     """All cores in one process, one process per core, and the even shares in between."""
-    return [Share(count, cores // count) for count in range(1, cores + 1) if cores % count == 0]
+    return [CpuShare(count, cores // count) for count in range(1, cores + 1) if cores % count == 0]
 
 
-def rates(architecture: ArchitectureSpec, folder: Path) -> dict[Share, float]:
+def rates(architecture: ArchitectureSpec, folder: Path) -> dict[CpuShare, float]:
     """Training windows per second of each share, all its processes together."""
     shares = possible(usable_cores())
 
@@ -58,10 +58,10 @@ def rates(architecture: ArchitectureSpec, folder: Path) -> dict[Share, float]:
         return [found[share] for share in shares]
 
     question = f"windows per second of {', '.join(map(str, shares))}"
-    return dict(zip(shares, remembered(folder, question, architecture, torch.device("cpu"), ask), strict=True))
+    return dict(zip(shares, cached_measurement(folder, question, architecture, torch.device("cpu"), ask), strict=True))
 
 
-def measure(architecture: ArchitectureSpec, shares: list[Share]) -> dict[Share, float]:
+def measure(architecture: ArchitectureSpec, shares: list[CpuShare]) -> dict[CpuShare, float]:
     """Windows per second of each share."""
     mp = multiprocessing.get_context("spawn")
     count = max(share.processes for share in shares)
@@ -83,7 +83,7 @@ def measure(architecture: ArchitectureSpec, shares: list[Share]) -> dict[Share, 
             worker.join()
 
 
-def _work(index: int, shares: list[Share], architecture: ArchitectureSpec, barrier: Barrier, found: Any) -> None:
+def _work(index: int, shares: list[CpuShare], architecture: ArchitectureSpec, barrier: Barrier, found: Any) -> None:
     model = PatchTransformer(replace(architecture, n_layers=min(architecture.n_layers, PROBE_LAYERS)), 0.1)
     x_BTF = torch.randn(PROBE_BATCH, architecture.context_length, architecture.n_features)
     symbols_B = torch.zeros(PROBE_BATCH, dtype=torch.int64)

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 import torch
 
 from pipelines.options import SweepOptions
-from pipelines.trial.context import Group
+from pipelines.trial.context import DeviceGroup
 from research.runtime import devices_like
 from research.spec import ArchitectureSpec
 from research.training.distributed.fsdp import choose_shards
 
 
-def devices_to_share(options: SweepOptions, device: torch.device) -> Group:
+def devices_to_share(options: SweepOptions, device: torch.device) -> DeviceGroup:
     """Devices of this machine that may hold a trial together.
 
     A Ray task is given one; a micro-batch that the user asks for is tried on one, as it is.
@@ -29,6 +29,6 @@ def group_size(
     return max((count for count in needed if count), default=1)
 
 
-def groups_of(devices: Group, size: int) -> tuple[Group, ...]:
+def groups_of(devices: DeviceGroup, size: int) -> tuple[DeviceGroup, ...]:
     """As many groups of so many devices as there are; what is left over stays idle."""
     return tuple(devices[first : first + size] for first in range(0, len(devices) - size + 1, size))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pipelines.executors.base import Watcher
+from pipelines.executors.base import EpochCallback
 from pipelines.trial.context import Context
-from pipelines.trial.job import Ended, Team
+from pipelines.trial.job import StackResult, Team
 from pipelines.trial.trial import run_team
 
 
@@ -25,11 +25,11 @@ class InProcess:
         assert self._team is None
         self._team = team
 
-    def wait(self, watcher: Watcher) -> Ended:
+    def wait(self, watcher: EpochCallback) -> StackResult:
         """Run it."""
         team, self._team = self._team, None
         assert team is not None
-        return Ended(team=team, finished=run_team(self._context, team, watcher.on_epoch))
+        return StackResult(team=team, finished=run_team(self._context, team, watcher.on_epoch))
 
     def close(self) -> None:
         """Nothing outlives a call."""

@@ -12,21 +12,21 @@ from multiprocessing.context import SpawnProcess
 from pickle import UnpicklingError
 from typing import NamedTuple
 
-from pipelines.executors.base import Watcher
-from pipelines.trial.context import Context, Group
-from pipelines.trial.job import Ended, Finished, Job, Team
+from pipelines.executors.base import EpochCallback
+from pipelines.trial.context import Context, DeviceGroup
+from pipelines.trial.job import Job, StackResult, Team, TrialResult
 from pipelines.trial.trial import run_team
 from research.errors import InputError
-from research.processes import PIPE_BROKEN, STOP_SIGNALS, die_with_parent, stops_put_off
+from research.processes import PIPE_BROKEN, STOP_SIGNALS, die_with_parent, signals_deferred
 from research.training.trial_state import EpochRecord
 
 GRACE_SECONDS = 20.0
 """How long stopped workers may take to put their runs in order."""
 READY = "ready"
-Result = tuple[Finished, ...]
+Result = tuple[TrialResult, ...]
 
 
-class Told(NamedTuple):
+class EpochMessage(NamedTuple):
     """An epoch that a worker tells of."""
 
     place: int
@@ -55,7 +55,7 @@ class Worker:
 class Processes:
     """A fixed number of worker processes, each on its devices; one that dies is replaced when it is next needed."""
 
-    def __init__(self, context: Context, groups: Sequence[Group]):
+    def __init__(self, context: Context, groups: Sequence[DeviceGroup]):
         # Each CUDA device has memory of its own; everything else is shared.
         share = context.memory_share / max(sum(group[0].type != "cuda" for group in groups), 1)
         self._contexts = [
@@ -80,7 +80,7 @@ class Processes:
         if worker.ready:
             worker.send(team)
 
-    def wait(self, watcher: Watcher) -> Ended:
+    def wait(self, watcher: EpochCallback) -> StackResult:
         """The next result, or the next death."""
         while True:
             busy = {worker.pipe: worker for worker in self._workers if worker is not None and worker.team is not None}
@@ -93,7 +93,7 @@ class Processes:
                 if message == READY:
                     worker.ready = True
                     worker.send(worker.context, worker.team)
-                elif isinstance(message, Told):
+                elif isinstance(message, EpochMessage):
                     worker.send(watcher.on_epoch(worker.team[message.place], message.record))
                 else:
                     return self._ended(worker, message)
@@ -122,24 +122,24 @@ class Processes:
         # A daemon may start no processes, as a trial on several devices does.
         process = self._mp.Process(target=work, args=(theirs,), daemon=len(context.group) == 1)
         worker = Worker(process=process, pipe=ours, context=context)
-        with stops_put_off():
+        with signals_deferred():
             process.start()
             self._workers[index] = worker
         theirs.close()
         return worker
 
-    def _ended(self, worker: Worker, message: Result | InputError | str | None) -> Ended:
+    def _ended(self, worker: Worker, message: Result | InputError | str | None) -> StackResult:
         team, worker.team = worker.team, None
         assert team is not None
         if isinstance(message, InputError):
             raise message
         if isinstance(message, tuple):
-            return Ended(team=team, finished=message)
+            return StackResult(team=team, finished=message)
         worker.process.join()
         code = worker.process.exitcode or 0
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         self._workers[self._workers.index(worker)] = None
-        return Ended(team=team, lost=f"worker process {worker.process.pid} {how}")
+        return StackResult(team=team, lost=f"worker process {worker.process.pid} {how}")
 
 
 def work(pipe: Connection) -> None:
@@ -163,7 +163,7 @@ def work(pipe: Connection) -> None:
 def _outcome(context: Context, team: Team, pipe: Connection) -> Result | InputError:
     def report(job: Job, record: EpochRecord) -> bool:
         try:
-            pipe.send(Told(team.index(job), record))
+            pipe.send(EpochMessage(team.index(job), record))
             return bool(pipe.recv())
         except PIPE_BROKEN:
             # The driver is gone: the trial has not failed, it is interrupted.
@@ -175,10 +175,10 @@ def _outcome(context: Context, team: Team, pipe: Connection) -> Result | InputEr
         return mistake
 
 
-def _receive(pipe: Connection) -> Told | Result | InputError | str | None:
+def _receive(pipe: Connection) -> EpochMessage | Result | InputError | str | None:
     """The next message; None if the worker is gone."""
     try:
-        message: Told | Result | InputError | str = pipe.recv()
+        message: EpochMessage | Result | InputError | str = pipe.recv()
     except (EOFError, OSError):
         # OSError: it died in the middle of a message.
         return None

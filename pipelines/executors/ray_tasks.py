@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from pipelines.executors.base import Watcher
+from pipelines.executors.base import EpochCallback
 from pipelines.trial.context import Context
-from pipelines.trial.job import Ended, Finished, Job, Team
+from pipelines.trial.job import Job, StackResult, Team, TrialResult
 from pipelines.trial.trial import run_team
 from research.errors import InputError
 from research.tracking.store import Store
@@ -30,7 +30,7 @@ PROBE_SECONDS = 5.0
 """How long a cluster may take to answer; Ray itself would try for minutes."""
 
 
-class Desk:
+class EpochMailbox:
     """Where tasks leave their epochs and the driver its wish to prune; lives in a Ray actor."""
 
     def __init__(self) -> None:
@@ -98,7 +98,7 @@ class RayTasks:
         # With the driver: a desk on another node could be lost while the driver lives.
         affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
         here = affinity(ray.get_runtime_context().get_node_id(), soft=False)
-        self._desk = ray.remote(num_cpus=0, scheduling_strategy=here)(Desk).remote()
+        self._desk = ray.remote(num_cpus=0, scheduling_strategy=here)(EpochMailbox).remote()
         # Ray would run a lost task again by itself, without an attempt of its own in the record.
         self._task = ray.remote(num_cpus=runtime.threads, num_gpus=gpus, max_retries=0)(work)
 
@@ -111,7 +111,7 @@ class RayTasks:
         """Queue the team as a task."""
         self._running[self._task.remote(self._context, team, self._desk)] = team
 
-    def wait(self, watcher: Watcher) -> Ended:
+    def wait(self, watcher: EpochCallback) -> StackResult:
         """The next result, or the next lost worker or node."""
         ray = _ray()
         while True:
@@ -130,27 +130,27 @@ class RayTasks:
         self._running.clear()
         ray.shutdown()
 
-    def _pass_on(self, watcher: Watcher) -> None:
+    def _pass_on(self, watcher: EpochCallback) -> None:
         ray = _ray()
         jobs = {job.name: job for team in self._running.values() for job in team}
         for name, record in ray.get(self._desk.collect.remote()):
             if name in jobs and not watcher.on_epoch(jobs[name], record):
                 self._desk.prune.remote(name)
 
-    def _ended(self, task: Any, team: Team) -> Ended:
+    def _ended(self, task: Any, team: Team) -> StackResult:
         ray = _ray()
         try:
-            result: tuple[Finished, ...] | InputError = ray.get(task)
+            result: tuple[TrialResult, ...] | InputError = ray.get(task)
         except ray.exceptions.RayTaskError as problem:
             raise problem.as_instanceof_cause() from None
         except ray.exceptions.RayError as problem:
-            return Ended(team=team, lost=f"its Ray worker was lost ({type(problem).__name__})")
+            return StackResult(team=team, lost=f"its Ray worker was lost ({type(problem).__name__})")
         if isinstance(result, InputError):
             raise result
-        return Ended(team=team, finished=result)
+        return StackResult(team=team, finished=result)
 
 
-def work(context: Context, team: Team, desk: Any) -> tuple[Finished, ...] | InputError:
+def work(context: Context, team: Team, desk: Any) -> tuple[TrialResult, ...] | InputError:
     """A task: one team. A mistake of the user's is a result: raised, it would carry Ray's traceback."""
     ray = _ray()
     context.runtime.apply()

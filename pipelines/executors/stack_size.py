@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from pipelines.options import SweepOptions
 from research.errors import InputError, require
-from research.measurement_cache import remembered
+from research.measurement_cache import cached_measurement
 from research.models.accounting import parameter_count
 from research.models.patch_transformer import PatchTransformer
 from research.runtime import available_memory
@@ -67,7 +67,7 @@ def best_size(options: SweepOptions, device: torch.device, architectures: list[A
     if not sizes:
         return 1
     asked = (1, *sizes)
-    found = remembered(
+    found = cached_measurement(
         options.store,
         f"windows per second of {', '.join(map(str, asked))} trials as one model, batches of {batch_size}",
         typical,

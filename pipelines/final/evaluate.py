@@ -17,11 +17,11 @@ def main(options: EvaluateOptions) -> None:
 
     from rich.console import Console
 
-    from pipelines.final.evaluation import look
+    from pipelines.final.evaluation import open_test_set
     from research.tracking.store import open_store
 
     console = Console()
-    look(open_store(options.store, must_exist=True), options, console if console.is_terminal else Console(width=110))
+    open_test_set(open_store(options.store, must_exist=True), options, console if console.is_terminal else Console(width=110))
 
 
 if __name__ == "__main__":

@@ -10,19 +10,27 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from scipy.special import expit
 
-from pipelines.final.calibration import maps_of
+from pipelines.final.calibration import calibration_maps
 from pipelines.final.options import EvaluateOptions
-from pipelines.final.predictions import chosen_thresholds, last_training, say, seed_logits, seed_models
-from pipelines.final.rebuild import Rebuilt, rebuilt
-from pipelines.final.recovery import close_dead
+from pipelines.final.predictions import chosen_thresholds, holdout_predictions, rows_before_test, seed_logits, seed_models
+from pipelines.final.rebuild import ReproducedTask, rebuilt
+from pipelines.final.recovery import close_dead_runs
 from pipelines.final.table import print_evaluation
-from pipelines.final.walk_forward import plan_of, retrained
-from pipelines.sweep.driver_lock import Lease
+from pipelines.final.walk_forward import evaluate_walk_forward, plan_of
+from pipelines.sweep.driver_lock import DriverLease
 from pipelines.trial import figures
 from pipelines.trial.task_record import task_inputs, task_tags
 from research.cli.next_steps import print_next
 from research.errors import InputError
-from research.evaluation.holdout import MODEL, Evaluation, Looks, Moved, Said, difference, evaluate
+from research.evaluation.holdout import (
+    MODEL,
+    Evaluation,
+    HoldoutPredictions,
+    TestSetAccesses,
+    WalkForwardEvaluation,
+    difference,
+    evaluate,
+)
 from research.evaluation.metrics import alarm, reliability
 from research.runtime import choose_device, hardware
 from research.tracking import query, schema
@@ -33,38 +41,44 @@ from research.tracking.registry import note_tested
 from research.tracking.run_lookup import final_run
 from research.tracking.run_writer import RunLog
 from research.tracking.store import Store
-from research.tracking.test_set_access import by_question, is_of_the_question, listed, shares_days, shares_instruments
+from research.tracking.test_set_access import (
+    by_question,
+    is_of_the_question,
+    questions_as_text,
+    shares_days,
+    shares_instruments,
+)
 
 
-def look(store: Store, options: EvaluateOptions, console: Console) -> str:
+def open_test_set(store: Store, options: EvaluateOptions, console: Console) -> str:
     """Evaluate a final run on its test days; returns the run id of the evaluation.
 
     `InputError` where that was done before and `again` was not asked for.
     """
-    close_dead(store)
+    close_dead_runs(store)
     final = final_run(store, budget=options.budget, horizon=options.horizon, run=options.run)
-    _require_first(looks_before(store, final), final, options)
+    _require_first(earlier_accesses(store, final), final, options)
     known = rebuilt(store, final)
     code = provenance(hardware(choose_device("cpu")))
     # Whatever can be missing is read before the days are opened: a look that fails is a look.
-    trained, maps = last_training(known.found), maps_of(store, final)
+    trained, maps = rows_before_test(known.found), calibration_maps(store, final)
     rules = chosen_thresholds(store, final, maps)
     models = seed_models(store, final, known)
     plan = plan_of(store, final, maps) if options.walk_forward else None
     # Two that look at the same moment: the second counts when the run of the first is there.
     # And two of different questions: both may open the same days.
     with store.one_at_a_time("look"):
-        before = looks_before(store, final)
+        before = earlier_accesses(store, final)
         _require_first(before, final, options)
         log = _opened(store, final, known, before, code)
-    with log.ending(), Lease(log):
-        said = say(trained, seed_logits(models, trained), maps)
+    with log.ending(), DriverLease(log):
+        said = holdout_predictions(trained, seed_logits(models, trained), maps)
         found = evaluate(said, rules)
         log.artifacts(lambda folder: _write(folder, said, found, code))
-        moved: Moved | None = None
+        moved: WalkForwardEvaluation | None = None
         if plan:
-            later = retrained(plan, said, trained, partial(say, maps=maps), log.run_id, console)
-            moved = Moved(evaluation=evaluate(later, rules), against_frozen=difference(later, said))
+            later = evaluate_walk_forward(plan, said, trained, partial(holdout_predictions, maps=maps), log.run_id, console)
+            moved = WalkForwardEvaluation(evaluation=evaluate(later, rules), against_frozen=difference(later, said))
             log.artifacts(lambda folder: later.table().to_parquet(folder / schema.WALK_FORWARD_FILE, index=False))
     spread = {schema.LEAST_SEED_SPREAD: min(float(expit(one).std()) for one in said.seeds.values())}
     further = moved.metrics() if moved else {}
@@ -77,7 +91,7 @@ def look(store: Store, options: EvaluateOptions, console: Console) -> str:
     return log.run_id
 
 
-def _require_first(before: Looks, final: RunRecord, options: EvaluateOptions) -> None:
+def _require_first(before: TestSetAccesses, final: RunRecord, options: EvaluateOptions) -> None:
     if before.same and not options.again:
         raise InputError(
             f"RUN={final.run_id[:12]}: its test days have been opened ({before.same} before). Another look is no test; "
@@ -85,7 +99,7 @@ def _require_first(before: Looks, final: RunRecord, options: EvaluateOptions) ->
         )
 
 
-def looks_before(store: Store, final: RunRecord) -> Looks:
+def earlier_accesses(store: Store, final: RunRecord) -> TestSetAccesses:
     """Evaluations of any outcome: one that crashed may have been seen too."""
     every, experiments = query.evaluations(store), query.experiments(store)
     digest = final.tags[schema.TARGET_DIGEST]
@@ -94,7 +108,7 @@ def looks_before(store: Store, final: RunRecord) -> Looks:
     related = [one for one in others if one.tags[schema.CONFIG_FINGERPRINT] == final.tags[schema.CONFIG_FINGERPRINT]]
     known = {one.run_id for one in alike}
     elsewhere = (one for one in every if one.run_id not in known and _opened_the_days(one, final))
-    return Looks(
+    return TestSetAccesses(
         same=len(alike) - len(others),
         related=len(related),
         any=len(alike),
@@ -106,11 +120,11 @@ def _opened_the_days(evaluation: RunRecord, final: RunRecord) -> bool:
     return shares_days(evaluation.params, final.params) and shares_instruments(evaluation.params, final.params)
 
 
-def _opened(store: Store, final: RunRecord, known: Rebuilt, before: Looks, code: Provenance) -> RunLog:
+def _opened(store: Store, final: RunRecord, known: ReproducedTask, before: TestSetAccesses, code: Provenance) -> RunLog:
     """The run that says that the test days were opened, before anything is computed on them."""
-    study = known.study
-    rows = study.prepared.split.test
-    days = study.prepared.days[rows]
+    task = known.task
+    rows = task.prepared.split.test
+    days = task.prepared.days[rows]
     second = {schema.SECOND_LOOK: f"{before.same} before"} if before.same else {}
     return RunLog.start(
         store,
@@ -123,22 +137,22 @@ def _opened(store: Store, final: RunRecord, known: Rebuilt, before: Looks, code:
             "test_rows": len(rows),
         },
         tags={
-            **task_tags(study),
+            **task_tags(task),
             **code.tags("tapescale evaluate"),
             **{name: final.tags[name] for name in (schema.TRAINED_FROM, schema.CONFIG_FINGERPRINT, schema.FINAL_FINGERPRINT)},
             schema.FINAL_RUN: final.run_id,
             schema.LOOKS_BEFORE: str(before.any),
             schema.LOOKS_RELATED: str(before.related),
             schema.LOOKS_OTHER: str(sum(before.others.values())),
-            **({schema.QUESTIONS_BEFORE: listed(before.others)} if before.others else {}),
+            **({schema.QUESTIONS_BEFORE: questions_as_text(before.others)} if before.others else {}),
             schema.OWNER: ProcessId.mine().text(token="", seen=time.time()),
             **second,
         },
-        inputs=task_inputs(study),
+        inputs=task_inputs(task),
     )
 
 
-def _write(folder: Path, said: Said, found: Evaluation, code: Provenance) -> None:
+def _write(folder: Path, said: HoldoutPredictions, found: Evaluation, code: Provenance) -> None:
     from sklearn.metrics import roc_curve
 
     said.table().to_parquet(folder / schema.TEST_PREDICTIONS_FILE, index=False)
@@ -148,7 +162,7 @@ def _write(folder: Path, said: Said, found: Evaluation, code: Provenance) -> Non
     code.write(folder)
 
 
-def _reliability(said: Said) -> Figure:
+def _reliability(said: HoldoutPredictions) -> Figure:
     """The model's answers, and beside them those before calibration, or after one that it does not carry."""
     other = "temperature" if said.carried == "none" else "none"
     mine, beside = (reliability(expit(said.calibrated[name]), said.labels) for name in (said.carried, other))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from pipelines.final.calibration import unseen_validation
+from pipelines.final.calibration import out_of_sample_validation
 from pipelines.final.options import TrainOptions
-from pipelines.final.rebuild import Rebuilt, rebuilt
+from pipelines.final.rebuild import ReproducedTask, rebuilt
 from pipelines.trial.context import Context
-from pipelines.trial.record import declared
+from pipelines.trial.record import declared_params
 from pipelines.trial.task_record import task_tags
 from research.evaluation.calibration import Calibration, Method, as_json, fitted
 from research.fingerprint import fingerprint
@@ -16,8 +16,8 @@ from research.models.budget import Budget
 from research.runtime import DEFAULT_THREADS, Runtime, choose_device, hardware
 from research.spec import TrialSpec
 from research.task.evidence import evidence_of
-from research.task.task import Study
-from research.task.windows import joined
+from research.task.task import Task
+from research.task.windows import merge_train_validation
 from research.tracking import query, schema
 from research.tracking.provenance import provenance
 from research.tracking.query import RunRecord
@@ -31,12 +31,12 @@ TRAINED_ON = "train+validation"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class FinalTrainingPlan:
     """What is trained, and what says that it is the same as what was chosen."""
 
     trial: RunRecord
     """The run whose configuration is trained again."""
-    known: Rebuilt
+    known: ReproducedTask
     context: Context
     """Its study has the joined rows."""
     seeds: tuple[int, ...]
@@ -51,7 +51,7 @@ class Plan:
     @property
     def title(self) -> str:
         """Name of the run and of the registered model's end, for example `20K-h1`."""
-        return f"{self.context.budget.label}-{self.known.study.title}"
+        return f"{self.context.budget.label}-{self.known.task.title}"
 
     def spec(self, seed: int) -> TrialSpec:
         """The trial's spec on another seed."""
@@ -60,7 +60,7 @@ class Plan:
     def params(self, seed: int) -> dict[str, Value]:
         """What a run of this plan says about itself."""
         said: dict[str, Value] = {"trained_on": self.trained_on, "epochs_trained": self.stop_after, "calibration": self.method}
-        return {**declared(self.spec(seed), self.context), **said}
+        return {**declared_params(self.spec(seed), self.context), **said}
 
     @property
     def fingerprint(self) -> str:
@@ -71,41 +71,41 @@ class Plan:
         return fingerprint(identity if self.method == "none" else {**identity, "calibration": as_json(self.calibration)})
 
 
-def joined_study(study: Study) -> Study:
+def merged_task(task: Task) -> Task:
     """The same study with training and validation rows as one training split."""
-    prepared = joined(study.prepared)
-    return replace(study, prepared=prepared, evidence=evidence_of(prepared))
+    prepared = merge_train_validation(task.prepared)
+    return replace(task, prepared=prepared, evidence=evidence_of(prepared))
 
 
-def planned(store: Store, options: TrainOptions) -> Plan:
+def planned(store: Store, options: TrainOptions) -> FinalTrainingPlan:
     """What these options ask for; `InputError` where the data or the code are no longer those of the trial."""
     trial = best_trial(store, budget=options.budget, horizon=options.horizon, run=options.run)
     known = rebuilt(store, trial)
-    held = store.client.get_run(query.holder(store, trial.run_id)).data.tags
+    held = store.client.get_run(query.run_with_artifacts(store, trial.run_id)).data.tags
     device = choose_device(options.device)
     precision = held.get(schema.PRECISION, "float32")
     runtime = Runtime(device=device, threads=options.threads or DEFAULT_THREADS, precision=precision)  # type: ignore[arg-type]
     runtime.apply()
     record = provenance(hardware(device))
-    study = joined_study(known.study)
+    task = merged_task(known.task)
     context = Context(
         store=store,
         experiment_id=trial.experiment_id,
-        study=study,
+        task=task,
         budget=Budget.parse(str(trial.params["budget"])),
         optimizer=known.spec.training.optimizer,
         runtime=runtime,
         provenance=record,
-        tags={**task_tags(study), **record.tags("tapescale train"), schema.TRAINED_FROM: trial.run_id},
+        tags={**task_tags(task), **record.tags("tapescale train"), schema.TRAINED_FROM: trial.run_id},
         checkpoints=(store.root / "checkpoints").resolve(),
     )
     first = known.spec.training.seed + FIRST_FRESH
-    return Plan(
+    return FinalTrainingPlan(
         trial=trial,
         known=known,
-        context=replace(context, dataset=study.prepared.dataset(device)),
+        context=replace(context, dataset=task.prepared.dataset(device)),
         seeds=tuple(range(first, first + options.seeds)),
         stop_after=int(trial.metrics["best_epoch"]),
         method=options.calibration,
-        calibration=fitted(options.calibration, *unseen_validation(store, trial.experiment_id, trial.run_id)),
+        calibration=fitted(options.calibration, *out_of_sample_validation(store, trial.experiment_id, trial.run_id)),
     )

@@ -10,17 +10,17 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from pipelines.final.calibration import Maps, unseen_validation
-from pipelines.final.rebuild import Rebuilt
+from pipelines.final.calibration import CalibrationMaps, out_of_sample_validation
+from pipelines.final.rebuild import ReproducedTask
 from research.evaluation.ensemble import ensemble
-from research.evaluation.holdout import MODEL, Said
+from research.evaluation.holdout import MODEL, HoldoutPredictions
 from research.evaluation.metrics import logits_of
 from research.evaluation.verification import rolling_rate, thresholds
 from research.models.baselines import BASELINES
 from research.models.patch_transformer import PatchTransformer
-from research.task.build import Assembled
+from research.task.build import TaskData
 from research.task.task import baseline_rows
-from research.task.windows import answer_logits, joined
+from research.task.windows import merge_train_validation, predict_float64
 from research.tracking import query, schema
 from research.tracking.query import RunRecord
 from research.tracking.store import Store
@@ -29,7 +29,7 @@ from research.training.checkpoint import load_weights
 ROLLING = "rolling_prior"
 
 
-def say(found: Assembled, seeds: dict[int, NDArray[np.float64]], maps: Maps) -> Said:
+def holdout_predictions(found: TaskData, seeds: dict[int, NDArray[np.float64]], maps: CalibrationMaps) -> HoldoutPredictions:
     """The answers to the test rows: of the seeds, given as logits, and of every reference, fitted on the training rows."""
     prepared = found.prepared
     rows = prepared.split.test
@@ -37,7 +37,7 @@ def say(found: Assembled, seeds: dict[int, NDArray[np.float64]], maps: Maps) -> 
     calibrated: dict[str, NDArray[np.float64]] = {method: one(logits) for method, one in maps.by_method.items()}
     fitted = baseline_rows(found, "test")
     references = {name: logits_of(baseline(fitted)) for name, baseline in BASELINES.items()}
-    return Said(
+    return HoldoutPredictions(
         days=prepared.days[rows],
         symbols=np.array([part.symbol for part in prepared.parts])[prepared.symbols[rows]],
         label_ends=prepared.label_ends(rows),
@@ -58,14 +58,14 @@ def say(found: Assembled, seeds: dict[int, NDArray[np.float64]], maps: Maps) -> 
     )
 
 
-def last_training(found: Assembled) -> Assembled:
+def rows_before_test(found: TaskData) -> TaskData:
     """Training and validation rows as one, for the model's features and for those of the baselines."""
-    prepared = joined(found.prepared)
+    prepared = merge_train_validation(found.prepared)
     same = found.stationary is found.prepared
-    return replace(found, prepared=prepared, stationary=prepared if same else joined(found.stationary))
+    return replace(found, prepared=prepared, stationary=prepared if same else merge_train_validation(found.stationary))
 
 
-def seed_models(store: Store, final: RunRecord, known: Rebuilt) -> dict[int, PatchTransformer]:
+def seed_models(store: Store, final: RunRecord, known: ReproducedTask) -> dict[int, PatchTransformer]:
     """Seed -> its trained model."""
     return {
         int(one.params["seed"]): load_weights(
@@ -77,20 +77,20 @@ def seed_models(store: Store, final: RunRecord, known: Rebuilt) -> dict[int, Pat
     }
 
 
-def seed_logits(models: Mapping[int, PatchTransformer], found: Assembled) -> dict[int, NDArray[np.float64]]:
+def seed_logits(models: Mapping[int, PatchTransformer], found: TaskData) -> dict[int, NDArray[np.float64]]:
     """Seed -> logits of the test rows."""
     dataset = found.prepared.dataset(torch.device("cpu"))
     rows = dataset.rows(found.prepared.split.test)
-    return {seed: answer_logits(model, dataset, rows) for seed, model in models.items()}
+    return {seed: predict_float64(model, dataset, rows) for seed, model in models.items()}
 
 
-def chosen_thresholds(store: Store, final: RunRecord, maps: Maps) -> dict[str, float]:
+def chosen_thresholds(store: Store, final: RunRecord, maps: CalibrationMaps) -> dict[str, float]:
     """Chosen on validation days as models saw them that had not been trained on them, calibrated as the answers are."""
-    logits, labels = unseen_validation(store, final.experiment_id, final.tags[schema.TRAINED_FROM])
+    logits, labels = out_of_sample_validation(store, final.experiment_id, final.tags[schema.TRAINED_FROM])
     return thresholds(expit(maps.by_method[maps.carried](logits)), labels)
 
 
-def _rolling(found: Assembled) -> NDArray[np.float64]:
+def _rolling(found: TaskData) -> NDArray[np.float64]:
     """Share of positives among the year of labels that was known at each test row's close, of its own instrument."""
     prepared, test = found.prepared, found.prepared.split.test
     places = prepared.symbols

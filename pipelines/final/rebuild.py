@@ -9,39 +9,39 @@ from pipelines.data.load_task import ingest
 from pipelines.trial.task_record import task_tags
 from research.errors import require
 from research.spec import TrialSpec
-from research.task.build import Assembled, assemble
+from research.task.build import TaskData, assemble
 from research.task.options import options_of
-from research.task.task import Study, require_same_clock, study_of
+from research.task.task import Task, build_task, require_same_clock
 from research.tracking import query, schema
 from research.tracking.query import RunRecord
-from research.tracking.spec_codec import spec_of, study_in
+from research.tracking.spec_codec import task_spec_from_json, trial_spec_from_run
 from research.tracking.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rebuilt:
+class ReproducedTask:
     """What a run was trained for and on."""
 
     spec: TrialSpec
-    study: Study
-    found: Assembled
+    task: Task
+    found: TaskData
 
 
-def rebuilt(store: Store, run: RunRecord) -> Rebuilt:
+def rebuilt(store: Store, run: RunRecord) -> ReproducedTask:
     """The study of a trial, replicate or final run, from its logged spec.
 
     `InputError` if its parameters are not those of its fingerprint, or if bars, features or labels are other ones today.
     """
-    told = json.loads(store.local_artifact(query.holder(store, run.run_id), schema.SPEC_FILE).read_text())
-    spec = spec_of(run, study_in(told["study"]))
+    told = json.loads(store.local_artifact(query.run_with_artifacts(store, run.run_id), schema.SPEC_FILE).read_text())
+    spec = trial_spec_from_run(run, task_spec_from_json(told["study"]))
     options = options_of(spec, thin=schema.THIN_EVIDENCE in run.tags)
-    snapshot = ingest(spec.study.data.snapshot_digest, store)
+    snapshot = ingest(spec.task.data.snapshot_digest, store)
     require_same_clock(options, snapshot)
     found = assemble(options, snapshot.bars, digest=snapshot.digest, source=snapshot.manifest.source)
-    study = replace(study_of(options, snapshot, found), family=spec.architecture.family)
-    now = task_tags(study)
+    task = replace(build_task(options, snapshot, found), family=spec.architecture.family)
+    now = task_tags(task)
     for tag in (schema.SNAPSHOT_DIGEST, schema.STUDY_FINGERPRINT, schema.FEATURE_DIGEST, schema.TARGET_DIGEST):
         commit = run.tags[schema.GIT_COMMIT][:12]
         fix = f"it is {now[tag]} when computed here; check out commit {commit} of the run, or sweep again."
         require(now[tag] == run.tags[tag], tag, run.tags[tag], fix)
-    return Rebuilt(spec=spec, study=study, found=found)
+    return ReproducedTask(spec=spec, task=task, found=found)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pipelines.sweep.history import close_open
+from pipelines.sweep.history import close_run
 from research.tracking import query, schema
-from research.tracking.process_identity import Owner
+from research.tracking.process_identity import DriverClaim
 from research.tracking.registry import is_tested, note_tested, version_of
 from research.tracking.run_writer import RunLog
 from research.tracking.store import Store
@@ -12,29 +12,29 @@ from research.tracking.store import Store
 KINDS = ("final_seed", "final", "retrained", "evaluation")
 
 
-def close_dead(store: Store) -> None:
+def close_dead_runs(store: Store) -> None:
     """Close what killed processes left open in the store, as `interrupted`; one that is alive keeps its runs.
 
     An evaluation stays a look at the test days.
     """
     # Nested runs are read before their parents: one that is seen then has its parent seen.
-    runs = query.of_kinds(store, list(query.experiments(store)), KINDS)
+    runs = query.runs_of_kind(store, list(query.experiments(store)), KINDS)
     left = [run for run in runs if run.status == "RUNNING"]
-    owners = {run.run_id: Owner.read(run.tags[schema.OWNER]) for run in left if schema.OWNER in run.tags}
+    owners = {run.run_id: DriverClaim.read(run.tags[schema.OWNER]) for run in left if schema.OWNER in run.tags}
     for run in left:
         owner = owners.get(run.tags.get(schema.PARENT, run.run_id))
         # It may have ended by itself since it was read.
         if (owner is None or owner.is_gone) and RunLog(store, run.run_id).tags_and_status()[1] == "RUNNING":
-            close_open(store, run, "its process died")
-    note_untold(store)
+            close_run(store, run, "its process died")
+    tag_tested_versions(store)
 
 
-def note_untold(store: Store) -> None:
+def tag_tested_versions(store: Store) -> None:
     """Say on the version of every final run that it was tested, where a kill came between its evaluation and that word.
 
     It becomes challenger as it would have then: not where another version of its model was tested later.
     """
-    runs = query.of_kinds(store, list(query.experiments(store)), ("evaluation",))
+    runs = query.runs_of_kind(store, list(query.experiments(store)), ("evaluation",))
     taken: set[str] = set()
     for run in reversed(runs):
         if run.outcome != "complete" or schema.SECOND_LOOK in run.tags:

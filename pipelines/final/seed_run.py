@@ -10,29 +10,29 @@ from typing import Literal
 
 import pandas as pd
 
-from pipelines.final.plan import Plan
+from pipelines.final.plan import FinalTrainingPlan
 from pipelines.serving.packaging import log_model
 from pipelines.trial.context import Context
 from pipelines.trial.job import Job
 from pipelines.trial.placement import InfeasibleError, micro_batch_for
-from pipelines.trial.record import counted, declared, require_applied
+from pipelines.trial.record import declared_params, require_applied, require_counted_size
 from pipelines.trial.run_listener import RunListener
 from pipelines.trial.task_record import data_metrics, task_inputs, task_params
 from research.errors import InputError, require
-from research.evaluation.ensemble import Answering
+from research.evaluation.ensemble import EnsembleOutput
 from research.fingerprint import canonical_json, fingerprint
 from research.spec import TrialSpec
 from research.tracking import schema
 from research.tracking.run_writer import RunLog
-from research.training.applied_settings import in_use, parameters_of
+from research.training.applied_settings import applied_settings, parameters_of
 from research.training.checkpoint import save_weights
-from research.training.fixed_length_trainer import FinalTrainer
+from research.training.fixed_length_trainer import FixedLengthTrainer
 from research.training.trainer import TrainingResult, build_model
 from research.training.trial_state import EpochRecord
 
 
 def train_seed(
-    plan: Plan, parent_id: str, seed: int, *, kind: Literal["final_seed", "retrained"]
+    plan: FinalTrainingPlan, parent_id: str, seed: int, *, kind: Literal["final_seed", "retrained"]
 ) -> tuple[str, TrainingResult]:
     """Train one seed as a nested run, which keeps its model where it is a `final_seed`; returns the run and its result."""
     context, spec = plan.context, plan.spec(seed)
@@ -49,7 +49,7 @@ def train_seed(
             **context.how_computed(spec.architecture),
         },
         parent_id=parent_id,
-        inputs=task_inputs(context.study),
+        inputs=task_inputs(context.task),
     )
     with log.ending():
         result = _trained(plan, spec, log)
@@ -60,11 +60,11 @@ def train_seed(
     seconds = sum(one.seconds for one in result.epochs)
     found = {"train_loss_last": last.train_loss, "epochs_run": float(len(result.epochs)), "training_seconds": seconds}
     size = {"n_params": plan.trial.metrics["n_params"], "samples_per_second": result.samples_per_second}
-    log.finish("complete", metrics={**found, **size, **data_metrics(context.study)})
+    log.finish("complete", metrics={**found, **size, **data_metrics(context.task)})
     return log.run_id, result
 
 
-def _trained(plan: Plan, spec: TrialSpec, log: RunLog) -> TrainingResult:
+def _trained(plan: FinalTrainingPlan, spec: TrialSpec, log: RunLog) -> TrainingResult:
     context = plan.context
     try:
         micro_batch = micro_batch_for(context, Job(number=int(plan.trial.params["number"]), spec=spec))
@@ -72,8 +72,8 @@ def _trained(plan: Plan, spec: TrialSpec, log: RunLog) -> TrainingResult:
         raise InputError(f"DEVICE={context.runtime.device}: {problem}; give a device with more memory.") from None
     runtime = replace(context.runtime, micro_batch=micro_batch)
     model = build_model(spec.architecture, spec.training, runtime.device)
-    trainer = FinalTrainer(
-        model, context.windows, context.study.prepared.split, spec.training, runtime, stop_after=plan.stop_after
+    trainer = FixedLengthTrainer(
+        model, context.windows, context.task.prepared.split, spec.training, runtime, stop_after=plan.stop_after
     )
     _require_same(plan, spec, parameters_of(model), trainer)
 
@@ -89,22 +89,22 @@ def _trained(plan: Plan, spec: TrialSpec, log: RunLog) -> TrainingResult:
     return result
 
 
-def _require_same(plan: Plan, spec: TrialSpec, n_parameters: int, trainer: FinalTrainer) -> None:
+def _require_same(plan: FinalTrainingPlan, spec: TrialSpec, n_parameters: int, trainer: FixedLengthTrainer) -> None:
     """What was chosen must be what is trained: its size, its settings, its question."""
-    counted(n_parameters, spec.architecture, plan.context.budget)
+    require_counted_size(n_parameters, spec.architecture, plan.context.budget)
     chosen = int(plan.trial.metrics["n_params"])
     require(n_parameters == chosen, "n_params", chosen, f"the model built here has {n_parameters:,}; nothing was trained.")
     # Validated instruments and training windows are read off the study before its splits were joined.
-    require_applied(declared(spec, plan.context), {**in_use(trainer), **task_params(plan.known.study)})
+    require_applied(declared_params(spec, plan.context), {**applied_settings(trainer), **task_params(plan.known.task)})
 
 
-def _log_model(plan: Plan, run_id: str, result: TrainingResult) -> None:
+def _log_model(plan: FinalTrainingPlan, run_id: str, result: TrainingResult) -> None:
     """The single model, calibrated as the ensemble is; its weights lie in its files and nowhere else."""
     context, spec = plan.context, plan.known.spec
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / schema.WEIGHTS_FILE
         save_weights(result.weights, weights)
-        log_model(context.store, run_id, context.study, spec, [weights], Answering(calibration=plan.calibration))
+        log_model(context.store, run_id, context.task, spec, [weights], EnsembleOutput(calibration=plan.calibration))
 
 
 def _write(folder: Path, spec: TrialSpec, result: TrainingResult, context: Context) -> None:

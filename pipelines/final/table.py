@@ -10,11 +10,18 @@ from rich.console import Console
 from rich.table import Table
 
 from research.evaluation.calibration_effect import Interval
-from research.evaluation.holdout import Against, Evaluation, Group, Looks, Moved, Said
+from research.evaluation.holdout import (
+    BaselineComparison,
+    Evaluation,
+    HoldoutPredictions,
+    Subgroup,
+    TestSetAccesses,
+    WalkForwardEvaluation,
+)
 from research.evaluation.significance import Difference, block_length
 from research.tracking.query import RunRecord
 from research.tracking.schema import BASELINE_TITLES, in_sentence
-from research.tracking.test_set_access import listed
+from research.tracking.test_set_access import questions_as_text
 
 TITLES = {**BASELINE_TITLES, "prior": "training prior", "rolling_prior": "rolling prior"}
 """Of the references, by the name under which their logits stand."""
@@ -22,12 +29,12 @@ TITLES = {**BASELINE_TITLES, "prior": "training prior", "rolling_prior": "rollin
 
 def print_evaluation(
     final: RunRecord,
-    said: Said,
+    said: HoldoutPredictions,
     found: Evaluation,
-    before: Looks,
+    before: TestSetAccesses,
     run_id: str,
     console: Console,
-    moved: Moved | None = None,
+    moved: WalkForwardEvaluation | None = None,
 ) -> None:
     """Tables, verdicts, how to read them and what to type next."""
     _say(console, _opening(final, said, before))
@@ -44,7 +51,7 @@ def print_evaluation(
     _say(console, [*_calibration(found), *verdicts(found.against), *_ending(run_id, said.days.nunique())])
 
 
-def verdicts(against: Mapping[str, Against]) -> list[str]:
+def verdicts(against: Mapping[str, BaselineComparison]) -> list[str]:
     """One sentence per reference, by its name."""
     return [
         f"{_interval(one.difference)} nats against {in_sentence(_title(name))}: {_verdict(one)}"
@@ -56,14 +63,14 @@ def _title(name: str) -> str:
     return {"volatility": "volatility regression", "logistic": "logistic regression"}.get(name, TITLES.get(name, name))
 
 
-def _verdict(one: Against) -> str:
+def _verdict(one: BaselineComparison) -> str:
     direction = "better than it" if one.difference.mean < 0 else "worse than it"
     if one.difference.inside_noise:
         return f"{direction}, but inside the noise"
-    return direction if one.is_shown else f"{direction}, but not shown: Diebold-Mariano does not agree (p {one.dm_p:.3f})"
+    return direction if one.is_significant else f"{direction}, but not shown: Diebold-Mariano does not agree (p {one.dm_p:.3f})"
 
 
-def _opening(final: RunRecord, said: Said, before: Looks) -> list[str]:
+def _opening(final: RunRecord, said: HoldoutPredictions, before: TestSetAccesses) -> list[str]:
     lines = [
         f"opened     test days {said.days.min():%Y-%m-%d} .. {said.days.max():%Y-%m-%d}, {len(said.labels):,} rows, "
         f"base rate {said.labels.mean():.3f} ({said.base_rate:.3f} in training)",
@@ -82,7 +89,7 @@ def _opening(final: RunRecord, said: Said, before: Looks) -> list[str]:
         )
     if before.others:
         seen = f"other questions have opened these test days {_times(sum(before.others.values()))} before"
-        lines.append(f"warning    {seen}: {listed(before.others)}; the best of several looks better by chance.")
+        lines.append(f"warning    {seen}: {questions_as_text(before.others)}; the best of several looks better by chance.")
     return lines
 
 
@@ -101,7 +108,7 @@ def _references(found: Evaluation, title: str) -> Table:
     return table
 
 
-def _groups(title: str, column: str, groups: Sequence[Group]) -> Table:
+def _groups(title: str, column: str, groups: Sequence[Subgroup]) -> Table:
     table = _table(title, [column, "rows", "base rate", "log loss", "skill", "AUC"])
     for one in groups:
         numbers = [f"{one.base_rate:.3f}", f"{one.loss:.4f}", f"{one.skill:+.3f}", _auc(one)]
@@ -109,7 +116,7 @@ def _groups(title: str, column: str, groups: Sequence[Group]) -> Table:
     return table
 
 
-def _auc(one: Group) -> str:
+def _auc(one: Subgroup) -> str:
     """A part of the days may hold one class alone: nothing can be ranked there."""
     return "-" if isnan(one.auc) else f"{one.auc:.3f} ± {one.auc_se:.3f}"
 

@@ -13,14 +13,14 @@ from research.models.accounting import forward_flops, parameter_count, training_
 from research.spec import ArchitectureSpec, OptimizerName
 from research.training.distributed.fsdp import choose_shards, shard_plan, share_of
 from research.training.memory_estimate import FITTING_SHARE, FLOAT, MemoryPlan, checkpoint_bytes, memory_plan, preflight
-from research.training.time_estimate import Speed
+from research.training.time_estimate import TimeEstimator
 
 CHECKPOINTS_AT_ONCE = 2
 """The old checkpoint stays until the new one is written."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machine:
+class PlanMachine:
     """What a plan is made for, in bytes that are free."""
 
     device: torch.device
@@ -93,7 +93,9 @@ class PlanTotals:
     """Per obstacle the architectures that it rules out."""
 
 
-def plan_rows(architectures: Sequence[ArchitectureSpec], work: Workload, machine: Machine, speed: Speed) -> list[PlanRow]:
+def plan_rows(
+    architectures: Sequence[ArchitectureSpec], work: Workload, machine: PlanMachine, speed: TimeEstimator
+) -> list[PlanRow]:
     """One row per architecture, in the given order."""
     chosen = preflight(architectures, work.batch_sizes, machine.device, machine.memory, work.optimizer)
     if (given := work.micro_batch) and work.optimizer == "adamw":
@@ -113,7 +115,9 @@ class _Way:
     devices: int = 1
 
 
-def _way(a: ArchitectureSpec, chosen: dict[int, int | None], work: Workload, machine: Machine, speed: Speed) -> _Way:
+def _way(
+    a: ArchitectureSpec, chosen: dict[int, int | None], work: Workload, machine: PlanMachine, speed: TimeEstimator
+) -> _Way:
     """On one device; where it does not fit that, on the fewest that hold it together, if any do."""
     most = max(work.batch_sizes)
     if chosen[most] is None and work.optimizer == "adamw":
@@ -137,7 +141,7 @@ def _way(a: ArchitectureSpec, chosen: dict[int, int | None], work: Workload, mac
     )
 
 
-def _spread(a: ArchitectureSpec, count: int, work: Workload, machine: Machine, speed: Speed) -> _Way:
+def _spread(a: ArchitectureSpec, count: int, work: Workload, machine: PlanMachine, speed: TimeEstimator) -> _Way:
     most, share = max(work.batch_sizes), share_of(min(work.batch_sizes), count)
     windows = (share_of(work.windows[0], count), share_of(work.windows[1], count))
     return _Way(
@@ -149,7 +153,7 @@ def _spread(a: ArchitectureSpec, count: int, work: Workload, machine: Machine, s
     )
 
 
-def _row(a: ArchitectureSpec, way: _Way, work: Workload, machine: Machine) -> PlanRow:
+def _row(a: ArchitectureSpec, way: _Way, work: Workload, machine: PlanMachine) -> PlanRow:
     training, validation = work.windows
     return PlanRow(
         architecture=a,
@@ -167,7 +171,7 @@ def _row(a: ArchitectureSpec, way: _Way, work: Workload, machine: Machine) -> Pl
     )
 
 
-def obstacles(memory: MemoryPlan, checkpoint: int, machine: Machine) -> tuple[str, ...]:
+def obstacles(memory: MemoryPlan, checkpoint: int, machine: PlanMachine) -> tuple[str, ...]:
     """What is too small for a training."""
     needs = {
         "memory": (memory.device, FITTING_SHARE * machine.memory),

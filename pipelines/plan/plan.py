@@ -14,8 +14,8 @@ from pipelines.plan.options import PlanOptions
 if TYPE_CHECKING:
     import torch
 
-    from pipelines.plan.costs import Machine
-    from research.task.windows import Prepared
+    from pipelines.plan.costs import PlanMachine
+    from research.task.windows import WindowedData
 
 
 def main(options: PlanOptions) -> None:
@@ -34,7 +34,7 @@ def main(options: PlanOptions) -> None:
     from pipelines.sweep.search_space import SearchSpace
     from pipelines.trial.optimizer_choice import optimizer_for
     from research.runtime import DEFAULT_THREADS, Runtime, choose_device
-    from research.training.time_estimate import Speed
+    from research.training.time_estimate import TimeEstimator
 
     device = choose_device(options.device)
     threads = DEFAULT_THREADS if options.threads is None else options.threads
@@ -53,11 +53,11 @@ def main(options: PlanOptions) -> None:
     )
     screen = console()
     print_opening(budget, architectures, work, machine, screen)
-    rows = plan_rows(architectures, work, machine, Speed(device))
+    rows = plan_rows(architectures, work, machine, TimeEstimator(device))
     print_plan(rows, totals(rows, options.trials), options, screen)
 
 
-def data_of(options: SweepOptions) -> Prepared:
+def data_of(options: SweepOptions) -> WindowedData:
     """Features and split of the study that the options name, read without a store."""
     from research.data.data_argument import bars_of
     from research.data.snapshots import Snapshot
@@ -68,18 +68,18 @@ def data_of(options: SweepOptions) -> Prepared:
     return assemble(options, bars, digest="", source=source).prepared
 
 
-def machine_of(device: torch.device, options: SweepOptions) -> Machine:
+def machine_of(device: torch.device, options: SweepOptions) -> PlanMachine:
     """What is free on this machine."""
     import torch
 
     from pipelines.executors.device_groups import devices_to_share
-    from pipelines.plan.costs import Machine
+    from pipelines.plan.costs import PlanMachine
     from research.runtime import available_memory
 
     folder = (options.checkpoints or options.store).resolve()
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     shared = devices_to_share(options, device)
-    return Machine(
+    return PlanMachine(
         device=device,
         devices=len(shared),
         memory=min(available_memory(one) for one in shared),

@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.plan.costs import Machine, PlanRow, PlanTotals, Workload
+from pipelines.plan.costs import PlanMachine, PlanRow, PlanTotals, Workload
 from research.cli.next_steps import print_next
 from research.models.accounting import parameter_count
 from research.models.budget import Budget
@@ -33,7 +33,7 @@ def console() -> Console:
 
 
 def print_opening(
-    budget: Budget, architectures: Sequence[ArchitectureSpec], work: Workload, machine: Machine, screen: Console
+    budget: Budget, architectures: Sequence[ArchitectureSpec], work: Workload, machine: PlanMachine, screen: Console
 ) -> None:
     """Say what is planned, and for which machine."""
     sizes = sorted(parameter_count(a) for a in architectures)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from research.cli.next_steps import in_store
+from research.cli.next_steps import with_store_argument
 from research.errors import InputError
 from research.evaluation.metrics import COLLAPSED_SPREAD, alarm_of
 from research.evaluation.significance import TEST_LEVEL
@@ -36,7 +36,7 @@ class Gate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
+class GateEvidence:
     """The runs that are judged."""
 
     final: RunRecord
@@ -49,20 +49,20 @@ class Evidence:
     """The first complete one of them; what later ones say is no test."""
 
 
-def evidence_of(store: Store, final: RunRecord) -> Evidence:
+def evidence_of(store: Store, final: RunRecord) -> GateEvidence:
     """Read all that is judged; `InputError` where the final run was never tested, which no force makes up for."""
     # Deleted ones too: what was seen was seen.
     found = [one for one in query.evaluations(store) if one.tags.get(schema.FINAL_RUN) == final.run_id]
     looks = [one for one in found if one.tags[schema.SNAPSHOT_DIGEST] == final.tags[schema.SNAPSHOT_DIGEST]]
     short = final.run_id[:12]
-    look = in_store(store.root, f"make evaluate RUN={short}")
+    look = with_store_argument(store.root, f"make evaluate RUN={short}")
     if not looks:
         raise InputError(f"RUN={short}: it has not been tested, and FORCE=1 cannot stand for that; {look}")
     evaluation = next((one for one in looks if one.outcome == "complete"), None)
     if evaluation is None:
         how = looks[-1].outcome or "still running, or killed"
         raise InputError(f"RUN={short}: its look at the test days did not end ({how}); {look} AGAIN=1")
-    return Evidence(
+    return GateEvidence(
         final=final,
         seeds=[one for one in query.children(store, final.experiment_id, final.run_id) if one.kind == "final_seed"],
         trial_alarm=store.client.get_run(final.tags[schema.TRAINED_FROM]).data.tags.get(schema.ALARM, "none"),
@@ -71,7 +71,7 @@ def evidence_of(store: Store, final: RunRecord) -> Evidence:
     )
 
 
-def judged(evidence: Evidence) -> list[Gate]:
+def evaluate_gates(evidence: GateEvidence) -> list[Gate]:
     """Every gate, passed or not."""
     metrics = evidence.evaluation.metrics
     return [
@@ -83,7 +83,7 @@ def judged(evidence: Evidence) -> list[Gate]:
     ]
 
 
-def warnings(evidence: Evidence) -> list[str]:
+def warnings(evidence: GateEvidence) -> list[str]:
     """What no gate asks for and whoever promotes should know.
 
     Looks for other models are no gate: the second model of a question could never replace the first.
@@ -95,7 +95,7 @@ def warnings(evidence: Evidence) -> list[str]:
     return [words] if others else []
 
 
-def looks_of_others(evidence: Evidence) -> str:
+def looks_of_others(evidence: GateEvidence) -> str:
     """How often other questions had opened these test days: whether that speaks against a claim is the reader's to say."""
     tags = evidence.evaluation.tags
     if schema.LOOKS_OTHER not in tags:
@@ -104,7 +104,7 @@ def looks_of_others(evidence: Evidence) -> str:
     return f"{_times(number)} before: {tags[schema.QUESTIONS_BEFORE]}" if number else "none before"
 
 
-def _related(evidence: Evidence) -> int:
+def _related(evidence: GateEvidence) -> int:
     """Earlier looks at the same configuration on other seeds or under another calibration."""
     return int(evidence.evaluation.tags.get(schema.LOOKS_RELATED, "0"))
 
@@ -147,7 +147,7 @@ def _calibrated(metrics: Mapping[str, float], name: str, perfect: float) -> Gate
     return Gate(name=gate, passed=passed, found=f"{value:+.3f} [{low:+.3f}, {high:+.3f}]", needed=needed)
 
 
-def _clean(evidence: Evidence) -> Gate:
+def _clean(evidence: GateEvidence) -> Gate:
     runs = [evidence.final, *evidence.seeds]
     commits = {run.tags.get(schema.GIT_COMMIT, "unknown") for run in runs}
     dirty = any(run.tags.get(schema.GIT_DIRTY) != "false" for run in (*runs, evidence.evaluation))
@@ -160,7 +160,7 @@ def _clean(evidence: Evidence) -> Gate:
     )
 
 
-def _looked_once(evidence: Evidence) -> Gate:
+def _looked_once(evidence: GateEvidence) -> Gate:
     """Other seeds or another calibration of a configuration that was looked at may have been chosen by what was seen."""
     looks, related = len(evidence.looks), _related(evidence)
     before = f", and {_times(related)} before for the same configuration" if related else ""
@@ -172,7 +172,7 @@ def _looked_once(evidence: Evidence) -> Gate:
     )
 
 
-def _not_collapsed(evidence: Evidence) -> Gate:
+def _not_collapsed(evidence: GateEvidence) -> Gate:
     alarms = list(_alarms(evidence))
     return Gate(
         name="no collapse",
@@ -182,7 +182,7 @@ def _not_collapsed(evidence: Evidence) -> Gate:
     )
 
 
-def _alarms(evidence: Evidence) -> Iterator[str]:
+def _alarms(evidence: GateEvidence) -> Iterator[str]:
     metrics = evidence.evaluation.metrics
     told = {"trial": evidence.trial_alarm}
     told |= {run.name: run.tags.get(schema.ALARM, "none") for run in (evidence.final, *evidence.seeds, evidence.evaluation)}

@@ -11,10 +11,10 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.final.recovery import note_untold
-from pipelines.registry.gates import Evidence, Gate, evidence_of, judged, looks_of_others, warnings
+from pipelines.final.recovery import tag_tested_versions
+from pipelines.registry.gates import Gate, GateEvidence, evaluate_gates, evidence_of, looks_of_others, warnings
 from pipelines.registry.options import PromoteOptions
-from research.cli.next_steps import in_store, print_next
+from research.cli.next_steps import print_next, with_store_argument
 from research.errors import InputError
 from research.tracking import champion_history as succession
 from research.tracking import schema
@@ -34,7 +34,7 @@ def promote(store: Store, options: PromoteOptions, console: Console) -> None:
 
     `InputError` names the gates that were not; then nothing has moved.
     """
-    note_untold(store)
+    tag_tested_versions(store)
     final, version = candidate(store, options)
     title = f"{version.name} version {version.version}"
     champion = holder_of(store, version.name, schema.CHAMPION)
@@ -42,7 +42,7 @@ def promote(store: Store, options: PromoteOptions, console: Console) -> None:
         console.print(f"{title} is champion already; nothing was moved", highlight=False)
         return
     evidence = evidence_of(store, final)
-    gates = judged(evidence)
+    gates = evaluate_gates(evidence)
     failed = [gate.name for gate in gates if not gate.passed]
     _say(console, _opening(title, evidence))
     console.print(table_of(gates))
@@ -66,10 +66,10 @@ def candidate(store: Store, options: PromoteOptions) -> tuple[RunRecord, ModelVe
         told = store.client.get_run(str(version.run_id)).data.tags
         kind = told.get(schema.KIND)
         if kind == "final_seed":
-            whole = in_store(store.root, f"make promote RUN={told[schema.PARENT][:12]}")
+            whole = with_store_argument(store.root, f"make promote RUN={told[schema.PARENT][:12]}")
             raise InputError(f"MODEL={options.model}: it holds single seeds, none of them tested; {whole}")
         if kind != "final":
-            first = in_store(store.root, f"make train RUN={str(version.run_id)[:12]}")
+            first = with_store_argument(store.root, f"make train RUN={str(version.run_id)[:12]}")
             raise InputError(
                 f"MODEL={options.model}: version {version.version} is a {kind}'s, and only what make train left can be "
                 f"promoted; {first}"
@@ -79,12 +79,12 @@ def candidate(store: Store, options: PromoteOptions) -> tuple[RunRecord, ModelVe
     registered = version_of(store, final.run_id)
     if registered is None:
         trial = final.tags[schema.TRAINED_FROM][:12]
-        again = in_store(store.root, f"make train RUN={trial}")
+        again = with_store_argument(store.root, f"make train RUN={trial}")
         raise InputError(f"RUN={final.run_id[:12]}: no version was registered from it; {again} does that.")
     return final, registered
 
 
-def record(store: Store, version: ModelVersion, evidence: Evidence, gates: Sequence[Gate]) -> None:
+def record(store: Store, version: ModelVersion, evidence: GateEvidence, gates: Sequence[Gate]) -> None:
     """Write to the version what was found: for programs as tags, for people as its description."""
     passed = all(gate.passed for gate in gates)
     told = {
@@ -106,7 +106,7 @@ def record(store: Store, version: ModelVersion, evidence: Evidence, gates: Seque
     store.client.update_model_version(version.name, version.version, f"{first}\n\n{markdown(evidence, gates)}")
 
 
-def markdown(evidence: Evidence, gates: Sequence[Gate]) -> str:
+def markdown(evidence: GateEvidence, gates: Sequence[Gate]) -> str:
     """The gates for the version's page."""
     metrics = evidence.evaluation.metrics
     lines = [
@@ -133,7 +133,7 @@ def table_of(gates: Sequence[Gate]) -> Table:
     return table
 
 
-def _opening(title: str, evidence: Evidence) -> list[str]:
+def _opening(title: str, evidence: GateEvidence) -> list[str]:
     metrics, final = evidence.evaluation.metrics, evidence.final
     return [
         f"candidate  {title}, of {final.name} (run {final.run_id[:12]})",

@@ -27,13 +27,13 @@ def main(options: RollbackOptions) -> None:
 
     from research.cli.next_steps import print_next
     from research.errors import InputError
-    from research.tracking.champion_history import in_use, roll_back
+    from research.tracking.champion_history import current_champions, roll_back
     from research.tracking.store import open_store
 
     store = open_store(options.store, must_exist=True)
     name = options.model
     if not name:
-        names = [one.name for one in in_use(store)]
+        names = [one.name for one in current_champions(store)]
         if len(names) != 1:
             there = f"give one of {', '.join(names)}" if names else "no model has a champion; see make promote"
             raise InputError(f"MODEL=: {there}.")

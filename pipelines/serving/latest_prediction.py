@@ -17,13 +17,13 @@ from research.errors import InputError
 from research.evaluation.metrics import alarm_of
 from research.spec import TargetSpec
 from research.tracking import query, schema
-from research.tracking.registry import Chosen, load
+from research.tracking.registry import SelectedVersion, load
 from research.tracking.run_record import numbers
 from research.tracking.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tested:
+class TestSummary:
     """What the look at the test days said of a version."""
 
     run_id: str
@@ -37,10 +37,10 @@ class Tested:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Served:
+class ServedModelInfo:
     """A registered version, with what its run says of it."""
 
-    version: Chosen
+    version: SelectedVersion
     symbols: tuple[str, ...]
     """Instruments that it was trained on."""
     references: tuple[str, ...]
@@ -52,14 +52,14 @@ class Served:
     """Share of yes among its training labels; None where it was not logged."""
     skill: float | None
     """On the validation days it was chosen on; None where it was not logged, as for a last training, which has none."""
-    test: Tested | None
+    test: TestSummary | None
     """Of a tested version."""
     alarm: str
     """`none`, or what is wrong with the model."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Age:
+class DataAge:
     """How far the bars of one instrument reach."""
 
     last: pd.Timestamp
@@ -75,7 +75,7 @@ class Age:
         return f"{self.last:%Y-%m-%d}, {self.missed:,} {self.calendar or 'weekday'} session{'s' * (self.missed != 1)} ago"
 
 
-def served(store: Store, version: Chosen) -> Served:
+def served(store: Store, version: SelectedVersion) -> ServedModelInfo:
     """Read what the version's run says, its sweep and its evaluation."""
     found = store.client.get_run(version.run_id)
     run, test = found.data, _test(store, found.info.experiment_id, version.run_id)
@@ -89,7 +89,7 @@ def served(store: Store, version: Chosen) -> Served:
         shuffled=None if shuffled == "no" else int(shuffled),
     )
     references = (run.params[name] for name in ("index", "volatility_index"))
-    return Served(
+    return ServedModelInfo(
         version=version,
         symbols=tuple(run.params["symbol"].split(",")),
         references=tuple(one for one in references if one != "none"),
@@ -102,17 +102,17 @@ def served(store: Store, version: Chosen) -> Served:
     )
 
 
-def newest_snapshot(store: Store, model: Served, data: str = "") -> Snapshot:
+def newest_snapshot(store: Store, model: ServedModelInfo, data: str = "") -> Snapshot:
     """What `data` selects, as for a sweep; the newest snapshot of the data that the model was trained on if empty."""
     return ingest(data, store) if data else load_snapshot(newest_after(model.digest, store.snapshots), store.snapshots)
 
 
-def ages(model: Served, snapshot: Snapshot, now: datetime) -> dict[str, Age]:
+def ages(model: ServedModelInfo, snapshot: Snapshot, now: datetime) -> dict[str, DataAge]:
     """How far each instrument's bars reach, those of the references too: old ones make old features."""
     return {symbol: _age(snapshot, symbol, now) for symbol in dict.fromkeys([*model.symbols, *model.references])}
 
 
-def require_fresh(found: dict[str, Age], snapshot: Snapshot, most: int) -> None:
+def require_fresh(found: dict[str, DataAge], snapshot: Snapshot, most: int) -> None:
     """Refuse bars that end more than `most` sessions ago."""
     symbol, oldest = max(found.items(), key=lambda item: item[1].missed)
     if oldest.missed > most:
@@ -122,7 +122,7 @@ def require_fresh(found: dict[str, Age], snapshot: Snapshot, most: int) -> None:
         )
 
 
-def probabilities(store: Store, model: Served, snapshot: Snapshot, days: int) -> pd.DataFrame:
+def probabilities(store: Store, model: ServedModelInfo, snapshot: Snapshot, days: int) -> pd.DataFrame:
     """The newest `days` answers per instrument: columns symbol, date and what the model tells, probability among it.
 
     The model gets the whole history: features that forget slowly are then those of training.
@@ -138,11 +138,11 @@ def probabilities(store: Store, model: Served, snapshot: Snapshot, days: int) ->
     return said.groupby("symbol", sort=False).tail(days).reset_index(drop=True)
 
 
-def _age(snapshot: Snapshot, symbol: str, now: datetime) -> Age:
+def _age(snapshot: Snapshot, symbol: str, now: datetime) -> DataAge:
     last = pd.Timestamp(snapshot.of(symbol).index[-1])
     name = snapshot.manifest.instruments.get(symbol, {}).get("calendar", "")
     calendar = calendar_named(name) if name else None
-    return Age(last=last, missed=sessions_missed(last, calendar, now), calendar=name)
+    return DataAge(last=last, missed=sessions_missed(last, calendar, now), calendar=name)
 
 
 def _base_rate(store: Store, parent: str | None) -> float | None:
@@ -152,15 +152,15 @@ def _base_rate(store: Store, parent: str | None) -> float | None:
     return rate
 
 
-def _test(store: Store, experiment_id: str, run_id: str) -> Tested | None:
+def _test(store: Store, experiment_id: str, run_id: str) -> TestSummary | None:
     """The first complete evaluation of a final run; a trial has none."""
-    looks = query.with_tag(store, experiment_id, schema.FINAL_RUN, run_id, kinds=("evaluation",))
+    looks = query.runs_with_tag(store, experiment_id, schema.FINAL_RUN, run_id, kinds=("evaluation",))
     first = next((one for one in looks if one.outcome == "complete"), None)
     if first is None:
         return None
     spread, skill = first.metrics["test_spread"], first.metrics["test_skill"]
     rows, alarm = int(first.metrics["test_n"]), alarm_of(spread, skill)
-    return Tested(run_id=first.run_id, skill=skill, rows=rows, alarm=alarm, known=_known(first.tags))
+    return TestSummary(run_id=first.run_id, skill=skill, rows=rows, alarm=alarm, known=_known(first.tags))
 
 
 def _known(tags: Mapping[str, str]) -> str:

@@ -17,12 +17,12 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 from research.data.bars import OHLCV
-from research.evaluation.ensemble import Answering
+from research.evaluation.ensemble import EnsembleOutput
 from research.features.feature_sets import feature_set_named
 from research.features.reference_series import OLDEST
 from research.fingerprint import canonical_json
 from research.spec import TrialSpec
-from research.task.task import Study
+from research.task.task import Task
 from research.tracking import schema
 from research.tracking.provenance import PROJECT
 from research.tracking.store import Store
@@ -30,7 +30,7 @@ from research.tracking.store import Store
 if TYPE_CHECKING:
     pass
 
-SERVED_FILE = PROJECT / "pipelines" / "served_model.py"
+SERVED_FILE = Path(__file__).with_name("served_model.py")
 REQUIREMENTS = ("mlflow", "torch", "numpy", "pandas", "TA-Lib", "safetensors", "scipy", "pyarrow")
 EXAMPLE_DAYS = 40
 """Days of each instrument that the input example asks about; what features and context need comes before them."""
@@ -39,20 +39,20 @@ DIVIDENDS = "dividends"
 
 
 def log_model(
-    store: Store, run_id: str, study: Study, spec: TrialSpec, weights: Sequence[Path], answering: Answering | None = None
+    store: Store, run_id: str, task: Task, spec: TrialSpec, weights: Sequence[Path], answering: EnsembleOutput | None = None
 ) -> None:
     """Log the model to a run; of several weights files, one per seed, it gives the mean probability."""
     with tempfile.TemporaryDirectory() as folder:
-        _save_model(Path(folder), study, spec, weights, answering or Answering())
+        _save_model(Path(folder), task, spec, weights, answering or EnsembleOutput())
         store.client.log_artifacts(run_id, str(Path(folder) / schema.MODEL_FOLDER), schema.MODEL_FOLDER)
 
 
-def _save_model(folder: Path, study: Study, spec: TrialSpec, weights: Sequence[Path], answering: Answering) -> None:
-    standardiser = study.prepared.standardiser
+def _save_model(folder: Path, task: Task, spec: TrialSpec, weights: Sequence[Path], answering: EnsembleOutput) -> None:
+    standardiser = task.prepared.standardiser
     scaler = {
         "mean": standardiser.mean.tolist(),
         "scale": standardiser.scale.tolist(),
-        "allowed": study.snapshot.manifest.allowed,
+        "allowed": task.snapshot.manifest.allowed,
     }
     told = {"scaler": json.dumps(scaler), "spec": canonical_json(spec)}
     told |= {name: json.dumps(values, indent=2) for name, values in answering.files().items()}
@@ -62,7 +62,7 @@ def _save_model(folder: Path, study: Study, spec: TrialSpec, weights: Sequence[P
     for source, copy in zip(weights, copies, strict=True):
         # All seeds' files have one name, and the model's artifacts lie in one folder.
         shutil.copyfile(source, copy)
-    example = example_of(study)
+    example = example_of(task)
     mlflow.pyfunc.save_model(
         folder / schema.MODEL_FOLDER,
         python_model=str(SERVED_FILE),
@@ -77,13 +77,13 @@ def _save_model(folder: Path, study: Study, spec: TrialSpec, weights: Sequence[P
     )
 
 
-def example_of(study: Study, days: int = EXAMPLE_DAYS) -> pd.DataFrame:
+def example_of(task: Task, days: int = EXAMPLE_DAYS) -> pd.DataFrame:
     """The bars behind the newest `days` answers, in the form that the registered model takes: dates as text, OHLCV as numbers.
 
     Dividends are there where the instruments pay any, and a column symbol where there are several instruments or the
     features compare with others.
     """
-    return as_table(_newest(study, days))
+    return as_table(_newest(task, days))
 
 
 def as_table(bars: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -94,15 +94,15 @@ def as_table(bars: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return example if len(bars) > 1 else example.drop(columns="symbol")
 
 
-def _newest(study: Study, days: int) -> dict[str, pd.DataFrame]:
+def _newest(task: Task, days: int) -> dict[str, pd.DataFrame]:
     """Newest bars of each instrument, and those of the features' references that stand beside them."""
-    features = study.spec.features
+    features = task.spec.features
     references = {"index": features.index, "volatility_index": features.volatility_index}
-    before = feature_set_named(features.feature_set, **references).warm_up + study.prepared.context_length - 1
-    bars = {symbol: study.snapshot.of(symbol).tail(before + days) for symbol in study.spec.data.symbols}
+    before = feature_set_named(features.feature_set, **references).warm_up + task.prepared.context_length - 1
+    bars = {symbol: task.snapshot.of(symbol).tail(before + days) for symbol in task.spec.data.symbols}
     # A reference with other sessions has another number of rows between the same two days.
     first = min(one.index[0] for one in bars.values()) - pd.Timedelta(days=OLDEST)
-    return bars | {name: study.snapshot.of(name).loc[first:] for name in references.values() if name}
+    return bars | {name: task.snapshot.of(name).loc[first:] for name in references.values() if name}
 
 
 def signature_of(example: pd.DataFrame, *, has_interval: bool = False) -> ModelSignature:

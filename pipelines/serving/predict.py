@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from pipelines.serving.latest_prediction import Age, Served
-    from research.tracking.registry import Chosen
+    from pipelines.serving.latest_prediction import DataAge, ServedModelInfo
+    from research.tracking.registry import SelectedVersion
     from research.tracking.store import Store
 
 
@@ -47,10 +47,10 @@ class PredictOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class ModelPrediction:
     """What one model said."""
 
-    model: Served
+    model: ServedModelInfo
     said: pd.DataFrame
     """symbol, date, probability, and low and high where several seeds are inside."""
     lines: list[str]
@@ -88,7 +88,7 @@ def main(options: PredictOptions) -> None:
         raise SystemExit(MISTAKE)
 
 
-def ask(store: Store, version: Chosen, options: PredictOptions) -> Answer:
+def ask(store: Store, version: SelectedVersion, options: PredictOptions) -> ModelPrediction:
     """One model's newest probabilities; `InputError` where its data are too old or do not fit."""
     from datetime import UTC, datetime
 
@@ -100,10 +100,10 @@ def ask(store: Store, version: Chosen, options: PredictOptions) -> Answer:
     if not options.stale_ok:
         require_fresh(found, snapshot, options.max_age)
     said = probabilities(store, model, snapshot, options.days)
-    return Answer(model=model, said=said, lines=lines(model, snapshot.digest, found, options.max_age))
+    return ModelPrediction(model=model, said=said, lines=lines(model, snapshot.digest, found, options.max_age))
 
 
-def lines(model: Served, digest: str, found: dict[str, Age], most: int) -> list[str]:
+def lines(model: ServedModelInfo, digest: str, found: dict[str, DataAge], most: int) -> list[str]:
     """What must be known before the numbers are read."""
     told = [f"model      {model.version.title}", f"question   {model.target.question}"]
     told += [f"data       snapshot {digest}: {symbol} ends {age.told}" for symbol, age in found.items()]
@@ -117,7 +117,7 @@ def lines(model: Served, digest: str, found: dict[str, Age], most: int) -> list[
     return told
 
 
-def standing_of(model: Served) -> str:
+def standing_of(model: ServedModelInfo) -> str:
     """Its skill on test days, or else on the validation days it was chosen on, and whether its gates were passed."""
     if model.test:
         gates = f"; gates {model.version.gates}" if model.version.gates else ""
@@ -126,7 +126,7 @@ def standing_of(model: Served) -> str:
     return "" if model.skill is None else f"skill {model.skill:+.3f} on the validation days that it was chosen on"
 
 
-def show(answers: Sequence[Answer], console: Console) -> None:
+def show(answers: Sequence[ModelPrediction], console: Console) -> None:
     """What must be known of each model, then one table of all."""
     for answer in answers:
         for line in answer.lines:
@@ -136,7 +136,7 @@ def show(answers: Sequence[Answer], console: Console) -> None:
         console.print(table_of(answers))
 
 
-def table_of(answers: Sequence[Answer]) -> Table:
+def table_of(answers: Sequence[ModelPrediction]) -> Table:
     """One row per model, instrument and day, beside the share of yes in training and what the seeds said."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table

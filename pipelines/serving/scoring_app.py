@@ -28,7 +28,7 @@ OUR_MISTAKE = "Encountered an unexpected error"
 _log = logging.getLogger(__name__)
 
 
-class Strict:
+class StrictInputModel:
     """A model as the scoring server sees it: without a schema that would turn text and booleans into numbers."""
 
     def __init__(self, model: PyFuncModel):
@@ -78,7 +78,7 @@ def scoring_app(model: PyFuncModel) -> FastAPI:
     """The server's application, for requests to this machine's own name alone."""
     # Its warnings are advice about a format that Strict refuses, one for each refusal.
     logging.getLogger("mlflow.pyfunc.scoring_server").setLevel(logging.ERROR)
-    app: FastAPI = scoring_server.init(Strict(model))  # type: ignore[arg-type]
+    app: FastAPI = scoring_server.init(StrictInputModel(model))  # type: ignore[arg-type]
     app.middleware("http")(_one_sentence)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
     return app

@@ -25,11 +25,11 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from research.data.bars import check_bars
 from research.data.dividend_adjustment import adjusted
 from research.errors import InputError, require
-from research.evaluation.ensemble import answering
+from research.evaluation.ensemble import load_ensemble_output
 from research.features.feature_sets import build, feature_set_named
 from research.features.scaler import Standardiser
 from research.spec import ArchitectureSpec
-from research.task.windows import WindowDataset, answer_logits
+from research.task.windows import WindowDataset, predict_float64
 from research.training.checkpoint import load_weights
 
 
@@ -60,7 +60,7 @@ class BarsToProbability(PythonModel):
         self.standardiser = Standardiser(mean=np.array(scaler["mean"]), scale=np.array(scaler["scale"]))
         base_width = int(spec["training"]["base_width"])
         self.architecture = ArchitectureSpec(**shape)
-        self.answering = answering(told)
+        self.answering = load_ensemble_output(told)
         files = [Path(file) for name, file in sorted(context.artifacts.items()) if name.startswith("weights")]
         self.models = [load_weights(self.architecture, file, base_width=base_width) for file in files]
 
@@ -137,7 +137,7 @@ class BarsToProbability(PythonModel):
         unlabelled, symbols = np.zeros(len(values), dtype=np.int8), np.full(len(values), place)
         dataset = WindowDataset(values, unlabelled, self.architecture.context_length, torch.device("cpu"), symbols)
         rows = torch.arange(first, len(values))
-        logits = np.stack([answer_logits(model, dataset, rows) for model in self.models])
+        logits = np.stack([predict_float64(model, dataset, rows) for model in self.models])
         if not np.isfinite(logits).all():
             raise InputError(f"{symbol}: the bars are so far from those of training that no probability can be computed.")
         return logits

@@ -17,7 +17,7 @@ STEPS = {"": 1, "half": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rung:
+class StudySweep:
     """One sweep of the ladder."""
 
     budget: Budget
@@ -37,7 +37,7 @@ class Rung:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Effort:
+class SweepCost:
     """What the time left is estimated from, for one rung."""
 
     flops: float
@@ -60,16 +60,16 @@ def parse_windows(text: str) -> list[int | None]:
     return [*sorted({parse_count(part, "WINDOWS", "training windows") for part in text.split(",")})]
 
 
-def rungs_of(budgets: Sequence[Budget], horizons: Sequence[int], windows: Sequence[int | None] = (None,)) -> list[Rung]:
+def rungs_of(budgets: Sequence[Budget], horizons: Sequence[int], windows: Sequence[int | None] = (None,)) -> list[StudySweep]:
     """All combinations, cheapest first: by budget, then by training windows; a horizon costs nothing and comes last."""
     told = ",".join(map(str, horizons))
     require(bool(horizons) and min(horizons) >= 1, "HORIZONS", told, "give whole numbers of sessions, as in 1,3,5.")
     ordered = sorted(set(budgets), key=lambda budget: budget.n_parameters)
     combined = product(ordered, windows, sorted(set(horizons)))
-    return [Rung(budget=budget, horizon=horizon, windows=count) for budget, count, horizon in combined]
+    return [StudySweep(budget=budget, horizon=horizon, windows=count) for budget, count, horizon in combined]
 
 
-def seconds_left(efforts: Sequence[Effort]) -> float | None:
+def seconds_left(efforts: Sequence[SweepCost]) -> float | None:
     """Time for all trials that are left; None before anything was measured."""
     measured = [one for one in efforts if one.seconds is not None]
     waiting = [one for one in efforts if one.trials_left]
@@ -87,7 +87,7 @@ def busy_seconds(spans: Iterable[tuple[int, int]]) -> float:
     return total / 1000
 
 
-def _seconds_of_a_trial(one: Effort, measured: Sequence[Effort]) -> float:
+def _seconds_of_a_trial(one: SweepCost, measured: Sequence[SweepCost]) -> float:
     """Its own, or that of the rungs nearest in size, scaled by FLOPs: far away other costs than FLOPs weigh too much."""
     if one.seconds is not None:
         return one.seconds
@@ -96,7 +96,7 @@ def _seconds_of_a_trial(one: Effort, measured: Sequence[Effort]) -> float:
     return fmean((other.seconds or 0.0) * one.flops / other.flops for other in close)
 
 
-def _distance(one: Effort, other: Effort) -> float:
+def _distance(one: SweepCost, other: SweepCost) -> float:
     return abs(math.log(one.flops / other.flops))
 
 

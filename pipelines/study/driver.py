@@ -10,14 +10,14 @@ from rich.console import Console
 
 from pipelines.options import SweepOptions
 from pipelines.study import table as ladder_table
-from pipelines.study.budget_list import Rung
+from pipelines.study.budget_list import StudySweep
 from pipelines.study.state import (
-    Ladder,
-    Overview,
-    Step,
-    ladder_fingerprint,
+    PlannedSweep,
+    Study,
+    StudyProgress,
     remember_targets,
     remembered_targets,
+    study_fingerprint,
     targets_of,
 )
 from pipelines.sweep.driver import run_sweep
@@ -34,14 +34,14 @@ from research.tracking.retry import StoreUnavailable
 NOTHING_COMPLETED = "no trial completed; their reasons are on its runs"
 
 
-def run_ladder(options: SweepOptions, rungs: Sequence[Rung], console: Console) -> Overview:
+def run_study(options: SweepOptions, rungs: Sequence[StudySweep], console: Console) -> StudyProgress:
     """Start or continue a study: every rung that is not done, in the given order.
 
     A sweep that fails does not stop the others. A store that stays away does, since no other rung could be written
     either, and so does Ctrl-C.
     """
     context, steps = check(options, rungs)
-    identity = ladder_fingerprint([step.fingerprint for step in steps])
+    identity = study_fingerprint([step.fingerprint for step in steps])
     with only_driver(context.store, identity, "study"):
         ladder = _open(context, steps, identity, options)
         ladder_table.print_opening(ladder, console)
@@ -56,34 +56,34 @@ def run_ladder(options: SweepOptions, rungs: Sequence[Rung], console: Console) -
     return overview
 
 
-def check(options: SweepOptions, rungs: Sequence[Rung]) -> tuple[Context, list[Step]]:
+def check(options: SweepOptions, rungs: Sequence[StudySweep]) -> tuple[Context, list[PlannedSweep]]:
     """Prepare every rung as its sweep will; raises `InputError` at the first that would be refused. No run is opened."""
     checked = [_check(_options_of(options, rung), rung) for rung in rungs]
     return checked[0][0], [step for _, step in checked]
 
 
-def _options_of(options: SweepOptions, rung: Rung) -> SweepOptions:
+def _options_of(options: SweepOptions, rung: StudySweep) -> SweepOptions:
     windows = str(rung.windows) if rung.windows else ""
     return replace(options, budget=rung.budget.label, horizon=rung.horizon, windows=windows)
 
 
-def _check(options: SweepOptions, rung: Rung) -> tuple[Context, Step]:
+def _check(options: SweepOptions, rung: StudySweep) -> tuple[Context, PlannedSweep]:
     context, fitting = prepare(options, Console(quiet=True))
-    SearchSpace.asked_for(options).for_training(len(context.study.prepared.split.train), options.epochs)
-    return context, Step(
+    SearchSpace.asked_for(options).for_training(len(context.task.prepared.split.train), options.epochs)
+    return context, PlannedSweep(
         rung=rung,
         options=options,
         fingerprint=context.tags[schema.SWEEP_FINGERPRINT],
         sizes=tuple(sorted(parameter_count(a) for a in fitting)),
-        left_out=len(architectures_of(options, context.study.prepared, context.budget)) - len(fitting),
-        thin=tuple(context.study.thin),
-        flops=fmean(training_flops(a) for a in fitting) * len(context.study.prepared.split.train),
+        left_out=len(architectures_of(options, context.task.prepared, context.budget)) - len(fitting),
+        thin=tuple(context.task.thin),
+        flops=fmean(training_flops(a) for a in fitting) * len(context.task.prepared.split.train),
     )
 
 
-def _open(context: Context, steps: list[Step], identity: str, options: SweepOptions) -> Ladder:
+def _open(context: Context, steps: list[PlannedSweep], identity: str, options: SweepOptions) -> Study:
     """The ladder with what the store knows; the number of trials per rung is written down before the first one starts."""
-    ladder = Ladder(context=context, steps=steps, states={}, targets={})
+    ladder = Study(context=context, steps=steps, states={}, targets={})
     for step in steps:
         ladder.read(step)
     remembered = remembered_targets(context.store, context.experiment_id, identity)
@@ -95,7 +95,7 @@ def _open(context: Context, steps: list[Step], identity: str, options: SweepOpti
     return ladder
 
 
-def _climb(ladder: Ladder, console: Console) -> None:
+def _climb(ladder: Study, console: Console) -> None:
     for place, step in enumerate(ladder.steps, 1):
         if ladder.status(step.title) != "done":
             ladder.running = step.title
@@ -104,7 +104,7 @@ def _climb(ladder: Ladder, console: Console) -> None:
             _run_rung(ladder, step, console)
 
 
-def _run_rung(ladder: Ladder, step: Step, console: Console) -> None:
+def _run_rung(ladder: Study, step: PlannedSweep, console: Console) -> None:
     options = replace(step.options, trials=ladder.targets[step.title], add_trials=None)
     try:
         sweep = run_sweep(options, console, brief=True)

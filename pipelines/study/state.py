@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pipelines.options import SweepOptions
-from pipelines.study.budget_list import Effort, Rung, busy_seconds, seconds_left
+from pipelines.study.budget_list import StudySweep, SweepCost, busy_seconds, seconds_left
 from pipelines.trial.context import Context
 from research.fingerprint import fingerprint
 from research.tracking import schema
-from research.tracking.query import RunRecord, children, with_tag
+from research.tracking.query import RunRecord, children, runs_with_tag
 from research.tracking.schema import Outcome
 from research.tracking.store import Store
 
@@ -23,7 +23,7 @@ TRAINED: tuple[Outcome, ...] = ("complete", "pruned", "diverged")
 
 
 @dataclass(frozen=True, kw_only=True)
-class RungState:
+class SweepStatus:
     """One sweep of a ladder as it stands in the store; the values are those of a sweep that was never started."""
 
     outcome: Outcome | None = None
@@ -53,11 +53,11 @@ class RungState:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class SweepProgress:
     """One cell of the overall view."""
 
-    rung: Rung
-    state: RungState
+    rung: StudySweep
+    state: SweepStatus
     target: int
     status: Status
     reason: str = ""
@@ -65,17 +65,17 @@ class Progress:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Overview:
+class StudyProgress:
     """The overall view in numbers."""
 
-    cells: list[Progress]
+    cells: list[SweepProgress]
     elapsed: float
     """Seconds since this start."""
     left: float | None
     """Seconds; None before anything was measured."""
 
     @property
-    def failed(self) -> list[Progress]:
+    def failed(self) -> list[SweepProgress]:
         """Rungs that this start tried in vain."""
         return [cell for cell in self.cells if cell.status == "failed"]
 
@@ -85,15 +85,15 @@ class Overview:
         return sum(cell.status == "done" for cell in self.cells)
 
 
-def read_state(store: Store, experiment_id: str, sweep_fingerprint: str, options: SweepOptions) -> RungState:
+def read_state(store: Store, experiment_id: str, sweep_fingerprint: str, options: SweepOptions) -> SweepStatus:
     """The state of the sweep with this fingerprint."""
-    parents = with_tag(store, experiment_id, schema.SWEEP_FINGERPRINT, sweep_fingerprint, kinds=("sweep",))
+    parents = runs_with_tag(store, experiment_id, schema.SWEEP_FINGERPRINT, sweep_fingerprint, kinds=("sweep",))
     if not parents:
-        return RungState()
+        return SweepStatus()
     runs = [run for run in children(store, experiment_id, parents[0].run_id) if run.outcome not in (None, "interrupted")]
     trials = {run.params["number"]: run for run in runs if run.kind == "trial"}
     best = _best(list(trials.values()))
-    return RungState(
+    return SweepStatus(
         outcome=parents[0].outcome,
         settled=len(trials),
         planned=int(parents[0].tags.get(schema.TRIALS_PLANNED, 0)),
@@ -126,7 +126,7 @@ def _seconds_of_a_trial(runs: list[RunRecord]) -> float | None:
     return busy_seconds(spans) / len(spans) if spans else None
 
 
-def targets_of(options: SweepOptions, states: Mapping[str, RungState], remembered: Mapping[str, int]) -> dict[str, int]:
+def targets_of(options: SweepOptions, states: Mapping[str, SweepStatus], remembered: Mapping[str, int]) -> dict[str, int]:
     """Trials that each rung is to have in all. A supplement that was stopped on any rung is finished, not added to."""
     if options.add_trials is None:
         return {title: max(options.trials, state.settled) for title, state in states.items()}
@@ -135,7 +135,7 @@ def targets_of(options: SweepOptions, states: Mapping[str, RungState], remembere
     return {title: max(state.settled, state.planned) + options.add_trials for title, state in states.items()}
 
 
-def ladder_fingerprint(sweep_fingerprints: list[str]) -> str:
+def study_fingerprint(sweep_fingerprints: list[str]) -> str:
     """The same for every start of one study, whatever number of trials it asks for."""
     return fingerprint({"sweeps": sorted(sweep_fingerprints)})
 
@@ -156,10 +156,10 @@ def _name(ladder: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class PlannedSweep:
     """A rung that has been checked and could start at once."""
 
-    rung: Rung
+    rung: StudySweep
     options: SweepOptions
     fingerprint: str
     """Of its sweep."""
@@ -179,13 +179,13 @@ class Step:
 
 
 @dataclass(kw_only=True)
-class Ladder:
+class Study:
     """A study on its way; all but the failures can be read from MLflow again."""
 
     context: Context
     """Of the first rung; the store and the experiment are the same for all."""
-    steps: list[Step]
-    states: dict[str, RungState]
+    steps: list[PlannedSweep]
+    states: dict[str, SweepStatus]
     targets: dict[str, int]
     """Trials that each rung is to have in all."""
     finishing: bool = False
@@ -194,7 +194,7 @@ class Ladder:
     running: str = ""
     started: float = field(default_factory=time.monotonic)
 
-    def read(self, step: Step) -> None:
+    def read(self, step: PlannedSweep) -> None:
         """Bring one rung's state up to date."""
         self.states[step.title] = read_state(self.context.store, self.context.experiment_id, step.fingerprint, step.options)
 
@@ -206,10 +206,10 @@ class Ladder:
             return "done"
         return "failed" if title in self.failures else "waiting"
 
-    def overview(self) -> Overview:
+    def overview(self) -> StudyProgress:
         """The overall view in numbers. A rung that failed is not tried again by this start and takes no more time."""
         cells = [
-            Progress(
+            SweepProgress(
                 rung=step.rung,
                 state=self.states[step.title],
                 target=self.targets[step.title],
@@ -219,10 +219,10 @@ class Ladder:
             for step in self.steps
         ]
         efforts = [self._effort(step) for step in self.steps]
-        return Overview(cells=cells, elapsed=time.monotonic() - self.started, left=seconds_left(efforts))
+        return StudyProgress(cells=cells, elapsed=time.monotonic() - self.started, left=seconds_left(efforts))
 
-    def _effort(self, step: Step) -> Effort:
+    def _effort(self, step: PlannedSweep) -> SweepCost:
         state, target = self.states[step.title], self.targets[step.title]
         replicates = step.options.replicates * min(step.options.replicate_best, target)
         left = 0 if step.title in self.failures else state.trials_left(target, replicates)
-        return Effort(flops=step.flops, trials_left=left, seconds=state.seconds)
+        return SweepCost(flops=step.flops, trials_left=left, seconds=state.seconds)

@@ -11,7 +11,7 @@ FAILED = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class LadderOptions(SweepOptions):
+class StudyOptions(SweepOptions):
     """Run a sweep at every budget and every horizon, cheapest first; the same command goes on where it was stopped.
 
     Takes the same flags as a sweep.
@@ -34,7 +34,7 @@ class LadderOptions(SweepOptions):
     """Not for a study; give --horizons."""
 
 
-def main(options: LadderOptions) -> None:
+def main(options: StudyOptions) -> None:
     """Run a study from the command line."""
     from pipelines.study.budget_list import parse_budgets, parse_windows, rungs_of
     from research.errors import require
@@ -47,11 +47,11 @@ def main(options: LadderOptions) -> None:
 
     from rich.console import Console
 
-    from pipelines.study.driver import run_ladder
+    from pipelines.study.driver import run_study
 
     console = Console()
     # A pipe or a log file has no width of its own; a sweep's table needs about a hundred columns.
-    overview = run_ladder(options, rungs, console if console.is_terminal else Console(width=110))
+    overview = run_study(options, rungs, console if console.is_terminal else Console(width=110))
     if overview.failed:
         raise SystemExit(FAILED)
 
@@ -59,4 +59,4 @@ def main(options: LadderOptions) -> None:
 if __name__ == "__main__":
     from research.cli.run import run
 
-    run(main, LadderOptions, resumes=True)
+    run(main, StudyOptions, resumes=True)

@@ -14,18 +14,18 @@ from pipelines.plan.table import duration
 from research.cli.next_steps import print_next
 
 if TYPE_CHECKING:
-    from pipelines.study.state import Ladder, Overview, Progress
+    from pipelines.study.state import Study, StudyProgress, SweepProgress
 
 STYLES = {"done": "green", "running": "yellow", "failed": "red", "waiting": "dim"}
 
 
-def print_opening(ladder: Ladder, console: Console) -> None:
+def print_opening(ladder: Study, console: Console) -> None:
     """Say what the ladder stands on: data, sweeps, and per budget the architectures that are searched."""
     context, steps = ladder.context, ladder.steps
-    snapshot, symbols = context.study.snapshot, context.study.spec.data.title
+    snapshot, symbols = context.task.snapshot, context.task.spec.data.title
     horizons = ", ".join(str(horizon) for horizon in sorted({step.rung.horizon for step in steps}))
     _say(console, f"[bold]data[/]       {snapshot.manifest.source}: {symbols}, snapshot {snapshot.digest}")
-    _say(console, f"[bold]study[/]      {len(steps)} sweeps on {context.study.experiment}, sessions ahead {horizons}")
+    _say(console, f"[bold]study[/]      {len(steps)} sweeps on {context.task.experiment}, sessions ahead {horizons}")
     by_budget = {step.rung.budget.label: step for step in steps}
     for label, step in by_budget.items():
         sizes = f"{len(step.sizes)} architectures of {step.sizes[0]:,} .. {step.sizes[-1]:,} parameters"
@@ -40,7 +40,7 @@ def print_opening(ladder: Ladder, console: Console) -> None:
         _say(console, "[bold]finishing[/]  this study was stopped: it gets the trials it was to have, none are added this time")
 
 
-def print_overview(overview: Overview, console: Console) -> None:
+def print_overview(overview: StudyProgress, console: Console) -> None:
     """Budgets down, horizons across, and the time."""
     console.print(overview_table(overview))
     _say(console, clock(overview))
@@ -60,7 +60,7 @@ def print_stop(title: str, console: Console) -> None:
     _say(console, f"stopped in {title}; the same command goes on there")
 
 
-def print_ending(overview: Overview, store: Path, console: Console) -> None:
+def print_ending(overview: StudyProgress, store: Path, console: Console) -> None:
     """What failed and why, and what to type next."""
     for cell in overview.failed:
         _say(console, f"[red]failed[/]  {cell.rung.title}: {escape(cell.reason)}")
@@ -69,7 +69,7 @@ def print_ending(overview: Overview, store: Path, console: Console) -> None:
     print_next(console, store, "make leaderboard", "make scaling")
 
 
-def overview_table(overview: Overview) -> Table:
+def overview_table(overview: StudyProgress) -> Table:
     """One line per budget, one column per horizon."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("budget", no_wrap=True)
@@ -83,7 +83,7 @@ def overview_table(overview: Overview) -> Table:
     return table
 
 
-def clock(overview: Overview) -> str:
+def clock(overview: StudyProgress) -> str:
     """Sweeps done, time spent and time left in one line."""
     done = f"{overview.done} of {len(overview.cells)} sweeps done, {duration(overview.elapsed)} elapsed"
     if overview.left is None:
@@ -91,7 +91,7 @@ def clock(overview: Overview) -> str:
     return f"{done}, about {duration(overview.left)} left" if overview.left else done
 
 
-def _cell(cell: Progress) -> str:
+def _cell(cell: SweepProgress) -> str:
     loss = f"  {cell.state.best_loss:.4f}" if cell.state.best_loss is not None else ""
     return f"[{STYLES[cell.status]}]{cell.status}[/] {cell.state.settled}/{cell.target}{loss}"
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from pipelines.executors.base import Executor
-from pipelines.sweep.history import attempts_of, close_lost
+from pipelines.sweep.history import attempts_of, close_lost_attempt
 from pipelines.sweep.progress import SweepDisplay
 from pipelines.trial.context import Context
-from pipelines.trial.job import Finished, Job, Key, Team
+from pipelines.trial.job import Job, Team, TrialKey, TrialResult
 from research.errors import InputError
 from research.tracking import schema
 from research.training.trial_state import EpochRecord
@@ -22,7 +22,13 @@ class Dispatch:
     """Between the search, which makes jobs, and an executor, which runs them."""
 
     def __init__(
-        self, executor: Executor, context: Context, display: SweepDisplay, made: Counter[Key], attempts: int, on_epoch: OnEpoch
+        self,
+        executor: Executor,
+        context: Context,
+        display: SweepDisplay,
+        made: Counter[TrialKey],
+        attempts: int,
+        on_epoch: OnEpoch,
     ):
         self._executor, self._context, self._display = executor, context, display
         self._made, self._attempts = made, attempts
@@ -34,7 +40,7 @@ class Dispatch:
         self._display.on_epoch(job, record)
         return self._on_epoch(job, record)
 
-    def run(self, next_team: Callable[[], Team | None], on_end: Callable[[Job, Finished], None]) -> None:
+    def run(self, next_team: Callable[[], Team | None], on_end: Callable[[Job, TrialResult], None]) -> None:
         """Run teams until `next_team` has no more. It is asked whenever a slot is free, so it knows all results so far."""
         open_teams = 0
         more = True
@@ -55,7 +61,7 @@ class Dispatch:
         attempts = [{**job.tags, schema.ATTEMPT: str(self._made[job.key])} for job in team]
         self._executor.submit(tuple(replace(job, tags=tags) for job, tags in zip(team, attempts, strict=True)))
 
-    def _one_end(self, on_end: Callable[[Job, Finished], None]) -> int:
+    def _one_end(self, on_end: Callable[[Job, TrialResult], None]) -> int:
         """Wait for a team to end; 1 if its slot is free, 0 if it was lost and what is left of it is tried again."""
         ended = self._executor.wait(self)
         if not ended.lost:
@@ -74,7 +80,7 @@ class Dispatch:
             self._submit(tuple(left))
         return 0 if left else 1
 
-    def _lost(self, job: Job, why: str) -> Finished | None:
+    def _lost(self, job: Job, why: str) -> TrialResult | None:
         """Close what a lost worker left. Workers that die before their trial has a run say nothing against the trial."""
         made = attempts_of(self._context, job)
         mine = [run for run in made if run.tags.get(schema.ATTEMPT) == job.tags[schema.ATTEMPT]]
@@ -84,4 +90,4 @@ class Dispatch:
                 f"WORKERS: {why} before it began a trial, the {self._dead_starts}. such death in a row; "
                 "see what it printed above, or run trials in this process: WORKERS=1 without RAY."
             )
-        return close_lost(self._context, made, mine, why, self._attempts)
+        return close_lost_attempt(self._context, made, mine, why, self._attempts)

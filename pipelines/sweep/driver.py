@@ -14,12 +14,12 @@ from pipelines.options import SweepOptions
 from pipelines.sweep import messages as summary
 from pipelines.sweep import parent_run as parent
 from pipelines.sweep.dispatcher import Dispatch
-from pipelines.sweep.driver_lock import Lease, TakenOverError, only_driver, refuse_if_driven
-from pipelines.sweep.history import History, close_strays, read_history
-from pipelines.sweep.job_queue import JobSource, recall, record
+from pipelines.sweep.driver_lock import DriverLease, TakenOverError, only_driver, refuse_if_driven
+from pipelines.sweep.history import SweepHistory, close_open_children, read_history
+from pipelines.sweep.job_queue import JobQueue, load_history, record
 from pipelines.sweep.progress import SweepDisplay
-from pipelines.sweep.result_reuse import KnownResults
-from pipelines.sweep.sampler import Proposer
+from pipelines.sweep.result_reuse import ResultCache
+from pipelines.sweep.sampler import TrialSampler
 from pipelines.sweep.search_space import SearchSpace
 from pipelines.sweep.setup import prepare
 from pipelines.sweep.state import Sweep
@@ -29,7 +29,7 @@ from research.models.baselines import BASELINES
 from research.spec import ArchitectureSpec
 from research.tracking import schema
 from research.tracking.query import sweep_with
-from research.tracking.registry import Registered
+from research.tracking.registry import RegisteredVersion
 from research.tracking.retry import StoreUnavailable
 from research.tracking.run_writer import RunLog
 
@@ -42,14 +42,14 @@ def run_sweep(options: SweepOptions, console: Console, *, brief: bool = False) -
     context, architectures = prepare(options, Console(quiet=True) if brief else console)
     with only_driver(context.store, context.tags[schema.SWEEP_FINGERPRINT]):
         sweep = open_sweep(options, context, architectures)
-        with Lease(sweep.log) as lease:
+        with DriverLease(sweep.log) as lease:
             registered = _run_and_close(sweep, lease, console)
     if not brief:
         summary.print_summary(sweep, registered, console)
     return sweep
 
 
-def _run_and_close(sweep: Sweep, lease: Lease, console: Console) -> Registered | None:
+def _run_and_close(sweep: Sweep, lease: DriverLease, console: Console) -> RegisteredVersion | None:
     left = sweep.total - len(sweep.history.trials)
     try:
         context = sweep.context
@@ -57,7 +57,7 @@ def _run_and_close(sweep: Sweep, lease: Lease, console: Console) -> Registered |
         summary.print_history(sweep, layout, console)
         _run(sweep, layout, lease, console)
         lease.confirm()
-        close_strays(sweep.context)
+        close_open_children(sweep.context)
         return parent.close(sweep)
     except StoreUnavailable:
         # Nothing more can be written to it; the next start finds a dead driver's sweep and puts it in order.
@@ -67,26 +67,26 @@ def _run_and_close(sweep: Sweep, lease: Lease, console: Console) -> Registered |
         raise
 
 
-def _abandon(sweep: Sweep, lease: Lease, problem: BaseException) -> None:
+def _abandon(sweep: Sweep, lease: DriverLease, problem: BaseException) -> None:
     """Leave no run open, unless the sweep belongs to another driver by now: its runs are open for good reason."""
     with suppress(TakenOverError):
         lease.confirm()
-        close_strays(sweep.context)
+        close_open_children(sweep.context)
         parent.abandon(sweep, problem)
 
 
-def _run(sweep: Sweep, layout: Layout, lease: Lease, console: Console) -> None:
+def _run(sweep: Sweep, layout: Layout, lease: DriverLease, console: Console) -> None:
     """Every baseline, every trial number that has no outcome yet, then the replicates."""
-    title = f"sweep {sweep.title} on {sweep.context.study.experiment}"
-    known = KnownResults(sweep.context)
+    title = f"sweep {sweep.title} on {sweep.context.task.experiment}"
+    known = ResultCache(sweep.context)
     with SweepDisplay(console, title, sweep.total) as display:
-        recall(sweep, display)
+        load_history(sweep, display)
         for name in BASELINES:
             if name not in sweep.history.baselines:
                 record(sweep, display, known.baseline(name) or run_baseline(sweep.context, name))
         # Low-memory updates happen within a backward pass, parameter by parameter: there is no stack of them.
         stack, replicate_stack = (layout.stack, layout.replicate_stack) if sweep.context.optimizer == "adamw" else (1, 1)
-        jobs = JobSource(
+        jobs = JobQueue(
             sweep=sweep,
             known=known,
             display=display,
@@ -118,9 +118,9 @@ def _closed_after(executor: Executor) -> Iterator[Executor]:
 def open_sweep(options: SweepOptions, context: Context, architectures: list[ArchitectureSpec]) -> Sweep:
     """The sweep with this fingerprint: a new parent run, or the one there is with all it knows."""
     identity = context.tags[schema.SWEEP_FINGERPRINT]
-    space = SearchSpace.asked_for(options).for_training(len(context.study.prepared.split.train), options.epochs)
+    space = SearchSpace.asked_for(options).for_training(len(context.task.prepared.split.train), options.epochs)
     known = sweep_with(context.store, context.experiment_id, identity)
-    history = History()
+    history = SweepHistory()
     if known:
         context = replace(context, parent_id=known)
         refuse_if_driven(*RunLog(context.store, known).tags_and_status())
@@ -150,7 +150,7 @@ def open_sweep(options: SweepOptions, context: Context, architectures: list[Arch
     return sweep
 
 
-def _total(options: SweepOptions, tags: dict[str, str], history: History) -> int:
+def _total(options: SweepOptions, tags: dict[str, str], history: SweepHistory) -> int:
     """Trials in all. A supplement that was stopped before its end is finished, not added to."""
     settled = len(history.trials)
     if options.add_trials is None:
@@ -159,8 +159,8 @@ def _total(options: SweepOptions, tags: dict[str, str], history: History) -> int
     return planned if settled < planned else settled + options.add_trials
 
 
-def _proposer(options: SweepOptions, space: SearchSpace, architectures: list[ArchitectureSpec]) -> Proposer:
-    return Proposer(
+def _proposer(options: SweepOptions, space: SearchSpace, architectures: list[ArchitectureSpec]) -> TrialSampler:
+    return TrialSampler(
         sampler=options.sampler,
         pruner=options.pruner,
         seed=options.seed,

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from research.errors import InputError
 from research.tracking import schema
-from research.tracking.process_identity import HEARTBEAT_SECONDS, STALE_SECONDS, Owner, ProcessId
+from research.tracking.process_identity import HEARTBEAT_SECONDS, STALE_SECONDS, DriverClaim, ProcessId
 from research.tracking.run_writer import RunLog
 from research.tracking.store import Store
 
@@ -50,7 +50,7 @@ def refuse_if_driven(tags: Mapping[str, str], status: str) -> None:
     """Raise `InputError` if the sweep with these tags has a living driver, on this host or another."""
     if status != "RUNNING" or schema.OWNER not in tags:
         return
-    owner = Owner.read(tags[schema.OWNER])
+    owner = DriverClaim.read(tags[schema.OWNER])
     if owner.process != ProcessId.mine() and not owner.is_gone:
         raise InputError(
             f"this sweep is running already, as {owner.process}, last heard of {owner.silent_seconds:.0f} s ago; wait for it "
@@ -62,7 +62,7 @@ class TakenOverError(InputError):
     """Another driver has the sweep."""
 
 
-class Lease:
+class DriverLease:
     """A process's claim on a sweep: a tag on its parent run, renewed by a heartbeat until the lease is left."""
 
     def __init__(self, log: RunLog, heartbeat_seconds: float = HEARTBEAT_SECONDS):
@@ -74,7 +74,7 @@ class Lease:
         self._left = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True, name="heartbeat")
 
-    def __enter__(self) -> Lease:
+    def __enter__(self) -> DriverLease:
         self._claim()
         if not self._log.store.is_local:
             time.sleep(SETTLE_SECONDS)

@@ -7,10 +7,10 @@ from research.errors import require
 from research.models.budget import Budget, architectures_for, focused, grid_of, require_used
 from research.models.families import family_named
 from research.spec import ArchitectureSpec
-from research.task.windows import Prepared
+from research.task.windows import WindowedData
 
 
-def architectures_of(options: SweepOptions, prepared: Prepared, budget: Budget) -> list[ArchitectureSpec]:
+def architectures_of(options: SweepOptions, prepared: WindowedData, budget: Budget) -> list[ArchitectureSpec]:
     """The grid at the context and the number of features that the study really has, narrowed as the options ask."""
     _require_attention(options)
     own = grid_of(budget, options.family)

@@ -9,16 +9,16 @@ from dataclasses import dataclass, field, fields
 
 from pipelines.sweep.search_space import Suggested
 from pipelines.trial.context import Context
-from pipelines.trial.job import Finished, Job, Key
+from pipelines.trial.job import Job, TrialKey, TrialResult
 from research.errors import InputError
 from research.evaluation.metrics import Scores
 from research.models.baselines import BASELINES
-from research.spec import StudySpec, TrialSpec
+from research.spec import TaskSpec, TrialSpec
 from research.tracking import schema
 from research.tracking.process_identity import ProcessId
 from research.tracking.query import RunRecord, children
 from research.tracking.run_writer import RunLog
-from research.tracking.spec_codec import spec_of
+from research.tracking.spec_codec import trial_spec_from_run
 from research.tracking.store import Store
 from research.training.checkpoint import epochs_done
 
@@ -30,25 +30,25 @@ WORKER_GRACE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class History:
+class SweepHistory:
     """A sweep's runs from earlier starts."""
 
-    settled: dict[Key, Finished] = field(default_factory=dict)
+    settled: dict[TrialKey, TrialResult] = field(default_factory=dict)
     """Trials and replicates that have their outcome; an interrupted one will be tried again and is not here."""
     suggested: dict[int, Suggested] = field(default_factory=dict)
     """What was proposed for each number, settled or not."""
-    attempts: Counter[Key] = field(default_factory=Counter)
+    attempts: Counter[TrialKey] = field(default_factory=Counter)
     """Runs of each trial so far."""
-    baselines: dict[str, Finished] = field(default_factory=dict)
+    baselines: dict[str, TrialResult] = field(default_factory=dict)
     """Complete baselines by name."""
 
     @property
-    def trials(self) -> dict[int, Finished]:
+    def trials(self) -> dict[int, TrialResult]:
         """Settled trials of the search by number."""
         return {key.number: one for key, one in sorted(self.settled.items()) if one.kind == "trial"}
 
 
-def read_history(context: Context, attempts: int) -> History:
+def read_history(context: Context, attempts: int) -> SweepHistory:
     """Read the sweep's children, after closing what a dead driver left open.
 
     A trial whose last `attempts` attempts all died in the same epoch becomes `crashed`.
@@ -59,15 +59,15 @@ def read_history(context: Context, attempts: int) -> History:
             _close_orphan(context.store, run)
     # A kill between the creation of a run and its parameters leaves one that says nothing.
     tried = [run for run in runs if run.kind in ("trial", "replicate") and "number" in run.params]
-    by_key: dict[Key, list[RunRecord]] = {}
+    by_key: dict[TrialKey, list[RunRecord]] = {}
     for run in tried:
         by_key.setdefault(_key(run), []).append(run)
     settled = {}
     for key, attempts_made in by_key.items():
         _give_up(context, attempts_made, attempts)
         if ended := [run for run in attempts_made if run.outcome != "interrupted"]:
-            settled[key] = _finished_trial(ended[0], context.study.spec)
-    return History(
+            settled[key] = _finished_trial(ended[0], context.task.spec)
+    return SweepHistory(
         settled=settled,
         suggested={_key(run).number: json.loads(run.tags[schema.SUGGESTED]) for run in tried if run.kind == "trial"},
         attempts=Counter({key: len(made) for key, made in by_key.items()}),
@@ -85,32 +85,34 @@ def attempts_of(context: Context, job: Job) -> list[RunRecord]:
     return [run for run in made if run.kind == job.kind and _key(run) == job.key]
 
 
-def close_lost(context: Context, made: list[RunRecord], mine: list[RunRecord], reason: str, attempts: int) -> Finished | None:
+def close_lost_attempt(
+    context: Context, made: list[RunRecord], mine: list[RunRecord], reason: str, attempts: int
+) -> TrialResult | None:
     """Close what a dead worker left (`mine`, of all attempts `made`).
 
     Gives the trial's result if there is one all the same, or if it has died once too often.
     """
     for run in mine:
         if run.status == "RUNNING":
-            close_open(context.store, run, reason)
+            close_run(context.store, run, reason)
         elif run.outcome == "interrupted":
             # Its worker was asked to stop, and not by us: for the trial that is as good as being killed.
             RunLog(context.store, run.run_id).tag(schema.REASON, reason)
             run.tags[schema.REASON] = reason
     _give_up(context, made, attempts)
     ended = [run for run in made if run.outcome != "interrupted"]
-    return _finished_trial(ended[0], context.study.spec) if ended else None
+    return _finished_trial(ended[0], context.task.spec) if ended else None
 
 
-def close_strays(context: Context) -> None:
+def close_open_children(context: Context) -> None:
     """Close children that are still open when the sweep ends, such as one created twice by a server that restarted."""
     for run in children(context.store, context.experiment_id, context.parent_id):
         if run.status == "RUNNING":
-            close_open(context.store, run, "left open when its sweep ended")
+            close_run(context.store, run, "left open when its sweep ended")
 
 
-def _key(run: RunRecord) -> Key:
-    return Key(int(run.params["number"]), int(run.params["seed"]))
+def _key(run: RunRecord) -> TrialKey:
+    return TrialKey(int(run.params["number"]), int(run.params["seed"]))
 
 
 def _close_orphan(store: Store, run: RunRecord) -> None:
@@ -122,10 +124,10 @@ def _close_orphan(store: Store, run: RunRecord) -> None:
             if time.monotonic() > give_up_at:
                 raise InputError(f"run {run.name} is still being trained by {worker}; wait for it or stop it.")
             time.sleep(0.1)
-    close_open(store, run, DRIVER_DIED)
+    close_run(store, run, DRIVER_DIED)
 
 
-def close_open(store: Store, run: RunRecord, reason: str) -> None:
+def close_run(store: Store, run: RunRecord, reason: str) -> None:
     """End an open run; one that has its outcome tag had finished but for its status."""
     outcome = run.outcome or "interrupted"
     tags = {} if run.outcome else {schema.REASON: reason}
@@ -152,17 +154,17 @@ def _give_up(context: Context, made: list[RunRecord], attempts: int) -> None:
         checkpoint.unlink(missing_ok=True)
 
 
-def _finished_trial(run: RunRecord, study: StudySpec) -> Finished:
-    return finished_of(run, run.name, spec_of(run, study))
+def _finished_trial(run: RunRecord, task: TaskSpec) -> TrialResult:
+    return finished_of(run, run.name, trial_spec_from_run(run, task))
 
 
-def finished_of(run: RunRecord, name: str, spec: TrialSpec | None) -> Finished:
+def finished_of(run: RunRecord, name: str, spec: TrialSpec | None) -> TrialResult:
     """What a closed run says about itself, for tables and the sampler."""
     outcome = run.outcome
     assert outcome is not None
     complete = outcome == "complete"
     found = {one.name: run.metrics[f"val_{one.name}"] for one in fields(Scores)} if complete else {}
-    return Finished(
+    return TrialResult(
         run_id=run.run_id,
         name=name,
         kind=run.kind,

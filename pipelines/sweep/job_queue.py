@@ -7,20 +7,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from pipelines.sweep import parent_run as parent
-from pipelines.sweep.driver_lock import Lease
+from pipelines.sweep.driver_lock import DriverLease
 from pipelines.sweep.progress import SweepDisplay
 from pipelines.sweep.replicates import best_configurations, replicate_jobs
-from pipelines.sweep.result_reuse import KnownResults
-from pipelines.sweep.sampler import CURVES_NEEDED, RANDOM, Proposal
-from pipelines.sweep.search_space import Fixed, Suggested, expressible, first_suggestions, structure_of, trial_spec
+from pipelines.sweep.result_reuse import ResultCache
+from pipelines.sweep.sampler import CURVES_NEEDED, RANDOM, Suggestion
+from pipelines.sweep.search_space import FixedSettings, Suggested, expressible, first_suggestions, structure_of, trial_spec
 from pipelines.sweep.state import Sweep
-from pipelines.trial.job import Finished, Job, Team
+from pipelines.trial.job import Job, Team, TrialResult
 from research.tracking import schema
 from research.tracking.query import histories
 from research.training.trial_state import EpochRecord
 
 
-def recall(sweep: Sweep, display: SweepDisplay) -> None:
+def load_history(sweep: Sweep, display: SweepDisplay) -> None:
     """Put what earlier starts left into the table and tell the fresh sampler about its trials."""
     trials = sweep.history.trials
     curves: dict[str, dict[int, float]] = {}
@@ -33,7 +33,7 @@ def recall(sweep: Sweep, display: SweepDisplay) -> None:
         display.recalled(one)
 
 
-def record(sweep: Sweep, display: SweepDisplay, finished: Finished) -> None:
+def record(sweep: Sweep, display: SweepDisplay, finished: TrialResult) -> None:
     """Put a finished run into the table and onto the parent."""
     sweep.finished.append(finished)
     display.run_finished(finished)
@@ -41,20 +41,20 @@ def record(sweep: Sweep, display: SweepDisplay, finished: Finished) -> None:
 
 
 @dataclass(kw_only=True)
-class JobSource:
+class JobQueue:
     """Makes the jobs of a sweep and learns from their results."""
 
     sweep: Sweep
-    known: KnownResults
+    known: ResultCache
     display: SweepDisplay
-    lease: Lease
+    lease: DriverLease
     stack: int = 1
     """Trials of the search that are trained as one model."""
     replicate_stack: int = 1
     """Replicates that are."""
     _numbers: list[int] = field(init=False)
     _first: list[Suggested] = field(init=False)
-    _proposals: dict[int, Proposal] = field(init=False, default_factory=dict)
+    _proposals: dict[int, Suggestion] = field(init=False, default_factory=dict)
     _replicates: list[Job] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
@@ -104,7 +104,7 @@ class JobSource:
             if job is not None:
                 yield job
 
-    def _new(self, number: int, proposal: Proposal, companion_of: Job | None = None) -> Job | None:
+    def _new(self, number: int, proposal: Suggestion, companion_of: Job | None = None) -> Job | None:
         """The job of a proposal; None if its result is known and has been linked in."""
         self.lease.check()
         self._proposals[number] = proposal
@@ -143,7 +143,7 @@ class JobSource:
             return True
         return self.sweep.proposer.report(self._proposals[job.number], record.epoch, record.val_loss)
 
-    def on_end(self, job: Job, finished: Finished) -> None:
+    def on_end(self, job: Job, finished: TrialResult) -> None:
         """MLflow has the outcome before the sampler hears of it."""
         self.lease.check()
         if job.kind == "trial":
@@ -158,10 +158,10 @@ class JobSource:
         earlier = sweep.history.suggested[number]
         return earlier if expressible(earlier, sweep.space, sweep.architectures) == earlier else None
 
-    def _job(self, number: int, proposal: Proposal) -> Job:
+    def _job(self, number: int, proposal: Suggestion) -> Job:
         sweep = self.sweep
-        fixed = Fixed(
-            study=sweep.context.study.spec,
+        fixed = FixedSettings(
+            task=sweep.context.task.spec,
             epochs=sweep.options.epochs,
             patience=sweep.options.patience,
             seed=sweep.options.seed,

@@ -13,17 +13,17 @@ from rich.markup import escape
 from pipelines.sweep.mlflow_views import sweep_link
 from pipelines.sweep.parent_run import replicates_of
 from pipelines.sweep.progress import results_table
-from pipelines.sweep.replicates import Replicated
-from pipelines.trial.job import Finished
-from research.cli.next_steps import in_store, print_next
-from research.evaluation.significance import by_day, paired_difference
+from pipelines.sweep.replicates import ReplicateSummary
+from pipelines.trial.job import TrialResult
+from research.cli.next_steps import print_next, with_store_argument
+from research.evaluation.significance import daily_means, paired_difference
 from research.models.accounting import parameter_count
 from research.models.budget import Budget
 from research.spec import ArchitectureSpec
-from research.task.task import Study
+from research.task.task import Task
 from research.tracking import schema
 from research.tracking.query import predictions
-from research.tracking.registry import Registered
+from research.tracking.registry import RegisteredVersion
 from research.tracking.schema import in_sentence
 
 if TYPE_CHECKING:
@@ -32,30 +32,30 @@ if TYPE_CHECKING:
 
 
 def print_opening(
-    study: Study, budget: Budget, architectures: list[ArchitectureSpec], device: torch.device, console: Console
+    task: Task, budget: Budget, architectures: list[ArchitectureSpec], device: torch.device, console: Console
 ) -> None:
     """Say aloud which data, question, evidence and grid the sweep stands on."""
-    manifest, target = study.snapshot.manifest, study.spec.target
+    manifest, target = task.snapshot.manifest, task.spec.target
     sizes = sorted(parameter_count(a) for a in architectures)
-    for symbol in study.spec.data.symbols:
+    for symbol in task.spec.data.symbols:
         facts = manifest.symbols[symbol]
         _say(
             console,
             f"[bold]data[/]       {manifest.source}: {symbol}, {facts['rows']:,} sessions "
-            f"{facts['first']} .. {facts['last']}, snapshot {study.snapshot.digest}",
+            f"{facts['first']} .. {facts['last']}, snapshot {task.snapshot.digest}",
         )
         for warning in manifest.warnings:
             if warning.startswith(f"{symbol}:"):
                 _say(console, f"[yellow]warning[/]    {warning}")
-    columns = len(study.prepared.columns)
-    _say(console, f"[bold]question[/]   {target.question} features {study.spec.features.feature_set}, {columns} columns")
-    unit = "days" if len(study.prepared.parts) == 1 else "windows"
-    for one in study.evidence:
+    columns = len(task.prepared.columns)
+    _say(console, f"[bold]question[/]   {target.question} features {task.spec.features.feature_set}, {columns} columns")
+    unit = "days" if len(task.prepared.parts) == 1 else "windows"
+    for one in task.evidence:
         hidden = one.split == "test"
         worth = f"worth {one.effective:,.0f} independent, base rate {one.base_rate:.3f} ± {one.base_rate_error:.3f}"
         rate = "closed until evaluation" if hidden else worth
         _say(console, f"[bold]{one.split:<11}[/]{one.n:,} {unit}, {rate}")
-    for sentence in study.thin:
+    for sentence in task.thin:
         _say(console, f"[red]thin evidence[/] {sentence}")
     _say(
         console,
@@ -109,10 +109,10 @@ def print_history(sweep: Sweep, layout: Layout, console: Console) -> None:
     _say(console, "")
 
 
-def print_summary(sweep: Sweep, registered: Registered | None, console: Console) -> None:
+def print_summary(sweep: Sweep, registered: RegisteredVersion | None, console: Console) -> None:
     """The table, how the best trial stands against each baseline, where everything is, what to type next."""
     if not console.is_terminal:
-        console.print(results_table(sweep.finished, f"sweep {sweep.title} on {sweep.context.study.experiment}"))
+        console.print(results_table(sweep.finished, f"sweep {sweep.title} on {sweep.context.task.experiment}"))
     best = sweep.best
     if best is None:
         _say(console, f"[red]no trial completed[/]; their reasons are on the runs of {sweep.log.run_id}.")
@@ -136,18 +136,18 @@ def print_summary(sweep: Sweep, registered: Registered | None, console: Console)
         kept = f"; {registered.kept}" if registered.kept else ""
         _say(console, f"\nregistered {registered.name} version {registered.version}{kept}")
     where = (sweep.context.store, sweep.context.experiment_id, sweep.log.run_id)
-    pages = f"{escape(in_store(sweep.options.store, 'make ui'))}, then " if sweep.context.store.is_local else ""
+    pages = f"{escape(with_store_argument(sweep.options.store, 'make ui'))}, then " if sweep.context.store.is_local else ""
     _say(console, f"see   {pages}{sweep_link(*where)}")
     _say(console, f"      charts: {sweep_link(*where, charts=True)}")
     print_next(console, sweep.options.store, "make leaderboard", "make scaling", "make sweep BUDGET=<another size>")
 
 
-def _spread(row: Replicated) -> str:
+def _spread(row: ReplicateSummary) -> str:
     """One seed has no standard deviation."""
     return f" ± {row.sd:.4f} (sd)" if len(row.losses) > 1 else ""
 
 
-def standings(sweep: Sweep, best: Finished) -> list[str]:
+def standings(sweep: Sweep, best: TrialResult) -> list[str]:
     """One sentence per baseline: the paired difference, its interval, and whether it is inside the noise; then the floor."""
     mine = _day_losses(sweep, best)
     lines = []
@@ -162,9 +162,9 @@ def standings(sweep: Sweep, best: Finished) -> list[str]:
     return [*lines, *_above_the_floor(sweep, best)]
 
 
-def _above_the_floor(sweep: Sweep, best: Finished) -> list[str]:
+def _above_the_floor(sweep: Sweep, best: TrialResult) -> list[str]:
     """On a synthetic market: how much of what can be known was found."""
-    floor, scores = sweep.context.study.bayes, best.scores
+    floor, scores = sweep.context.task.bayes, best.scores
     if floor is None or scores is None:
         return []
     share = (scores.base_rate_loss - scores.loss) / (scores.base_rate_loss - floor.realised)
@@ -172,9 +172,9 @@ def _above_the_floor(sweep: Sweep, best: Finished) -> list[str]:
     return [f"{scores.loss - floor.realised:+.4f} nats above the {known}; {share:.0%} of the way from the prior"]
 
 
-def _day_losses(sweep: Sweep, one: Finished) -> NDArray[np.float64]:
+def _day_losses(sweep: Sweep, one: TrialResult) -> NDArray[np.float64]:
     table = predictions(sweep.context.store, one.run_id)
-    return by_day(table["loss"].to_numpy(np.float64), table["date"].to_numpy())
+    return daily_means(table["loss"].to_numpy(np.float64), table["date"].to_numpy())
 
 
 def _say(console: Console, text: str) -> None:

@@ -17,7 +17,7 @@ from research.tracking import schema
 from research.tracking.store import Store
 
 if TYPE_CHECKING:
-    from research.task.task import Study
+    from research.task.task import Task
 
 COLUMNS = (
     "metrics.`val_loss`",
@@ -48,12 +48,12 @@ def save_sweep_view(store: Store, experiment_id: str, title: str, parent_id: str
     _save(store, experiment_id, _key(parent_id), f"{title}, best first", f"tags.`{schema.PARENT}` = '{parent_id}'", COLUMNS)
 
 
-def describe_experiment(store: Store, experiment_id: str, study: Study) -> None:
+def describe_experiment(store: Store, experiment_id: str, task: Task) -> None:
     """A view of the trials of all the experiment's sweeps, and its description unless somebody has written one."""
     condition = f"tags.`{schema.KIND}` = 'trial'"
     _save(store, experiment_id, TRIALS_KEY, "all trials, best first", condition, TRIALS_COLUMNS)
     if schema.NOTE not in store.client.get_experiment(experiment_id).tags:
-        store.client.set_experiment_tag(experiment_id, schema.NOTE, _description(experiment_id, study))
+        store.client.set_experiment_tag(experiment_id, schema.NOTE, _description(experiment_id, task))
 
 
 def sweep_link(store: Store, experiment_id: str, parent_id: str, *, charts: bool = False) -> str:
@@ -81,11 +81,11 @@ def _view(experiment_id: str, key: str, *, charts: bool = False) -> str:
     return f"#/experiments/{experiment_id}/runs?{query}&{TRAINING}"
 
 
-def _description(experiment_id: str, study: Study) -> str:
-    question = replace(study.spec.target, horizon=1).question
+def _description(experiment_id: str, task: Task) -> str:
+    question = replace(task.spec.target, horizon=1).question
     return "\n".join(
         [
-            f"**{study.spec.data.title}**: {question} Or within more: the number after `h` in a sweep's name.",
+            f"**{task.spec.data.title}**: {question} Or within more: the number after `h` in a sweep's name.",
             "",
             f"[All trials, best first]({_view(experiment_id, TRIALS_KEY)}) · "
             f"[their charts]({_view(experiment_id, TRIALS_KEY, charts=True)}) · each sweep's own under *Views*.",

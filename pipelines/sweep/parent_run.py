@@ -16,17 +16,17 @@ from pipelines.options import SweepOptions
 from pipelines.sweep.mlflow_views import describe_experiment, run_page, save_sweep_view, sweep_page
 from pipelines.sweep.progress import ROWS_SHOWN
 from pipelines.sweep.register import register_best
-from pipelines.sweep.replicates import Replicated, best_configurations, replicated
+from pipelines.sweep.replicates import ReplicateSummary, best_configurations, replicated
 from pipelines.sweep.search_space import SearchSpace
 from pipelines.trial import figures
 from pipelines.trial.context import Context
-from pipelines.trial.job import Finished
+from pipelines.trial.job import TrialResult
 from pipelines.trial.task_record import evidence_metrics, task_inputs, task_params
 from research.models.accounting import parameter_count
 from research.spec import ArchitectureSpec
 from research.tracking import schema
 from research.tracking.process_identity import ProcessId
-from research.tracking.registry import Registered
+from research.tracking.registry import RegisteredVersion
 from research.tracking.run_writer import RunLog, Value
 
 if TYPE_CHECKING:
@@ -54,11 +54,11 @@ def open_run(options: SweepOptions, context: Context, architectures: list[Archit
         context.store,
         experiment_id=context.experiment_id,
         kind="sweep",
-        name=f"{context.budget.label}-{context.study.title}",
+        name=f"{context.budget.label}-{context.task.title}",
         params={
             "budget": context.budget.label,
-            **task_params(context.study),
-            "context_length": context.study.prepared.context_length,
+            **task_params(context.task),
+            "context_length": context.task.prepared.context_length,
             "epochs": options.epochs,
             "patience": options.patience,
             "seed": options.seed,
@@ -70,9 +70,9 @@ def open_run(options: SweepOptions, context: Context, architectures: list[Archit
             **_asked(options, architectures, space),
         },
         tags={**context.tags, schema.OWNER: ProcessId.mine().text(token="", seen=time.time())},
-        inputs=task_inputs(context.study),
+        inputs=task_inputs(context.task),
     )
-    for name, value in evidence_metrics(context.study).items():
+    for name, value in evidence_metrics(context.task).items():
         log.metric(name, value)
     log.artifacts(context.provenance.write)
     return log
@@ -87,7 +87,7 @@ def note_start(sweep: Sweep) -> None:
     sweep.log.tag(schema.STARTS, json.dumps(starts[-STARTS_KEPT:]))
     sweep.log.tag(schema.TRIALS_PLANNED, str(sweep.total))
     context = sweep.context
-    describe_experiment(context.store, context.experiment_id, context.study)
+    describe_experiment(context.store, context.experiment_id, context.task)
     save_sweep_view(context.store, context.experiment_id, sweep.title, sweep.log.run_id)
 
 
@@ -132,10 +132,10 @@ def update(sweep: Sweep) -> None:
 
 def description(sweep: Sweep) -> str:
     """Markdown for the parent's page."""
-    study, target = sweep.context.study, sweep.context.study.spec.target
+    task, target = sweep.context.task, sweep.context.task.spec.target
     where = (sweep.context.experiment_id, sweep.log.run_id)
     lines = [
-        f"**{sweep.context.budget.label} parameters, horizon {target.horizon}**, {study.spec.data.title}: {target.question}",
+        f"**{sweep.context.budget.label} parameters, horizon {target.horizon}**, {task.spec.data.title}: {target.question}",
         f"{len(sweep.trials)} of {sweep.total} trials; {len(sweep.architectures)} architectures fit the budget.",
         f"[Table of all runs]({sweep_page(*where)}) · [charts]({sweep_page(*where, charts=True)})" + _best_so_far(sweep),
         "",
@@ -166,17 +166,17 @@ def _replicate_lines(sweep: Sweep) -> list[str]:
     ]
 
 
-def _sd(row: Replicated) -> str:
+def _sd(row: ReplicateSummary) -> str:
     """One seed has none."""
     return f"{row.sd:.4f}" if len(row.losses) > 1 else ""
 
 
-def replicates_of(sweep: Sweep) -> list[Replicated]:
+def replicates_of(sweep: Sweep) -> list[ReplicateSummary]:
     """What the replicates say, best configuration of the search first."""
     return replicated(best_configurations(sweep.trials, sweep.options.replicate_best), sweep.replicates)
 
 
-def _row(one: Finished, page: str) -> str:
+def _row(one: TrialResult, page: str) -> str:
     name = f"[*{one.name}*]({page})" if one.kind == "baseline" else f"[{one.name}]({page})"
     if one.scores is None:
         return f"| {name} | | | | | {one.outcome}: {one.reason} |"
@@ -185,7 +185,7 @@ def _row(one: Finished, page: str) -> str:
     return f"| {name} | {size} | {s.loss:.4f} | {s.skill:+.3f} | {s.auc:.3f} ± {s.auc_se:.3f} | {one.ending} |"
 
 
-def close(sweep: Sweep) -> Registered | None:
+def close(sweep: Sweep) -> RegisteredVersion | None:
     """Finish the parent: figures, best child, registered model, outcome."""
     complete = [one for one in sweep.trials if one.outcome == "complete"]
     counts = {
@@ -220,7 +220,7 @@ def importances(study: optuna.Study) -> dict[str, float]:
             return {}
 
 
-def coordinates(complete: list[Finished]) -> pd.DataFrame:
+def coordinates(complete: list[TrialResult]) -> pd.DataFrame:
     """One row per complete trial with what was searched and its loss."""
     rows = []
     for one in complete:
@@ -248,7 +248,7 @@ def references(sweep: Sweep) -> dict[str, float]:
     return {one.name: one.val_loss for one in sweep.finished if one.kind == "baseline"}
 
 
-def _write_figures(folder: Path, sweep: Sweep, complete: list[Finished], importance: dict[str, float]) -> None:
+def _write_figures(folder: Path, sweep: Sweep, complete: list[TrialResult], importance: dict[str, float]) -> None:
     table = coordinates(complete)
     table.insert(0, "trial", [one.name for one in complete])
     table.to_csv(folder / "trials.csv", index=False)

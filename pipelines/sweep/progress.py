@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pipelines.trial.job import Finished, Job
+from pipelines.trial.job import Job, TrialResult
 from research.training.trial_state import EpochRecord
 
 ROWS_SHOWN = 20
@@ -22,7 +22,7 @@ class SweepDisplay:
     def __init__(self, console: Console, title: str, n_trials: int):
         self.console = console
         self._title = title
-        self._finished: list[Finished] = []
+        self._finished: list[TrialResult] = []
         self._live = Live(console=console, auto_refresh=True, refresh_per_second=4) if console.is_terminal else None
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -61,13 +61,13 @@ class SweepDisplay:
         self._progress.update(self._running[job.name], completed=record.epoch, description=told)
         self._draw()
 
-    def recalled(self, finished: Finished) -> None:
+    def recalled(self, finished: TrialResult) -> None:
         """A run of an earlier start goes into the table."""
         self._finished.append(finished)
         if finished.kind == "trial":
             self._progress.advance(self._trials)
 
-    def run_finished(self, finished: Finished) -> None:
+    def run_finished(self, finished: TrialResult) -> None:
         """A trial, replicate or baseline ended."""
         self._forget(finished.name)
         self.recalled(finished)
@@ -84,7 +84,7 @@ class SweepDisplay:
             self._live.update(Group(results_table(self._finished, self._title), self._progress))
 
 
-def results_table(finished: list[Finished], title: str) -> Table:
+def results_table(finished: list[TrialResult], title: str) -> Table:
     """Finished runs, best first, failures last."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for column in ("run", "parameters", "val_loss", "skill", "AUC", "seconds", "by", "outcome"):
@@ -98,7 +98,7 @@ def results_table(finished: list[Finished], title: str) -> Table:
     return table
 
 
-def _cells(one: Finished) -> list[str]:
+def _cells(one: TrialResult) -> list[str]:
     size = f"{one.n_parameters:,}" if one.n_parameters else "-"
     duration = f"{one.seconds:.0f}" if one.kind != "baseline" and one.scores else "-"
     ending = [one.proposed_by, one.ending]
@@ -108,7 +108,7 @@ def _cells(one: Finished) -> list[str]:
     return [one.name, size, f"{s.loss:.4f}", f"{s.skill:+.3f}", f"{s.auc:.3f} ± {s.auc_se:.3f}", duration, *ending]
 
 
-def _line(one: Finished) -> str:
+def _line(one: TrialResult) -> str:
     name, size, loss, skill, auc, duration, _, outcome = _cells(one)
     reason = f" ({one.reason})" if one.reason else ""
     return f"{name:<32} {size:>13} params  val_loss {loss}  skill {skill}  AUC {auc}  {duration} s  {outcome}{reason}"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipelines.trial.job import Finished
-from research.task.task import Study
+from pipelines.trial.job import TrialResult
+from research.task.task import Task
 from research.tracking import schema
-from research.tracking.registry import Registered, register, version_of
+from research.tracking.registry import RegisteredVersion, register, version_of
 from research.tracking.store import Store
 
 if TYPE_CHECKING:
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 from pipelines.serving.packaging import log_model
 
 
-def register_best(sweep: Sweep, best: Finished) -> Registered:
+def register_best(sweep: Sweep, best: TrialResult) -> RegisteredVersion:
     """Log the model to the best trial's run and register it as `<experiment>-<budget>-h<horizon>`."""
     assert best.spec is not None
     assert best.scores is not None
-    study = sweep.context.study
-    name = f"{study.experiment}-{sweep.title}"
+    task = sweep.context.task
+    name = f"{task.experiment}-{sweep.title}"
     # A resumed sweep may have nothing new to register.
     known = version_of(sweep.context.store, best.run_id, name)
     if known is None:
         weights = sweep.context.store.local_artifact(best.linked_run_id or best.run_id, schema.WEIGHTS_FILE)
-        log_model(sweep.context.store, best.run_id, study, best.spec, [weights])
+        log_model(sweep.context.store, best.run_id, task, best.spec, [weights])
     registered = register(
         sweep.context.store,
         name=name,
@@ -37,13 +37,13 @@ def register_best(sweep: Sweep, best: Finished) -> Registered:
     )
     if known is None and registered.version == "1":
         # Later the description may be somebody's own.
-        _describe_model(sweep.context.store, name, study)
+        _describe_model(sweep.context.store, name, task)
     return registered
 
 
-def _describe_model(store: Store, name: str, study: Study) -> None:
+def _describe_model(store: Store, name: str, task: Task) -> None:
     """What all versions of a registered model have in common, for its page."""
-    spec = study.spec
+    spec = task.spec
     said = [
         f"**{spec.data.title}: {spec.target.question}** Daily bars in, the probability of yes out, one per day; "
         f"features {spec.features.feature_set}.",

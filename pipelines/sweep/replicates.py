@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipelines.trial.job import Finished, Job
+from pipelines.trial.job import Job, TrialResult
 from research.tracking import schema
 
 
 @dataclass(frozen=True, kw_only=True)
-class Replicated:
+class ReplicateSummary:
     """One configuration over its fresh seeds; the seed it was chosen on is left out, since it was chosen."""
 
     rank: int
     """Place in the search, from 1."""
-    chosen: Finished
+    chosen: TrialResult
     losses: tuple[float, ...]
     """Validation losses of the complete replicates."""
     failed: int
@@ -39,16 +39,16 @@ class Replicated:
         return {f"{prefix}{name}": value for name, value in found.items() if value == value}
 
 
-def best_configurations(trials: list[Finished], count: int) -> list[Finished]:
+def best_configurations(trials: list[TrialResult], count: int) -> list[TrialResult]:
     """The best complete trials of different configurations, best first."""
-    found: dict[str, Finished] = {}
+    found: dict[str, TrialResult] = {}
     for one in sorted((one for one in trials if one.outcome == "complete"), key=lambda one: one.val_loss):
         assert one.spec is not None
         found.setdefault(one.spec.config_fingerprint, one)
     return list(found.values())[:count]
 
 
-def replicate_jobs(best: list[Finished], replicates: int) -> Iterator[Job]:
+def replicate_jobs(best: list[TrialResult], replicates: int) -> Iterator[Job]:
     """One job per configuration and fresh seed: those that follow the seed it was found with."""
     for one in best:
         assert one.spec is not None
@@ -64,9 +64,9 @@ def replicate_jobs(best: list[Finished], replicates: int) -> Iterator[Job]:
             )
 
 
-def replicated(best: list[Finished], runs: list[Finished]) -> list[Replicated]:
+def replicated(best: list[TrialResult], runs: list[TrialResult]) -> list[ReplicateSummary]:
     """What the replicates of each configuration say together."""
-    groups: dict[str, list[Finished]] = {}
+    groups: dict[str, list[TrialResult]] = {}
     for run in runs:
         assert run.spec is not None
         groups.setdefault(run.spec.config_fingerprint, []).append(run)
@@ -75,5 +75,5 @@ def replicated(best: list[Finished], runs: list[Finished]) -> list[Replicated]:
         assert chosen.spec is not None
         mine = groups.get(chosen.spec.config_fingerprint, [])
         losses = tuple(run.val_loss for run in mine if run.outcome == "complete")
-        rows.append(Replicated(rank=rank, chosen=chosen, losses=losses, failed=len(mine) - len(losses)))
+        rows.append(ReplicateSummary(rank=rank, chosen=chosen, losses=losses, failed=len(mine) - len(losses)))
     return [row for row in rows if row.losses or row.failed]

@@ -7,23 +7,23 @@ from dataclasses import replace
 from pipelines.sweep.history import finished_of
 from pipelines.trial.baseline_run import baseline_spec
 from pipelines.trial.context import Context
-from pipelines.trial.job import Finished, Job
+from pipelines.trial.job import Job, TrialResult
 from pipelines.trial.task_record import task_inputs
 from research.models.baselines import BASELINES
 from research.tracking import schema
-from research.tracking.query import CURVES, RunRecord, with_tag
+from research.tracking.query import CURVES, RunRecord, runs_with_tag
 from research.tracking.run_writer import RunLog
 
 SETTLED = ("complete", "diverged")
 """Outcomes that would come again; a crash, a stop or a lack of memory need not."""
 
 
-class KnownResults:
+class ResultCache:
     """Finished runs of the same study in any sweep of the experiment, by fingerprint."""
 
     def __init__(self, context: Context):
         self._context = context
-        runs = with_tag(
+        runs = runs_with_tag(
             context.store,
             context.experiment_id,
             schema.STUDY_FINGERPRINT,
@@ -35,7 +35,7 @@ class KnownResults:
             if run.outcome in SETTLED and schema.LINKED not in run.tags:
                 self._runs.setdefault(run.tags[schema.TRIAL_FINGERPRINT], run)
 
-    def trial(self, job: Job) -> Finished | None:
+    def trial(self, job: Job) -> TrialResult | None:
         """Link the job's result into the sweep, if there is one; None if it has to be trained."""
         known = self._runs.get(job.spec.fingerprint)
         if known is None or (known.metrics.get("val_loss", 0.0) < job.leading_loss and not self._has_weights(known)):
@@ -47,7 +47,7 @@ class KnownResults:
         self._context.checkpoint_of(job.spec).unlink(missing_ok=True)
         return replace(found, kind=job.kind, number=job.number, proposed_by=job.tags.get(schema.PROPOSED_BY, ""))
 
-    def baseline(self, name: str) -> Finished | None:
+    def baseline(self, name: str) -> TrialResult | None:
         """The same for a baseline."""
         known = self._runs.get(baseline_spec(self._context, name).fingerprint)
         if known is None:
@@ -72,7 +72,7 @@ class KnownResults:
             params={**params, "budget": self._context.budget.label},
             tags={**self._context.tags, **tags, **fingerprints, schema.LINKED: known.run_id},
             parent_id=self._context.parent_id,
-            inputs=task_inputs(self._context.study),
+            inputs=task_inputs(self._context.task),
         )
 
     def _ended(self, log: RunLog, known: RunRecord) -> RunRecord:

@@ -11,7 +11,7 @@ import optuna
 from optuna.trial import TrialState
 
 from pipelines.sweep.search_space import SearchSpace, Suggested, distributions, expressible, suggest
-from pipelines.trial.job import Finished
+from pipelines.trial.job import TrialResult
 from research.fingerprint import fingerprint
 from research.spec import ArchitectureSpec
 from research.tracking import schema
@@ -28,7 +28,7 @@ CURVES_NEEDED: tuple[Pruner, ...] = ("hyperband", "median", "wilcoxon")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Proposal:
+class Suggestion:
     """What is to be tried under one number."""
 
     suggested: Suggested
@@ -37,7 +37,7 @@ class Proposal:
     trial: optuna.Trial
 
 
-class Proposer:
+class TrialSampler:
     """The search's memory within one start.
 
     A proposal depends on the seed, its number and the trials told before it, not on how often the sweep was
@@ -65,7 +65,7 @@ class Proposer:
         self.study = optuna.create_study(direction="minimize", study_name="sweep", pruner=_pruner(pruner, epochs))
         self._cmaes: optuna.samplers.BaseSampler | None = None
 
-    def recall(self, suggested: Suggested, finished: Finished, curve: Mapping[int, float] | None = None) -> None:
+    def recall(self, suggested: Suggested, finished: TrialResult, curve: Mapping[int, float] | None = None) -> None:
         """Tell about a trial of an earlier start: as much of it as the present grid and ranges can express.
 
         Only TPE can learn from a trial with a part missing (its shape has left the grid); to the others it is told
@@ -89,7 +89,7 @@ class Proposer:
             )
         )
 
-    def _replay(self, suggested: Suggested, finished: Finished, curve: Mapping[int, float]) -> None:
+    def _replay(self, suggested: Suggested, finished: TrialResult, curve: Mapping[int, float]) -> None:
         """Live through a trial again: Hyperband notes its rungs while a trial reports, not in its result."""
         self.study.sampler = optuna.samplers.RandomSampler(seed=0)
         self.study.enqueue_trial(suggested)
@@ -98,9 +98,9 @@ class Proposer:
         for epoch, val_loss in sorted(curve.items()):
             trial.report(val_loss, epoch)
             trial.should_prune()
-        self.tell(Proposal(suggested=suggested, proposed_by=finished.proposed_by, trial=trial), finished)
+        self.tell(Suggestion(suggested=suggested, proposed_by=finished.proposed_by, trial=trial), finished)
 
-    def propose(self, number: int, planned: Suggested | None = None, fixed: Suggested | None = None) -> Proposal:
+    def propose(self, number: int, planned: Suggested | None = None, fixed: Suggested | None = None) -> Suggestion:
         """The trial of this number: `planned` if it is given, else what the sampler says, given what is `fixed`."""
         proposed_by = ENQUEUED if planned is not None else RANDOM if self.is_random(number) else self.sampler
         self.study.sampler = self._sampler(number, RANDOM if proposed_by == RANDOM else self.sampler, fixed)
@@ -109,25 +109,25 @@ class Proposer:
         trial = self.study.ask()
         suggested = suggest(trial, self.space, self.architectures)
         assert planned is None or suggested == planned
-        return Proposal(suggested=suggested, proposed_by=proposed_by, trial=trial)
+        return Suggestion(suggested=suggested, proposed_by=proposed_by, trial=trial)
 
     def is_random(self, number: int) -> bool:
         """Whether this number belongs to the share that is drawn at random, whatever the sampler has learned."""
         return _whole((number + 1) * self.random_share) > _whole(number * self.random_share)
 
-    def report(self, proposal: Proposal, epoch: int, val_loss: float) -> bool:
+    def report(self, proposal: Suggestion, epoch: int, val_loss: float) -> bool:
         """Note one epoch of a running trial; False if the pruner would stop it. Random trials are never stopped."""
         if not self.prunes or self._was_told(proposal, epoch):
             return True
         proposal.trial.report(val_loss, epoch)
         return proposal.proposed_by == RANDOM or not proposal.trial.should_prune()
 
-    def _was_told(self, proposal: Proposal, epoch: int) -> bool:
+    def _was_told(self, proposal: Suggestion, epoch: int) -> bool:
         """Whether the epoch is one that a further attempt of the same trial took over from its checkpoint."""
         last = self.study.get_trials(deepcopy=False)[proposal.trial.number].last_step
         return last is not None and epoch <= last
 
-    def tell(self, proposal: Proposal, finished: Finished) -> None:
+    def tell(self, proposal: Suggestion, finished: TrialResult) -> None:
         """A failure has no value, never a sentinel number."""
         if finished.outcome == "complete":
             self.study.tell(proposal.trial, finished.val_loss)

@@ -17,7 +17,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from pipelines.options import SweepOptions
 from research.errors import InputError, require
 from research.models.budget import extremes
-from research.spec import ArchitectureSpec, OptimizerName, StudySpec, TrainingSpec, TrialSpec
+from research.spec import ArchitectureSpec, OptimizerName, TaskSpec, TrainingSpec, TrialSpec
 
 Suggested = dict[str, Any]
 STRUCTURE = ("shape", "n_heads", "ff_ratio", "batch_size")
@@ -73,10 +73,10 @@ class SearchSpace:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fixed:
+class FixedSettings:
     """What the search leaves alone."""
 
-    study: StudySpec
+    task: TaskSpec
     epochs: int
     patience: int
     seed: int
@@ -127,7 +127,7 @@ def expressible(suggested: Suggested, space: SearchSpace, architectures: list[Ar
     return kept if fits else {name: value for name, value in kept.items() if name not in ("shape", "ff_ratio")}
 
 
-def trial_spec(suggested: Mapping[str, Any], fixed: Fixed, architectures: list[ArchitectureSpec]) -> TrialSpec:
+def trial_spec(suggested: Mapping[str, Any], fixed: FixedSettings, architectures: list[ArchitectureSpec]) -> TrialSpec:
     """The spec that a suggestion stands for. Every suggested name must be used: one left over is an error."""
     left = dict(suggested)
     shape = left.pop("shape")
@@ -148,7 +148,7 @@ def trial_spec(suggested: Mapping[str, Any], fixed: Fixed, architectures: list[A
     )
     if left:
         raise InputError(f"searched name {sorted(left)[0]}: nothing consumes it; remove it from the search space or use it.")
-    return TrialSpec(study=fixed.study, architecture=architecture, training=training)
+    return TrialSpec(task=fixed.task, architecture=architecture, training=training)
 
 
 def first_suggestions(

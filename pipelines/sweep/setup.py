@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from rich.console import Console
 
-from pipelines.data.load_task import prepare_study
+from pipelines.data.load_task import load_task
 from pipelines.executors.device_groups import devices_to_share
 from pipelines.executors.ray_tasks import connect
 from pipelines.options import SweepOptions
@@ -16,14 +16,14 @@ from pipelines.sweep import messages as summary
 from pipelines.sweep.grid import architectures_of
 from pipelines.sweep.search_space import SearchSpace
 from pipelines.trial.context import Context
-from pipelines.trial.optimizer_choice import optimizer_for, that_fit
+from pipelines.trial.optimizer_choice import fitting_architectures, optimizer_for
 from pipelines.trial.task_record import task_tags
 from research.errors import InputError, require
 from research.fingerprint import fingerprint
 from research.models.budget import Budget
 from research.runtime import DEFAULT_THREADS, Runtime, available_memory, choose_device, hardware
 from research.spec import TRANSFORMER, ArchitectureSpec, OptimizerName
-from research.task.task import Study
+from research.task.task import Task
 from research.tracking import schema
 from research.tracking.provenance import provenance
 from research.tracking.store import open_store
@@ -44,25 +44,25 @@ def prepare(options: SweepOptions, console: Console) -> tuple[Context, list[Arch
     store = open_store(options.store)
     if options.ray:
         connect(options.ray, store)
-    study = replace(prepare_study(options, store), family=options.family)
-    architectures = architectures_of(options, study.prepared, budget)
+    task = replace(load_task(options, store), family=options.family)
+    architectures = architectures_of(options, task.prepared, budget)
     free, devices = _room(options, device)
     optimizer = optimizer_for(options.optimizer, architectures, options.batch_sizes, device, free, devices=devices)
     record = provenance(hardware(device))
-    identity = {schema.SWEEP_FINGERPRINT: sweep_fingerprint(options, study, budget, optimizer)}
+    identity = {schema.SWEEP_FINGERPRINT: sweep_fingerprint(options, task, budget, optimizer)}
     context = Context(
         store=store,
-        experiment_id=store.experiment(study.experiment),
-        study=study,
+        experiment_id=store.experiment(task.experiment),
+        task=task,
         budget=budget,
         optimizer=optimizer,
         runtime=runtime,
         provenance=record,
-        tags={**task_tags(study), **record.tags("tapescale sweep"), **identity},
+        tags={**task_tags(task), **record.tags("tapescale sweep"), **identity},
         checkpoints=(options.checkpoints or store.root / "checkpoints").resolve(),
     )
-    fitting = architectures if options.ray else _that_fit(architectures, options, runtime, optimizer)
-    summary.print_opening(study, budget, fitting, device, console)
+    fitting = architectures if options.ray else _fitting_shapes(architectures, options, runtime, optimizer)
+    summary.print_opening(task, budget, fitting, device, console)
     if len(fitting) < len(architectures):
         summary.print_left_out(len(architectures) - len(fitting), free, devices, console)
     _look_at_the_disk(context, fitting, console)
@@ -94,10 +94,10 @@ def require_numbers(options: SweepOptions) -> None:
     require(options.workers is None or options.workers >= 1, "WORKERS", options.workers, "give 1 or more.")
 
 
-def sweep_fingerprint(options: SweepOptions, study: Study, budget: Budget, optimizer: OptimizerName) -> str:
+def sweep_fingerprint(options: SweepOptions, task: Task, budget: Budget, optimizer: OptimizerName) -> str:
     """What makes two sweeps the same one; the grid, the ranges and the number of trials may grow."""
     identity = {
-        "study": study.spec,
+        "study": task.spec,
         "budget": budget,
         "context": options.context,
         "epochs": options.epochs,
@@ -118,12 +118,12 @@ def _room(options: SweepOptions, device: torch.device) -> tuple[int, int]:
     return min(available_memory(one) for one in shared), len(shared)
 
 
-def _that_fit(
+def _fitting_shapes(
     architectures: list[ArchitectureSpec], options: SweepOptions, runtime: Runtime, optimizer: OptimizerName
 ) -> list[ArchitectureSpec]:
     """Those that this machine can train; trials on the others would be paid for nothing."""
     free, devices = _room(options, runtime.device)
-    fitting = that_fit(architectures, options.batch_sizes, runtime.device, free, optimizer, devices=devices)
+    fitting = fitting_architectures(architectures, options.batch_sizes, runtime.device, free, optimizer, devices=devices)
     if not fitting:
         windows = max(options.batch_sizes) if optimizer == "adafactor" else 1
         least = min(peak_memory(a, windows, runtime.device, optimizer=optimizer) for a in architectures)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipelines.trial.context import Context
-from pipelines.trial.job import Finished
+from pipelines.trial.job import TrialResult
 from pipelines.trial.record import losses_by_symbol, val_metrics, write_common
 from pipelines.trial.task_record import data_metrics, task_inputs, task_params
 from research.evaluation.metrics import logits_of, scores
@@ -17,15 +17,15 @@ from research.tracking.run_writer import RunLog
 
 def baseline_spec(context: Context, name: str) -> BaselineSpec:
     """What the baseline's result depends on."""
-    study = context.study
-    length = study.prepared.context_length
-    return BaselineSpec(study=study.spec, baseline=name, version=BASELINES[name].version, context_length=length)
+    task = context.task
+    length = task.prepared.context_length
+    return BaselineSpec(task=task.spec, baseline=name, version=BASELINES[name].version, context_length=length)
 
 
-def run_baseline(context: Context, name: str) -> Finished:
+def run_baseline(context: Context, name: str) -> TrialResult:
     """Fit one baseline on the sweep's rows as a nested run."""
     baseline = BASELINES[name]
-    study = context.study
+    task = context.task
     spec = baseline_spec(context, name)
     title = f"baseline {baseline.title}"
     log = RunLog.start(
@@ -37,7 +37,7 @@ def run_baseline(context: Context, name: str) -> Finished:
             "baseline": name,
             "budget": context.budget.label,
             "context_length": spec.context_length,
-            **task_params(study),
+            **task_params(task),
             "feature_set": A25S.name,
             "index": "none",
             "volatility_index": "none",
@@ -45,11 +45,11 @@ def run_baseline(context: Context, name: str) -> Finished:
         },
         tags={**context.tags, schema.TRIAL_FINGERPRINT: spec.fingerprint, schema.CONFIG_FINGERPRINT: spec.fingerprint},
         parent_id=context.parent_id,
-        inputs=task_inputs(study),
+        inputs=task_inputs(task),
     )
     with log.ending():
-        logits = logits_of(baseline(study.baseline_rows))
-    found = scores(logits, study.prepared.labels_of("validation"), study.training_base_rate, study.validation_days)
+        logits = logits_of(baseline(task.baseline_rows))
+    found = scores(logits, task.prepared.labels_of("validation"), task.training_base_rate, task.validation_days)
     log.artifacts(lambda folder: write_common(folder, context, canonical_json(spec), logits, found))
-    log.finish("complete", metrics={**val_metrics(found), **data_metrics(study), **losses_by_symbol(study, logits)})
-    return Finished(run_id=log.run_id, name=baseline.title, kind="baseline", outcome="complete", scores=found)
+    log.finish("complete", metrics={**val_metrics(found), **data_metrics(task), **losses_by_symbol(task, logits)})
+    return TrialResult(run_id=log.run_id, name=baseline.title, kind="baseline", outcome="complete", scores=found)

@@ -7,20 +7,20 @@ from pathlib import Path
 
 import torch
 
-from research.measurement_cache import remembered
+from research.measurement_cache import cached_measurement
 from research.models.budget import Budget
 from research.models.families import family_of
 from research.models.kernels.attention_dispatch import kernel_for
 from research.runtime import Runtime
 from research.spec import ArchitectureSpec, OptimizerName, TrialSpec
-from research.task.task import Study
+from research.task.task import Task
 from research.task.windows import WindowDataset
 from research.tracking import schema
 from research.tracking.provenance import Provenance
 from research.tracking.store import Store
 from research.training.matmul_peak import gemm_rate
 
-Group = tuple[torch.device, ...]
+DeviceGroup = tuple[torch.device, ...]
 """Devices of one worker; trials that fit one device are trained on the first."""
 
 
@@ -30,7 +30,7 @@ class Context:
 
     store: Store
     experiment_id: str
-    study: Study
+    task: Task
     budget: Budget
     optimizer: OptimizerName
     """What every trial of the sweep is trained with."""
@@ -42,7 +42,7 @@ class Context:
     """Folder of the running trials' states."""
     parent_id: str = ""
     """Run of the sweep; empty until it exists."""
-    group: Group = ()
+    group: DeviceGroup = ()
     """Devices that a trial may be spread over, the runtime's own first; empty where there is that one only."""
     memory_share: float = 1.0
     """Part of this machine's free memory that one trial may plan with."""
@@ -64,10 +64,10 @@ class Context:
     def on_device(self) -> Context:
         """A copy with the windows where the trials run, and with what that device can reach."""
         device, precision = self.runtime.device, self.runtime.precision
-        rate = remembered(
+        rate = cached_measurement(
             self.checkpoints.parent, f"matrix products in {precision}", None, device, lambda: gemm_rate(device, precision)
         )
-        return replace(self, dataset=self.study.prepared.dataset(device), gemm_rate=rate)
+        return replace(self, dataset=self.task.prepared.dataset(device), gemm_rate=rate)
 
     def how_computed(self, a: ArchitectureSpec) -> dict[str, str]:
         """Tags that say what a trial's numbers were computed with; none of it is part of what it is."""

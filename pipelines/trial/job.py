@@ -10,7 +10,7 @@ from research.spec import TrialSpec
 from research.tracking.schema import Outcome
 
 
-class Key(NamedTuple):
+class TrialKey(NamedTuple):
     """Which trial of its sweep a run is an attempt of."""
 
     number: int
@@ -32,9 +32,9 @@ class Job:
     """Best validation loss of the sweep so far: a trial below it also leaves its weights."""
 
     @property
-    def key(self) -> Key:
+    def key(self) -> TrialKey:
         """The same for all attempts."""
-        return Key(self.number, self.spec.training.seed)
+        return TrialKey(self.number, self.spec.training.seed)
 
     @property
     def name(self) -> str:
@@ -48,7 +48,7 @@ Team = tuple[Job, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finished:
+class TrialResult:
     """How a trial, replicate or baseline ended, for the table and the sampler."""
 
     run_id: str
@@ -79,11 +79,11 @@ class Finished:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ended:
+class StackResult:
     """What an executor says about a team: its results, or why its worker is gone."""
 
     team: Team
-    finished: tuple[Finished, ...] = ()
+    finished: tuple[TrialResult, ...] = ()
     """In the team's order; empty if it was lost."""
     lost: str = ""
     """Why there is no result, for example `worker process 12 was killed by signal 9`."""

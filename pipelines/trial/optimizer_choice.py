@@ -24,12 +24,12 @@ def optimizer_for(
     """The user's; else AdamW, but where none of the shapes fits with it, across all devices, and one does in low memory."""
     if asked != "auto":
         return asked
-    if that_fit(architectures, batch_sizes, device, available, "adamw", devices=devices):
+    if fitting_architectures(architectures, batch_sizes, device, available, "adamw", devices=devices):
         return "adamw"
-    return "adafactor" if that_fit(architectures, batch_sizes, device, available, "adafactor") else "adamw"
+    return "adafactor" if fitting_architectures(architectures, batch_sizes, device, available, "adafactor") else "adamw"
 
 
-def that_fit(
+def fitting_architectures(
     architectures: Sequence[ArchitectureSpec],
     batch_sizes: Sequence[int],
     device: torch.device,

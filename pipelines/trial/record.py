@@ -25,26 +25,26 @@ from research.fingerprint import canonical_json
 from research.models.accounting import parameter_count, training_flops
 from research.models.budget import Budget
 from research.spec import ArchitectureSpec, TrialSpec
-from research.task.task import Study
+from research.task.task import Task
 from research.tracking import schema
 from research.tracking.run_writer import Value
-from research.tracking.spec_codec import _study_declared
+from research.tracking.spec_codec import task_params_of_spec
 from research.training.checkpoint import save_weights
 from research.training.trainer import TrainingResult
 
 
-def declared(spec: TrialSpec, context: Context) -> dict[str, Value]:
+def declared_params(spec: TrialSpec, context: Context) -> dict[str, Value]:
     """What a trial's run says about itself."""
     return {
         "budget": context.budget.label,
         **asdict(spec.architecture),
         **asdict(spec.training),
-        **_study_declared(spec),
+        **task_params_of_spec(spec),
     }
 
 
 def require_applied(said: dict[str, Value], used: dict[str, Any]) -> None:
-    """Declared = applied: any difference is an error before the first step. The budget is held to by `counted`."""
+    """Declared = applied: any difference is an error before the first step. The budget is held to by `require_counted_size`."""
     unread = set(said) - set(used) - {"budget"}
     assert not unread, f"declared but never read back: {sorted(unread)}"
     wrong = {name: (said[name], value) for name, value in used.items() if said[name] != value}
@@ -53,7 +53,7 @@ def require_applied(said: dict[str, Value], used: dict[str, Any]) -> None:
         raise InputError(f"{name}={logged} was declared but {value} is in use; nothing was trained.")
 
 
-def counted(n_parameters: int, architecture: ArchitectureSpec, budget: Budget) -> None:
+def require_counted_size(n_parameters: int, architecture: ArchitectureSpec, budget: Budget) -> None:
     """Parameters of the built model, or of each copy of a stack, must agree with the closed form and fit the budget."""
     assert n_parameters == parameter_count(architecture)
     if not budget.admits(n_parameters):
@@ -66,8 +66,8 @@ def trial_metrics(
     """Final metrics of a trial."""
     return {
         **val_metrics(found),
-        **data_metrics(context.study),
-        **losses_by_symbol(context.study, result.val_logits),
+        **data_metrics(context.task),
+        **losses_by_symbol(context.task, result.val_logits),
         "val_loss_last": result.epochs[-1].val_loss,
         "train_loss_best": result.epochs[result.best_epoch - 1].train_loss,
         "best_epoch": result.best_epoch,
@@ -85,9 +85,9 @@ def trial_metrics(
     }
 
 
-def losses_by_symbol(study: Study, logits: NDArray[np.float64]) -> dict[str, float]:
+def losses_by_symbol(task: Task, logits: NDArray[np.float64]) -> dict[str, float]:
     """Validation loss of each instrument, where several are validated."""
-    prepared = study.prepared
+    prepared = task.prepared
     losses = row_losses(logits, prepared.labels_of("validation"))
     places = prepared.symbols[prepared.split.validation]
     if len(prepared.validated) == 1:
@@ -115,10 +115,10 @@ def write_trial(
 
 def write_common(folder: Path, context: Context, spec_json: str, logits: NDArray[np.float64], found: Scores) -> None:
     """Spec, predictions with dates, reliability and ROC figures, environment."""
-    labels = context.study.prepared.labels_of("validation")
+    labels = context.task.prepared.labels_of("validation")
     probabilities = expit(logits)
     (folder / schema.SPEC_FILE).write_text(json.dumps(json.loads(spec_json), indent=2) + "\n")
-    prepared = context.study.prepared
+    prepared = context.task.prepared
     rows = prepared.split.validation
     symbols = np.array([part.symbol for part in prepared.parts])[prepared.symbols[rows]]
     columns = {"date": prepared.days[rows], "symbol": symbols, "label_end": prepared.label_ends(rows), "label": labels}

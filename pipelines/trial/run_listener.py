@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipelines.trial.job import Finished, Job
+from pipelines.trial.job import Job, TrialResult
 from research.tracking import schema
 from research.tracking.run_writer import RunLog
 from research.training.trainer import TrialOver
@@ -64,14 +64,14 @@ class Attempt:
     log: RunLog
     listener: RunListener
     checkpoint: Path
-    ended: Finished | None = None
+    ended: TrialResult | None = None
 
     @property
-    def blank(self) -> Finished:
+    def blank(self) -> TrialResult:
         """What is known before anything was trained."""
         job = self.job
         by = job.tags.get(schema.PROPOSED_BY, "")
-        return Finished(
+        return TrialResult(
             run_id=self.log.run_id,
             name=job.name,
             kind=job.kind,

@@ -8,17 +8,17 @@ import numpy as np
 
 from research.fingerprint import fingerprint
 from research.spec import TRANSFORMER
-from research.task.task import Study
+from research.task.task import Task
 from research.tracking import schema
 from research.tracking.run_writer import Input, Value
 
 
-def task_params(task: Study) -> dict[str, Value]:
+def task_params(task: Task) -> dict[str, Value]:
     """Parameters of the study, read back from the objects that the models are given."""
     prepared = task.prepared
     split, features = prepared.split.spec, prepared.parts[0].matrix.spec
     assert split is not None
-    horizons, tasks = ({getattr(part.target.spec, name) for part in prepared.parts} for name in ("horizon", "task"))
+    horizons, tasks = ({getattr(part.target.spec, name) for part in prepared.parts} for name in ("horizon", "name"))
     assert len(horizons) == len(tasks) == 1
     target = prepared.parts[0].target.spec
     return {
@@ -41,7 +41,7 @@ def task_params(task: Study) -> dict[str, Value]:
     }
 
 
-def task_tags(task: Study) -> dict[str, str]:
+def task_tags(task: Task) -> dict[str, str]:
     """Tags that say which bytes, features and labels made a run."""
     # Whatever reads runs tells studies apart by this tag, and families are told apart wherever studies are.
     compared = task.spec if task.family == TRANSFORMER else {"study": task.spec, "family": task.family}
@@ -54,7 +54,7 @@ def task_tags(task: Study) -> dict[str, str]:
     return {**tags, schema.THIN_EVIDENCE: "; ".join(task.thin)} if task.thin else tags
 
 
-def task_inputs(task: Study) -> list[Input]:
+def task_inputs(task: Task) -> list[Input]:
     """Dataset inputs of a run."""
     profile = json.dumps({one.split: one.n for one in task.evidence})
     return [
@@ -65,7 +65,7 @@ def task_inputs(task: Study) -> list[Input]:
             context="bars",
         ),
         Input(
-            name=f"{task.spec.target.task}-h{task.spec.target.horizon}",
+            name=f"{task.spec.target.name}-h{task.spec.target.horizon}",
             digest=task.prepared.target_digest,
             source=str(task.snapshot.folder),
             context="target",
@@ -74,7 +74,7 @@ def task_inputs(task: Study) -> list[Input]:
     ]
 
 
-def evidence_metrics(task: Study) -> dict[str, float]:
+def evidence_metrics(task: Task) -> dict[str, float]:
     """Counts and base rates per split, for the parent run; of the test only how many days it has."""
     metrics = {f"{schema.SWEEP_PREFIX}{name}": value for name, value in data_metrics(task).items()}
     if task.bayes:
@@ -89,7 +89,7 @@ def evidence_metrics(task: Study) -> dict[str, float]:
     return metrics
 
 
-def data_metrics(task: Study) -> dict[str, float]:
+def data_metrics(task: Task) -> dict[str, float]:
     """How much there is to learn from: the axis D of a scaling law, beside the counted parameters."""
     train = next(one for one in task.evidence if one.split == "train")
     return {

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from pipelines.trial.context import Context
-from pipelines.trial.job import Finished, Job, Team
+from pipelines.trial.job import Job, Team, TrialResult
 from pipelines.trial.placement import InfeasibleError, devices_for, micro_batch_for
-from pipelines.trial.record import counted, declared, require_applied, trial_metrics, write_trial
+from pipelines.trial.record import declared_params, require_applied, require_counted_size, trial_metrics, write_trial
 from pipelines.trial.run_listener import Attempt, PrunedError, Report, RunListener
 from pipelines.trial.task_record import task_inputs, task_params
 from research.errors import InputError
@@ -30,7 +30,7 @@ from research.tracking.retry import StoreUnavailable
 from research.tracking.run_writer import RunClosedError, RunLog
 from research.tracking.schema import Outcome
 from research.tracking.system_metrics import monitored, unknown_temperatures
-from research.training.applied_settings import in_use, parameters_of
+from research.training.applied_settings import applied_settings, parameters_of
 from research.training.checkpoint import epochs_done, micro_batch_of
 from research.training.distributed.fsdp import share_of
 from research.training.distributed.launcher import train_across_devices
@@ -40,12 +40,12 @@ from research.training.trainer import Trainer, TrainingResult, build_model, buil
 from research.training.trial_state import DivergedError, EpochRecord
 
 
-def run_trial(context: Context, job: Job, report: Callable[[EpochRecord], bool]) -> Finished:
+def run_trial(context: Context, job: Job, report: Callable[[EpochRecord], bool]) -> TrialResult:
     """`run_team` for a single job."""
     return run_team(context, (job,), lambda _, record: report(record))[0]
 
 
-def run_team(context: Context, team: Team, report: Report) -> tuple[Finished, ...]:
+def run_team(context: Context, team: Team, report: Report) -> tuple[TrialResult, ...]:
     """Train the jobs side by side, each as a nested run of its own, from its checkpoint if there is one.
 
     Ctrl-C ends those that are still open as `interrupted`; a failure is recorded, not raised. A store that stays away or a
@@ -77,7 +77,7 @@ def _begun(context: Context, job: Job, report: Report) -> Attempt:
         experiment_id=context.experiment_id,
         kind=job.kind,
         name=job.name,
-        params={**declared(spec, context), "number": job.number},
+        params={**declared_params(spec, context), "number": job.number},
         tags={
             **context.tags,
             **job.tags,
@@ -89,7 +89,7 @@ def _begun(context: Context, job: Job, report: Report) -> Attempt:
             **unknown_temperatures(context.runtime.device.type),
         },
         parent_id=context.parent_id,
-        inputs=task_inputs(context.study),
+        inputs=task_inputs(context.task),
     )
     return Attempt(job=job, log=log, listener=RunListener(log, lambda record: report(job, record)), checkpoint=checkpoint)
 
@@ -118,12 +118,12 @@ def _train(context: Context, attempts: list[Attempt]) -> None:
             _train(context, [attempt])
 
 
-def _end(attempt: Attempt, finished: Finished) -> None:
+def _end(attempt: Attempt, finished: TrialResult) -> None:
     attempt.ended = finished
     attempt.checkpoint.unlink(missing_ok=True)
 
 
-def _failed(problem: Exception, attempt: Attempt) -> Finished:
+def _failed(problem: Exception, attempt: Attempt) -> TrialResult:
     """Record why there is no result; the traceback goes with a crash only, the others are no mistakes of the code."""
     log = attempt.log
     log.require_open()
@@ -218,9 +218,9 @@ def _attempt(context: Context, attempts: list[Attempt], micro_batch: int) -> Non
         model = build_model(architecture, trainings[0], runtime.device)
     else:
         model = build_stack(architecture, trainings, runtime.device)
-    trainer = Trainer(model, context.windows, context.study.prepared.split, trainings, runtime)
+    trainer = Trainer(model, context.windows, context.task.prepared.split, trainings, runtime)
     for place, spec in enumerate(specs):
-        _require_built(context, spec, parameters_of(model), in_use(trainer, place))
+        _require_built(context, spec, parameters_of(model), applied_settings(trainer, place))
 
     def on_end(place: int, outcome: TrainingOutcome) -> None:
         attempt = attempts[place]
@@ -231,7 +231,7 @@ def _attempt(context: Context, attempts: list[Attempt], micro_batch: int) -> Non
 
 
 def _trained_together(context: Context, attempt: Attempt, devices: int) -> TrainingResult:
-    spec, prepared = attempt.job.spec, context.study.prepared
+    spec, prepared = attempt.job.spec, context.task.prepared
     shared = SharedTraining(
         architecture=spec.architecture,
         training=spec.training,
@@ -248,14 +248,14 @@ def _trained_together(context: Context, attempt: Attempt, devices: int) -> Train
 
 def _require_built(context: Context, spec: TrialSpec, parameters: int, settings: dict[str, Any]) -> None:
     """What was declared must be what is in use, and of the budget's size."""
-    counted(parameters, spec.architecture, context.budget)
-    require_applied(declared(spec, context), {**settings, **task_params(context.study)})
+    require_counted_size(parameters, spec.architecture, context.budget)
+    require_applied(declared_params(spec, context), {**settings, **task_params(context.task)})
 
 
-def _complete(context: Context, attempt: Attempt, result: TrainingResult) -> Finished:
+def _complete(context: Context, attempt: Attempt, result: TrainingResult) -> TrialResult:
     """Score a finished training and close its run with all that it left."""
-    study, spec, log = context.study, attempt.job.spec, attempt.log
-    found = scores(result.val_logits, study.prepared.labels_of("validation"), study.training_base_rate, study.validation_days)
+    task, spec, log = context.task, attempt.job.spec, attempt.log
+    found = scores(result.val_logits, task.prepared.labels_of("validation"), task.training_base_rate, task.validation_days)
     n_parameters = parameter_count(spec.architecture)
     ended = replace(
         attempt.blank,

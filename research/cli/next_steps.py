@@ -16,7 +16,7 @@ USUAL = ROOT / "mlruns"
 FIX = "make doctor FIX=1"
 
 
-def in_store(store: Path, command: str) -> str:
+def with_store_argument(store: Path, command: str) -> str:
     """A `make` command with the STORE= that it needs to act on that store; as it is for the usual one."""
     if store.resolve() == USUAL.resolve():
         return command
@@ -26,7 +26,7 @@ def in_store(store: Path, command: str) -> str:
 
 def print_next(screen: Console, store: Path, *steps: str) -> None:
     """The line that ends what a verb prints: commands of `make`, each on the verb's own store, and other words as they are."""
-    told = (in_store(store, step) if step.startswith("make ") else step for step in steps)
+    told = (with_store_argument(store, step) if step.startswith("make ") else step for step in steps)
     # A path may hold brackets, which are no markup, and must not be broken by a narrow screen.
     screen.print(f"next  {'   '.join(told)}", soft_wrap=True, highlight=False, markup=False)
 

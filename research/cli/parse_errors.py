@@ -26,7 +26,7 @@ KINDS = {
 """What tyro calls a type -> what we call one and several of it."""
 
 
-def refusing(options_type: type[Any], arguments: Sequence[str]) -> Callable[[_errors.ParseErrorEvent], None]:
+def input_error_hook(options_type: type[Any], arguments: Sequence[str]) -> Callable[[_errors.ParseErrorEvent], None]:
     """A hook for tyro's parser that raises `InputError`; what it does not know keeps tyro's own words."""
 
     def refuse(event: _errors.ParseErrorEvent) -> None:

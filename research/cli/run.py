@@ -66,11 +66,11 @@ def _in_our_words(options_type: type[object], arguments: Sequence[str]) -> Abstr
     try:
         from tyro._errors import on_parse_error
 
-        from research.cli.parse_errors import refusing
+        from research.cli.parse_errors import input_error_hook
     except ImportError:
         # These parts of tyro are its own affair: a version without them refuses in its own words.
         return nullcontext()
-    return on_parse_error(refusing(options_type, arguments))
+    return on_parse_error(input_error_hook(options_type, arguments))
 
 
 def description(options_type: type[object]) -> str:

@@ -17,7 +17,7 @@ from research.errors import InputError, require
 from research.fingerprint import FINGERPRINT_LENGTH
 
 
-def selected(data: str, root: Path) -> Request | str:
+def parse_data_argument(data: str, root: Path) -> Request | str:
     """A request to a source that needs no network, or the digest of a snapshot below `root`.
 
     `InputError` lists what there is. No source ever stands in for another.
@@ -42,7 +42,7 @@ def bars_of(data: str, root: Path) -> dict[str, pd.DataFrame] | Snapshot:
 
     Bars that come from a source are as it gave them: nothing has validated them.
     """
-    choice = selected(data, root)
+    choice = parse_data_argument(data, root)
     return load_snapshot(choice, root) if isinstance(choice, str) else source_named(choice.source)(choice).bars
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 from research.data.bars import ACTIONS, OHLCV, PRICES
 from research.data.column_mapping import columns_named, find_columns
 from research.data.sources import Instrument, Kind, Request, SourceBars
-from research.data.table_files import SUFFIXES, Table, dates_of, numbers_of, read_table, stem_of
+from research.data.table_files import SUFFIXES, TextTable, dates_of, numbers_of, read_table, stem_of
 from research.errors import InputError, require
 
 FORMS = ("split-adjusted", "raw")
@@ -79,7 +79,7 @@ def _read_all(paths: list[Path], request: Request, notes: list[str]) -> dict[str
     return bars
 
 
-def _instruments(table: Table, columns: dict[str, str], only: str) -> dict[str, pd.DataFrame]:
+def _instruments(table: TextTable, columns: dict[str, str], only: str) -> dict[str, pd.DataFrame]:
     """Bars by symbol, in the file's order; all of them are `only` where no column says otherwise."""
     values = {name: numbers_of(table, columns[name]) for name in [*OHLCV, "adj_close"] if name in columns}
     values |= {name: numbers_of(table, columns[name], empty=0.0) for name in ACTIONS if name in columns}

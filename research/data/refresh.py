@@ -12,7 +12,7 @@ import pandas as pd
 
 from research.data.calendars import calendar_named
 from research.data.data_sets import DataSet, check_name, only_writer, read_name, write_name
-from research.data.revisions import Comparison, compare
+from research.data.revisions import BarRevisions, compare
 from research.data.snapshots import Growth, Snapshot, load_snapshot, write_snapshot
 from research.data.sources import Instrument, Request, SourceBars, source_named
 from research.data.validation import UNCLOSED, validate
@@ -26,15 +26,15 @@ REMOTE = ("yahoo",)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Taken:
-    """A data set after `take`."""
+class RefreshResult:
+    """A data set after `refresh`."""
 
     data_set: DataSet
     snapshot: Snapshot
     """The newest one, which is the one before where nothing has changed."""
     before: Snapshot | None
     """The newest one before; None for a first one."""
-    comparisons: dict[str, Comparison]
+    comparisons: dict[str, BarRevisions]
     """What was found in each symbol that was there before."""
     asked: list[Request]
     """What the source was asked for, in order."""
@@ -45,7 +45,7 @@ class Taken:
         return self.before is not None and self.before.digest == self.snapshot.digest
 
 
-def take(
+def refresh(
     name: str,
     request: Request,
     root: Path,
@@ -54,7 +54,7 @@ def take(
     full: bool = False,
     now: datetime | None = None,
     tell: Callable[[Request], None] = lambda asked: None,
-) -> Taken:
+) -> RefreshResult:
     """Bring the data set up to date and store it below `root`; nothing is written unless all of it is sound.
 
     Only the end of a remote source's history is asked for, unless it shows that older days may have changed too, the
@@ -69,8 +69,8 @@ def take(
         require(old_source == request.source, "NAME", name, f"this data set comes from {old_source}; give another NAME.")
         before = _newest(known, root)
         begins_elsewhere = known is None or known.request.start != request.start
-        look = _Look(request, before, now, tell)
-        look.take(in_part=request.source in REMOTE and not full and not begins_elsewhere)
+        look = _Refresh(request, before, now, tell)
+        look.refresh(in_part=request.source in REMOTE and not full and not begins_elsewhere)
         allowed = tuple(sorted(allow)) or (known.allow if known else ())
         snapshot = write_snapshot(look.delivered(), root, now=now, allow=allowed, growth=look.growth())
         data_set = DataSet(name=name, request=request, allow=allowed, history=known.history if known else ())
@@ -78,7 +78,7 @@ def take(
         if data_set != known:
             write_name(data_set, root)
     asked = [one for one, _ in look.answers]
-    return Taken(data_set=data_set, snapshot=snapshot, before=before, comparisons=look.comparisons, asked=asked)
+    return RefreshResult(data_set=data_set, snapshot=snapshot, before=before, comparisons=look.comparisons, asked=asked)
 
 
 def _newest(known: DataSet | None, root: Path) -> Snapshot | None:
@@ -86,7 +86,7 @@ def _newest(known: DataSet | None, root: Path) -> Snapshot | None:
     return load_snapshot(known.digest, root) if known and (root / known.digest).is_dir() else None
 
 
-class _Look:
+class _Refresh:
     """One look at the source: what was asked, what came, and how it compares with what was there."""
 
     def __init__(self, request: Request, before: Snapshot | None, now: datetime, tell: Callable[[Request], None]):
@@ -96,10 +96,10 @@ class _Look:
         self.tell = tell
         self.old = {} if before is None else _within(request, before.bars)
         self.answers: list[tuple[Request, SourceBars]] = []
-        self.comparisons: dict[str, Comparison] = {}
+        self.comparisons: dict[str, BarRevisions] = {}
         self.bars: dict[str, pd.DataFrame] = {}
 
-    def take(self, *, in_part: bool) -> None:
+    def refresh(self, *, in_part: bool) -> None:
         """Ask for the end of what is known if `in_part`, then for all of whatever that does not settle."""
         growing = tuple(symbol for symbol in self.request.symbols if symbol in self.old) if in_part else ()
         if growing:
@@ -131,7 +131,7 @@ class _Look:
         self.answers.append((request, replace(delivered, notes=[*delivered.notes, *unclosed])))
         return validated.bars
 
-    def _compare(self, symbol: str, bars: pd.DataFrame, since: pd.Timestamp | None) -> Comparison:
+    def _compare(self, symbol: str, bars: pd.DataFrame, since: pd.Timestamp | None) -> BarRevisions:
         assert self.before is not None
         gone = frozenset(self.before.manifest.gone.get(symbol, ()))
         return compare(symbol, self.old[symbol], bars, since=since, keeps=self._keeper(symbol), gone=gone)
@@ -176,5 +176,5 @@ def _within(request: Request, bars: dict[str, pd.DataFrame]) -> dict[str, pd.Dat
     return {symbol: one for symbol, one in cut.items() if len(one)}
 
 
-def _plain(comparison: Comparison) -> dict[str, Any]:
+def _plain(comparison: BarRevisions) -> dict[str, Any]:
     return {**comparison.counts, "listed": [asdict(change) for change in comparison.listed]}

@@ -51,7 +51,7 @@ class Change:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class BarRevisions:
     """What was found in one instrument, and the bars that follow from it."""
 
     bars: pd.DataFrame
@@ -82,7 +82,7 @@ def compare(
     since: pd.Timestamp | None = None,
     keeps: Callable[[pd.Timestamp], bool] = lambda day: True,
     gone: frozenset[str] = frozenset(),
-) -> Comparison:
+) -> BarRevisions:
     """Classify each day from `since` on (every day if None) and merge; days before it are taken over as they are.
 
     Both frames keep the contract of bars. `keeps` says of a day that only the old bars have whether it stays;
@@ -97,7 +97,7 @@ def compare(
     told = np.isin(pair.dates, list(gone))
     words[lost] = np.select([~stays, told[lost]], ["dropped", ""], default="vanished")
     asked = words != ""
-    return Comparison(
+    return BarRevisions(
         bars=_merged(pair, words, old, new, whole=since is None),
         words=pd.Series(words[asked], index=pair.days[asked]),
         listed=_listed(symbol, pair, words),

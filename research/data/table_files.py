@@ -26,7 +26,7 @@ MIDNIGHT = r"(?:[T ]0?0:00(?::00(?:\.0+)?)?)?\s*(?:Z|UTC|[+-]\d\d:?\d\d)?"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
+class TextTable:
     """Columns as they lie in a file."""
 
     file: str
@@ -46,7 +46,7 @@ class Table:
             raise InputError(f"{self.file} {self.unit} {self.lines[row]}: {column} is {str(cell)!r}; {what}.")
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path) -> TextTable:
     """All cells of a CSV (also compressed) or Parquet file; `InputError` if it cannot be read as one."""
     try:
         return _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path)
@@ -60,7 +60,7 @@ def stem_of(path: Path) -> str:
     return path.name[: -len(ending)].upper()
 
 
-def dates_of(table: Table, column: str) -> pd.DatetimeIndex:
+def dates_of(table: TextTable, column: str) -> pd.DatetimeIndex:
     """Local dates of a column; one that is no date, or has a time of day, is refused by line."""
     cells = table.frame[column]
     if pd.api.types.is_datetime64_any_dtype(cells.dtype):
@@ -76,7 +76,7 @@ def dates_of(table: Table, column: str) -> pd.DatetimeIndex:
     return days
 
 
-def numbers_of(table: Table, column: str, *, empty: float = np.nan) -> npt.NDArray[np.float64]:
+def numbers_of(table: TextTable, column: str, *, empty: float = np.nan) -> npt.NDArray[np.float64]:
     """A column as float64, `empty` where a cell has no value; one that is no plain number is refused by line."""
     cells = table.frame[column]
     if pd.api.types.is_numeric_dtype(cells.dtype):
@@ -90,15 +90,15 @@ def numbers_of(table: Table, column: str, *, empty: float = np.nan) -> npt.NDArr
     return np.where(none, empty, values)
 
 
-def _read_parquet(path: Path) -> Table:
+def _read_parquet(path: Path) -> TextTable:
     frame = pd.read_parquet(path)
     if any(frame.index.names) or isinstance(frame.index, pd.DatetimeIndex):
         frame = frame.rename_axis(index=lambda name: name or "date").reset_index()
     frame.columns = [str(column) for column in frame.columns]
-    return Table(file=path.name, frame=frame, lines=np.arange(1, len(frame) + 1), unit="row")
+    return TextTable(file=path.name, frame=frame, lines=np.arange(1, len(frame) + 1), unit="row")
 
 
-def _read_csv(path: Path) -> Table:
+def _read_csv(path: Path) -> TextTable:
     """Read by the csv module: pandas drops surplus cells silently, such as those of an unquoted 1,234."""
     with _open(path) as text:
         first = text.readline()
@@ -113,7 +113,7 @@ def _read_csv(path: Path) -> Table:
                 "take commas out of numbers, or add what is missing."
             )
     lines = np.array([line for line, _ in filled], dtype=np.int64)
-    return Table(file=path.name, frame=_text_frame(header, filled), lines=lines, unit="line")
+    return TextTable(file=path.name, frame=_text_frame(header, filled), lines=lines, unit="line")
 
 
 def _text_frame(header: list[str], rows: Sequence[tuple[int, list[str]]]) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import pandas as pd
 from research.data.bars import malformed
 from research.data.calendars import Calendar, calendar_named, closes_of
 from research.data.sources import Instrument, SourceBars
-from research.data.validation_rules import ALLOWABLE, REAL, RULES, Checked, Severity
+from research.data.validation_rules import ALLOWABLE, REAL, RULES, InspectedBars, Severity
 from research.errors import InputError
 
 UNCLOSED = "unclosed-bar"
@@ -58,7 +58,7 @@ def validate(delivered: SourceBars, *, now: datetime, allow: Collection[str] = (
         instrument = delivered.instruments.get(symbol, Instrument())
         calendar = calendar_named(instrument.calendar) if instrument.calendar else None
         bars[symbol], dropped = _without_unclosed(frame, symbol, calendar, now) if instrument.kind in REAL else (frame, [])
-        findings += dropped + _findings(symbol, Checked(bars[symbol], instrument, calendar, now), allow)
+        findings += dropped + _findings(symbol, InspectedBars(bars[symbol], instrument, calendar, now), allow)
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors:
         raise InputError(_refusal(delivered.source, errors))
@@ -94,7 +94,7 @@ def _without_unclosed(
     return bars.iloc[:-1], [finding]
 
 
-def _findings(symbol: str, checked: Checked, allow: Collection[str]) -> list[Finding]:
+def _findings(symbol: str, checked: InspectedBars, allow: Collection[str]) -> list[Finding]:
     problem = malformed(checked.bars)
     if problem:
         return [Finding(symbol=symbol, rule=MALFORMED, days=(), sentence=f"{symbol}: {problem}.", severity="error")]

@@ -39,7 +39,7 @@ STALE = 0.005
 
 
 @dataclass(frozen=True)
-class Checked:
+class InspectedBars:
     """One instrument under examination: all that a rule may look at."""
 
     bars: pd.DataFrame
@@ -127,7 +127,7 @@ class Rule:
 
     says: str
     """What is wrong; `{days}` are the dates, `{c}` the instrument under examination."""
-    days: Callable[[Checked], pd.DatetimeIndex]
+    days: Callable[[InspectedBars], pd.DatetimeIndex]
     """The days on which it is."""
     fix: str = ""
     """What the user can do about it."""
@@ -142,7 +142,7 @@ class Rule:
         """What breaking the rule means for this kind of instrument."""
         return "error" if kind in self.stops else "warning"
 
-    def sentence(self, checked: Checked, days: pd.DatetimeIndex) -> str:
+    def sentence(self, checked: InspectedBars, days: pd.DatetimeIndex) -> str:
         """What is wrong and on which days, without symbol and fix."""
         return self.says.format(days=some_dates(days), c=checked)
 
@@ -159,23 +159,23 @@ def of_rows(rule: RowRule) -> Rule:
     )
 
 
-def _future(checked: Checked) -> pd.DatetimeIndex:
+def _future(checked: InspectedBars) -> pd.DatetimeIndex:
     return checked.days[closes_of(checked.days, checked.calendar) > pd.Timestamp(checked.now)]
 
 
-def _missing(checked: Checked) -> pd.DatetimeIndex:
+def _missing(checked: InspectedBars) -> pd.DatetimeIndex:
     if checked.calendar is None:
         return checked.days[:0]
     return checked.calendar.between(checked.days.min(), checked.days.max()).difference(checked.days)
 
 
-def _extra(checked: Checked) -> pd.DatetimeIndex:
+def _extra(checked: InspectedBars) -> pd.DatetimeIndex:
     if checked.calendar is None:
         return checked.days[:0]
     return checked.days[checked.known & ~checked.days.isin(checked.calendar.sessions)]
 
 
-def _unsplit(checked: Checked) -> Mask:
+def _unsplit(checked: InspectedBars) -> Mask:
     """Days on which the close falls by a declared split's ratio: nearer to that than to no move at all."""
     unexplained = np.abs(checked.returns + checked.splits) < np.abs(checked.returns)
     return np.asarray(unexplained & (np.abs(checked.splits) >= SPLIT_FROM))

@@ -10,7 +10,7 @@ from scipy.special import expit
 
 from research.evaluation.calibration import calibration_slopes
 from research.evaluation.metrics import Array, Labels, calibration_error, row_losses
-from research.evaluation.significance import LEVEL, Difference, by_day, paired_difference, resampled_counts
+from research.evaluation.significance import LEVEL, Difference, daily_means, paired_difference, resampled_counts
 
 Days = NDArray[np.generic]
 
@@ -29,7 +29,7 @@ class Interval:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Effect:
+class CalibrationScores:
     """The model's probabilities as one map leaves them."""
 
     loss: float
@@ -47,17 +47,17 @@ class Effect:
         return {**plain, **difference, **self.slope.metrics("slope"), **self.bias.metrics("bias")}
 
 
-def effect(logits: Array, before: Array, labels: Labels, days: Days) -> Effect:
+def effect(logits: Array, before: Array, labels: Labels, days: Days) -> CalibrationScores:
     """What a map does that made `logits` of `before`."""
     losses, as_they_were = row_losses(logits, labels), row_losses(before, labels)
     probabilities = expit(logits)
-    return Effect(
+    return CalibrationScores(
         loss=float(losses.mean()),
         brier=float(np.mean((probabilities - labels) ** 2)),
         ece=calibration_error(probabilities, labels),
         slope=slope(logits, labels, days),
         bias=bias(logits, labels, days),
-        difference=paired_difference(by_day(losses, days), by_day(as_they_were, days)),
+        difference=paired_difference(daily_means(losses, days), daily_means(as_they_were, days)),
     )
 
 
@@ -77,6 +77,6 @@ def slope(logits: Array, labels: Labels, days: Days) -> Interval:
 
 def bias(logits: Array, labels: Labels, days: Days) -> Interval:
     """Mean probability minus the share of positives: above 0 too much is promised."""
-    daily = by_day(expit(logits) - labels, days)
+    daily = daily_means(expit(logits) - labels, days)
     found = paired_difference(daily, np.zeros_like(daily))
     return Interval(value=found.mean, low=found.low, high=found.high)

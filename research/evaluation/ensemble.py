@@ -40,7 +40,7 @@ class SeedInterval:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answering:
+class EnsembleOutput:
     """What a model does with the logits of its seeds, the same in an evaluation and where it is served."""
 
     calibration: Calibration = UNCALIBRATED
@@ -62,10 +62,10 @@ class Answering:
         return found if self.interval is None else {**found, "seed_interval": asdict(self.interval)}
 
 
-def answering(files: Mapping[str, Any]) -> Answering:
+def load_ensemble_output(files: Mapping[str, Any]) -> EnsembleOutput:
     """What `files` describe; a model that was registered before there were any has neither."""
     calibration, interval = files.get("calibration"), files.get("seed_interval")
-    return Answering(
+    return EnsembleOutput(
         calibration=from_json(calibration) if calibration else UNCALIBRATED,
         interval=SeedInterval(**interval) if interval else None,
     )

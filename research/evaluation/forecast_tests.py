@@ -14,7 +14,7 @@ from research.evaluation.significance import (
     DieboldMariano,
     Difference,
     diebold_mariano,
-    is_shown,
+    is_significant,
     paired_difference,
     standard_error,
 )
@@ -48,9 +48,9 @@ class PairTest:
     """Minimum detectable difference in nats."""
 
     @property
-    def is_shown(self) -> bool:
+    def is_significant(self) -> bool:
         """Whether both agree that there is a difference."""
-        return is_shown(self.difference, self.dm.p_value)
+        return is_significant(self.difference, self.dm.p_value)
 
 
 def pair_test(losses: NDArray[np.float64], others: NDArray[np.float64], horizon: int) -> PairTest:

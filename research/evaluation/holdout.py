@@ -11,11 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from research.evaluation.calibration_effect import Effect, effect
+from research.evaluation.calibration_effect import CalibrationScores, effect
 from research.evaluation.ensemble import SeedInterval
 from research.evaluation.metrics import Scores, auc_by_day, auc_with_error, calibration_error_by_chance, row_losses, scores
-from research.evaluation.significance import Difference, by_day, diebold_mariano, is_shown, paired_difference
-from research.evaluation.verification import Acting, BrierParts, acting, average_precision, brier_parts
+from research.evaluation.significance import Difference, daily_means, diebold_mariano, is_significant, paired_difference
+from research.evaluation.verification import BrierDecomposition, DecisionMetrics, acting, average_precision, brier_parts
 
 Array = NDArray[np.float64]
 MODEL = "model"
@@ -23,7 +23,7 @@ REGIMES = ("calm", "usual", "stormy")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looks:
+class TestSetAccesses:
     """Evaluations that came before one."""
 
     same: int
@@ -37,7 +37,7 @@ class Looks:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Said:
+class HoldoutPredictions:
     """What the model and its references said of the test rows."""
 
     days: pd.DatetimeIndex
@@ -61,7 +61,7 @@ class Said:
     horizon: int
     """Sessions ahead: labels of neighbouring days overlap by one less."""
 
-    def of(self, mask: NDArray[np.bool_]) -> Said:
+    def of(self, mask: NDArray[np.bool_]) -> HoldoutPredictions:
         """What was said of some of the rows."""
         return replace(
             self,
@@ -76,10 +76,10 @@ class Said:
         )
 
     @classmethod
-    def pooled(cls, parts: Sequence[Said]) -> Said:
+    def pooled(cls, parts: Sequence[HoldoutPredictions]) -> HoldoutPredictions:
         """One after another; the base rate is that of the first training."""
 
-        def whole(column: Callable[[Said], Any]) -> Any:
+        def whole(column: Callable[[HoldoutPredictions], Any]) -> Any:
             return np.concatenate([column(part) for part in parts])
 
         first = parts[0]
@@ -107,7 +107,7 @@ class Said:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Against:
+class BaselineComparison:
     """The model beside one reference, paired by day."""
 
     loss: float
@@ -121,13 +121,13 @@ class Against:
     auc: float
 
     @property
-    def is_shown(self) -> bool:
+    def is_significant(self) -> bool:
         """Whether both say that one is better."""
-        return is_shown(self.difference, self.dm_p)
+        return is_significant(self.difference, self.dm_p)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
+class Subgroup:
     """A part of the test rows: a year, or a regime of volatility."""
 
     name: str
@@ -149,20 +149,20 @@ class Evaluation:
     """Mean loss with the interval of the days' noise."""
     auc: Difference | None
     """The same of the area under the ROC curve; None where there is one class alone."""
-    against: dict[str, Against]
-    brier: BrierParts
+    against: dict[str, BaselineComparison]
+    brier: BrierDecomposition
     ece_by_chance: float
     """Calibration error that probabilities like these would show if they were true."""
     average_precision: float
-    calibrations: dict[str, Effect]
+    calibrations: dict[str, CalibrationScores]
     """`none` and every map -> what the model's probabilities are like under it."""
     carried: str
     """The one that all other numbers hold."""
     seed_coverage: float
     """Share of a left-out seed's answers within the interval around the others; NaN where the model has none."""
-    years: tuple[Group, ...]
-    regimes: tuple[Group, ...]
-    acting: dict[str, Acting]
+    years: tuple[Subgroup, ...]
+    regimes: tuple[Subgroup, ...]
+    acting: dict[str, DecisionMetrics]
     """Rule -> what its threshold, chosen on validation days, gives on the test days."""
 
     def metrics(self) -> dict[str, float]:
@@ -194,7 +194,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Moved:
+class WalkForwardEvaluation:
     """The same model and references, trained again before each calendar year of the test days."""
 
     evaluation: Evaluation
@@ -213,17 +213,17 @@ class Moved:
         return {f"{prefix}/{name}": value for name, value in told.items()}
 
 
-def difference(one: Said, other: Said) -> Difference:
+def difference(one: HoldoutPredictions, other: HoldoutPredictions) -> Difference:
     """Loss of the first model minus that of the second, paired by day."""
-    mine, its = (by_day(row_losses(said.logits[MODEL], said.labels), said.days.to_numpy()) for said in (one, other))
+    mine, its = (daily_means(row_losses(said.logits[MODEL], said.labels), said.days.to_numpy()) for said in (one, other))
     return paired_difference(mine, its)
 
 
-def evaluate(said: Said, chosen: Mapping[str, float]) -> Evaluation:
+def evaluate(said: HoldoutPredictions, chosen: Mapping[str, float]) -> Evaluation:
     """Every number; `chosen` are the thresholds by rule."""
     labels, days, mine = said.labels, said.days.to_numpy(), said.logits[MODEL]
     probabilities = expit(mine)
-    daily = {name: by_day(row_losses(logits, labels), days) for name, logits in said.logits.items()}
+    daily = {name: daily_means(row_losses(logits, labels), days) for name, logits in said.logits.items()}
     return Evaluation(
         scores=scores(mine, labels, said.base_rate, days),
         loss=paired_difference(daily[MODEL], np.zeros_like(daily[MODEL])),
@@ -246,8 +246,8 @@ def _auc(logits: Array, labels: NDArray[np.int8], days: NDArray[np.generic]) -> 
     return None if np.isnan(daily).any() else paired_difference(daily, np.zeros_like(daily))
 
 
-def _against(said: Said, daily: Mapping[str, Array], name: str) -> Against:
-    return Against(
+def _against(said: HoldoutPredictions, daily: Mapping[str, Array], name: str) -> BaselineComparison:
+    return BaselineComparison(
         loss=float(daily[name].mean()),
         difference=paired_difference(daily[MODEL], daily[name]),
         dm_p=diebold_mariano(daily[MODEL], daily[name], said.horizon).p_value,
@@ -256,12 +256,12 @@ def _against(said: Said, daily: Mapping[str, Array], name: str) -> Against:
     )
 
 
-def _group(said: Said, name: str, mask: NDArray[np.bool_]) -> Group:
+def _group(said: HoldoutPredictions, name: str, mask: NDArray[np.bool_]) -> Subgroup:
     labels, logits = said.labels[mask], said.logits[MODEL][mask]
     found = row_losses(logits, labels).mean()
     prior = row_losses(said.logits["prior"][mask], labels).mean()
     auc, auc_se = auc_with_error(logits, labels, said.days.to_numpy()[mask])
-    return Group(
+    return Subgroup(
         name=name,
         rows=int(mask.sum()),
         base_rate=float(labels.mean()),
@@ -272,7 +272,7 @@ def _group(said: Said, name: str, mask: NDArray[np.bool_]) -> Group:
     )
 
 
-def _regimes(said: Said) -> tuple[Group, ...]:
+def _regimes(said: HoldoutPredictions) -> tuple[Subgroup, ...]:
     """Thirds of the test rows by the volatility that was known on their day."""
     place = np.argsort(np.argsort(said.volatility, kind="stable")) * len(REGIMES) // len(said.volatility)
     return tuple(_group(said, name, place == number) for number, name in enumerate(REGIMES))

@@ -46,12 +46,12 @@ class DieboldMariano:
     """Of the autocovariances in the variance."""
 
 
-def is_shown(difference: Difference, p_value: float) -> bool:
+def is_significant(difference: Difference, p_value: float) -> bool:
     """Whether interval and Diebold-Mariano agree that there is a difference: each alone is wrong twice as often as it says."""
     return not difference.inside_noise and p_value < TEST_LEVEL
 
 
-def by_day(losses: NDArray[np.float64], days: NDArray[np.generic]) -> NDArray[np.float64]:
+def daily_means(losses: NDArray[np.float64], days: NDArray[np.generic]) -> NDArray[np.float64]:
     """One value per day, in the order of days, whose mean is the mean of all losses.
 
     Rows of several instruments on one day share its news: they are one observation of a bootstrap over days. Days with

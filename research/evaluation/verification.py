@@ -14,7 +14,7 @@ from research.evaluation.metrics import Array, Labels, reliability
 
 
 @dataclass(frozen=True, kw_only=True)
-class BrierParts:
+class BrierDecomposition:
     """Murphy's (1973, equation 3) partition: Brier = reliability - resolution + uncertainty + within.
 
     Over bins of equal mass. The partition is exact for forecasts that are equal within a bin; `within` is what the spread
@@ -35,13 +35,13 @@ class BrierParts:
         return self.brier - (self.reliability - self.resolution + self.uncertainty)
 
 
-def brier_parts(probabilities: Array, labels: Labels, bins: int = 10) -> BrierParts:
+def brier_parts(probabilities: Array, labels: Labels, bins: int = 10) -> BrierDecomposition:
     """Brier score and its parts."""
     rate = float(labels.mean())
     table = reliability(probabilities, labels, bins)
     said, seen, rows = (np.array(column, dtype=np.float64) for column in zip(*table, strict=True))
     weight = rows / len(labels)
-    return BrierParts(
+    return BrierDecomposition(
         brier=float(np.mean((probabilities - labels) ** 2)),
         reliability=float(weight @ (said - seen) ** 2),
         resolution=float(weight @ (seen - rate) ** 2),
@@ -64,7 +64,7 @@ def average_precision(probabilities: Array, labels: Labels) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Acting:
+class DecisionMetrics:
     """What saying yes at and above a threshold gives."""
 
     threshold: float
@@ -86,11 +86,11 @@ class Acting:
         return self.hits / self.positives if self.positives else float("nan")
 
 
-def acting(probabilities: Array, labels: Labels, threshold: float) -> Acting:
+def acting(probabilities: Array, labels: Labels, threshold: float) -> DecisionMetrics:
     """Count what a threshold gives."""
     yes = probabilities >= threshold
     hits = int((yes & (labels == 1)).sum())
-    return Acting(threshold=threshold, said_yes=int(yes.sum()), positives=int(labels.sum()), hits=hits)
+    return DecisionMetrics(threshold=threshold, said_yes=int(yes.sum()), positives=int(labels.sum()), hits=hits)
 
 
 def thresholds(probabilities: Array, labels: Labels) -> dict[str, float]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from research.features.catalogue import Entry, SetSize
+    from research.features.catalogue import CatalogueEntry, SetSize
     from research.features.feature import Group
 
 PIPE_WIDTH = 190
@@ -44,7 +44,7 @@ def main(options: CatalogueOptions) -> None:
         screen.print(line, markup=False, highlight=False)
 
 
-def catalogue_table(groups: Mapping[Group, Sequence[Entry]]) -> Table:
+def catalogue_table(groups: Mapping[Group, Sequence[CatalogueEntry]]) -> Table:
     """One line per definition under the heading of its group."""
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape

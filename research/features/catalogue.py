@@ -23,7 +23,7 @@ LEGEND = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class CatalogueEntry:
     """One definition."""
 
     feature: Feature
@@ -48,7 +48,7 @@ class SetSize:
     """The same with an index and a volatility index."""
 
 
-def catalogue(features: str = "") -> dict[Group, list[Entry]]:
+def catalogue(features: str = "") -> dict[Group, list[CatalogueEntry]]:
     """Every definition by group, or those of one set; a raw column and its stationary form are two definitions."""
     holders: dict[tuple[str, str], list[str]] = {}
     definitions: dict[tuple[str, str], Feature] = {}
@@ -60,7 +60,7 @@ def catalogue(features: str = "") -> dict[Group, list[Entry]]:
             definitions.setdefault(key, feature)
     wanted = feature_set_named(features).name if features else ""
     entries = [
-        Entry(feature=feature, sets=tuple(reversed(holders[key])))
+        CatalogueEntry(feature=feature, sets=tuple(reversed(holders[key])))
         for key, feature in definitions.items()
         if not wanted or wanted in holders[key]
     ]

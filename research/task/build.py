@@ -16,11 +16,11 @@ from research.errors import InputError, require
 from research.features.feature import FeatureSet
 from research.features.feature_sets import A25, A25S, build, feature_set_named
 from research.features.indicators import ewma_volatility
-from research.spec import DataSpec, SplitSpec, StudySpec, TargetSpec
-from research.task.options import StudyOptions
+from research.spec import DataSpec, SplitSpec, TargetSpec, TaskSpec
+from research.task.options import TaskOptions
 from research.task.splits import holdout, holdout_ends
 from research.task.targets import label
-from research.task.windows import Part, Prepared, prepare
+from research.task.windows import InstrumentData, WindowedData, prepare
 
 USUAL_SYMBOL = "^GSPC"
 BUNDLED_ENDS = (date(2011, 12, 31), date(2015, 6, 30), date(2018, 12, 31))
@@ -28,18 +28,18 @@ ALL = "all"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Assembled:
+class TaskData:
     """Bars that were asked for, in the form that models and baselines take."""
 
-    spec: StudySpec
-    prepared: Prepared
-    stationary: Prepared
+    spec: TaskSpec
+    prepared: WindowedData
+    stationary: WindowedData
     """The same rows with a25s, which the baselines always see, so that their losses do not depend on the trials' features."""
     volatility: NDArray[np.float64]
     """[R] log of the exponentially weighted volatility."""
 
 
-def assemble(options: StudyOptions, bars: Mapping[str, pd.DataFrame], *, digest: str, source: str) -> Assembled:
+def assemble(options: TaskOptions, bars: Mapping[str, pd.DataFrame], *, digest: str, source: str) -> TaskData:
     """Compute features and labels of every instrument and split them by the same dates.
 
     Prices are adjusted for dividends first. `InputError` names what the options ask for and the data do not have.
@@ -58,13 +58,13 @@ def assemble(options: StudyOptions, bars: Mapping[str, pd.DataFrame], *, digest:
         shuffled=options.shuffle_labels,
     )
     split = _split_spec(options, [traded[symbol].index for symbol in data.validate_on], source)
-    spec = StudySpec(data=data, features=features.spec, target=target, split=split)
+    spec = TaskSpec(data=data, features=features.spec, target=target, split=split)
     references = {name: bars[name] for name in references_of(features, bars)}
     parts = list(_parts(spec, features, traded, references, options.context))
     prepared = prepare(parts, options.context, validate_on=data.validate_on)
     _require_validated(spec, prepared)
     volatility = [ewma_volatility(traded[symbol]["close"].to_numpy(np.float64)) for symbol in symbols]
-    return Assembled(
+    return TaskData(
         spec=spec,
         prepared=prepared,
         stationary=prepared if features.name == A25S.name else _with_a25s(prepared, traded),
@@ -72,7 +72,7 @@ def assemble(options: StudyOptions, bars: Mapping[str, pd.DataFrame], *, digest:
     )
 
 
-def symbols_of(options: StudyOptions, bars: Mapping[str, pd.DataFrame]) -> tuple[str, ...]:
+def symbols_of(options: TaskOptions, bars: Mapping[str, pd.DataFrame]) -> tuple[str, ...]:
     """The instruments that are asked for; `InputError` lists those that there are."""
     there = ", ".join(sorted(bars))
     if options.symbol and options.symbols:
@@ -104,7 +104,7 @@ def references_of(features: FeatureSet, bars: Mapping[str, pd.DataFrame]) -> lis
     return [symbol for symbol in asked.values() if symbol]
 
 
-def _split_spec(options: StudyOptions, days: list[pd.Index[pd.Timestamp]], source: str) -> SplitSpec:
+def _split_spec(options: TaskOptions, days: list[pd.Index[pd.Timestamp]], source: str) -> SplitSpec:
     usual = BUNDLED_ENDS if source == "bundled" else holdout_ends(pd.DatetimeIndex(np.concatenate(days)))
     return SplitSpec(
         train_end=options.train_end or usual[0],
@@ -117,19 +117,19 @@ def _split_spec(options: StudyOptions, days: list[pd.Index[pd.Timestamp]], sourc
 
 
 def _parts(
-    spec: StudySpec,
+    spec: TaskSpec,
     features: FeatureSet,
     traded: Mapping[str, pd.DataFrame],
     references: Mapping[str, pd.DataFrame],
     context_length: int,
-) -> Iterator[Part]:
+) -> Iterator[InstrumentData]:
     for symbol, bars in traded.items():
         matrix, target = build(features, bars, references), label(bars, spec.target)
         try:
             split = holdout(target, spec.split, matrix.first_row, context_length)
         except InputError as problem:
             raise InputError(f"{symbol}: {problem}" if len(traded) > 1 else str(problem)) from None
-        yield Part(symbol=symbol, matrix=matrix, target=target, split=split)
+        yield InstrumentData(symbol=symbol, matrix=matrix, target=target, split=split)
 
 
 def _require_no_dividends(features: FeatureSet, bars: Mapping[str, pd.DataFrame], traded: Mapping[str, pd.DataFrame]) -> None:
@@ -140,7 +140,7 @@ def _require_no_dividends(features: FeatureSet, bars: Mapping[str, pd.DataFrame]
             raise InputError(f"FEATURES={features.name}: {fix}")
 
 
-def _require_validated(spec: StudySpec, prepared: Prepared) -> None:
+def _require_validated(spec: TaskSpec, prepared: WindowedData) -> None:
     """An instrument without a validation day would be declared as validated and tell nothing."""
     for symbol in spec.data.validate_on:
         if symbol not in prepared.validated:
@@ -148,7 +148,7 @@ def _require_validated(spec: StudySpec, prepared: Prepared) -> None:
             raise InputError(f"VALIDATE_ON={symbol}: it has no labelled day in {days}; leave it out, or give other dates.")
 
 
-def _with_a25s(prepared: Prepared, traded: Mapping[str, pd.DataFrame]) -> Prepared:
+def _with_a25s(prepared: WindowedData, traded: Mapping[str, pd.DataFrame]) -> WindowedData:
     """The same split of the same rows; a25s has the shorter warm-up, so that every one of them is complete."""
     parts = [replace(part, matrix=build(A25S, traded[part.symbol])) for part in prepared.parts]
     return prepare(parts, prepared.context_length, validate_on=prepared.validated)

@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from research.task.windows import Prepared
+from research.task.windows import WindowedData
 
 MEMORY_DAYS = 60
 """Sessions after which labels count as independent: as long as the blocks of the platform's bootstrap."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
+class SplitEvidence:
     """How much one split can tell."""
 
     split: str
@@ -50,7 +50,7 @@ class EvidenceFloor:
     """Days with the rarer class."""
 
 
-def evidence_of(prepared: Prepared) -> list[Evidence]:
+def evidence_of(prepared: WindowedData) -> list[SplitEvidence]:
     """What each split holds."""
     found = []
     for name in ("train", "validation", "test"):
@@ -59,7 +59,7 @@ def evidence_of(prepared: Prepared) -> list[Evidence]:
         positives = int(labels.sum())
         rarer = labels == (2 * positives <= len(labels))
         found.append(
-            Evidence(
+            SplitEvidence(
                 split=name,
                 n=len(labels),
                 positives=positives,
@@ -92,7 +92,7 @@ def effective_labels(labels: NDArray[np.int8], days: pd.DatetimeIndex, horizon: 
     return float(min(most, rate * (1 - rate) * len(labels) ** 2 / variance))
 
 
-def thin_evidence(evidence: list[Evidence], floor: EvidenceFloor) -> list[str]:
+def thin_evidence(evidence: list[SplitEvidence], floor: EvidenceFloor) -> list[str]:
     """A sentence for every split below the floor."""
     return [
         f"{one.split} has {one.days} days, {one.rarer_days} with the rarer class (floor: {floor.days} and {floor.rarer_class})"

@@ -10,7 +10,7 @@ from research.spec import TargetKind, TrialSpec
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyOptions:
+class TaskOptions:
     """Data, features and the question."""
 
     data: str = "bundled"
@@ -57,10 +57,10 @@ class StudyOptions:
     """Go on below the evidence floor (200 days, 30 with the rarer class per split); the runs are tagged."""
 
 
-def options_of(spec: TrialSpec, *, thin: bool) -> StudyOptions:
+def options_of(spec: TrialSpec, *, thin: bool) -> TaskOptions:
     """What the user would have to say to get this study."""
-    data, features, target, split = spec.study.data, spec.study.features, spec.study.target, spec.study.split
-    return StudyOptions(
+    data, features, target, split = spec.task.data, spec.task.features, spec.task.target, spec.task.split
+    return TaskOptions(
         data=data.snapshot_digest,
         symbols=data.symbols,
         validate_on=data.validate_on,
@@ -70,7 +70,7 @@ def options_of(spec: TrialSpec, *, thin: bool) -> StudyOptions:
         horizon=target.horizon,
         task=target.kind,
         # A direction has none; the spec takes any and makes it 0.
-        threshold=target.threshold or StudyOptions().threshold,
+        threshold=target.threshold or TaskOptions().threshold,
         touch=target.touch,
         shuffle_labels=target.shuffled,
         context=spec.architecture.context_length,

@@ -13,12 +13,12 @@ from research.data.snapshots import Snapshot
 from research.data.sources import slug
 from research.errors import InputError
 from research.fingerprint import fingerprint
-from research.spec import TRANSFORMER, StudySpec
+from research.spec import TRANSFORMER, TaskSpec
 from research.task.bayes_loss import BayesLoss, bayes_loss, has_known_answer
-from research.task.build import Assembled, symbols_of
-from research.task.evidence import Evidence, EvidenceFloor, evidence_of, thin_evidence
-from research.task.options import StudyOptions
-from research.task.windows import Prepared
+from research.task.build import TaskData, symbols_of
+from research.task.evidence import EvidenceFloor, SplitEvidence, evidence_of, thin_evidence
+from research.task.options import TaskOptions
+from research.task.windows import WindowedData
 
 NAMES_SHOWN = 3
 """Instruments that an experiment's name has room for."""
@@ -38,14 +38,14 @@ class BaselineRows:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study:
+class Task:
     """All that the trials and baselines of a sweep share, ready to train on."""
 
-    spec: StudySpec
+    spec: TaskSpec
     snapshot: Snapshot
-    prepared: Prepared
+    prepared: WindowedData
     baseline_rows: BaselineRows
-    evidence: list[Evidence]
+    evidence: list[SplitEvidence]
     thin: list[str]
     """Splits below the evidence floor, when the user allowed them."""
     family: str = TRANSFORMER
@@ -85,7 +85,7 @@ class Study:
         return bayes_loss(bars, part.target.spec, rows)
 
 
-def study_of(options: StudyOptions, snapshot: Snapshot, found: Assembled) -> Study:
+def build_task(options: TaskOptions, snapshot: Snapshot, found: TaskData) -> Task:
     """The study of what was assembled; refuses what is below the evidence floor unless told otherwise."""
     evidence = evidence_of(found.prepared)
     thin = thin_evidence(evidence, EvidenceFloor())
@@ -94,7 +94,7 @@ def study_of(options: StudyOptions, snapshot: Snapshot, found: Assembled) -> Stu
             f"too little evidence at horizon {options.horizon}: {'; '.join(thin)}. Give more data, another THRESHOLD "
             "or HORIZON, or --allow-thin-evidence, which is tagged on every run."
         )
-    return Study(
+    return Task(
         spec=found.spec,
         snapshot=snapshot,
         prepared=found.prepared,
@@ -104,7 +104,7 @@ def study_of(options: StudyOptions, snapshot: Snapshot, found: Assembled) -> Stu
     )
 
 
-def require_same_clock(options: StudyOptions, snapshot: Snapshot) -> None:
+def require_same_clock(options: TaskOptions, snapshot: Snapshot) -> None:
     """A reference must trade where the instrument does: another exchange's close of the same date may come hours later."""
     calendars = {symbol: facts.get("calendar", "") for symbol, facts in snapshot.manifest.instruments.items()}
     for field, reference in {"INDEX": options.index, "VOLATILITY_INDEX": options.volatility_index}.items():
@@ -117,9 +117,9 @@ def require_same_clock(options: StudyOptions, snapshot: Snapshot) -> None:
                 )
 
 
-def experiment_name(spec: StudySpec) -> str:
+def experiment_name(spec: TaskSpec) -> str:
     """MLflow experiment of a study, `<data>-<task>`."""
-    return f"{pool_name(spec.data.symbols)}-{spec.target.task}"
+    return f"{pool_name(spec.data.symbols)}-{spec.target.name}"
 
 
 def pool_name(symbols: tuple[str, ...]) -> str:
@@ -129,7 +129,7 @@ def pool_name(symbols: tuple[str, ...]) -> str:
     return f"{slug(symbols[0])}-and-{len(symbols) - 1}-{fingerprint({'symbols': list(symbols)})[:6]}"
 
 
-def baseline_rows(found: Assembled, predicted: str = "validation") -> BaselineRows:
+def baseline_rows(found: TaskData, predicted: str = "validation") -> BaselineRows:
     """The last day of each window, as the baselines see it, of the training rows and of the split that is predicted."""
     stationary = found.stationary
     values = stationary.standardised.astype(np.float64)

@@ -83,7 +83,7 @@ def predict(
     return logits
 
 
-def answer_logits(model: nn.Module, dataset: WindowDataset, rows: Tensor) -> NDArray[np.float64]:
+def predict_float64(model: nn.Module, dataset: WindowDataset, rows: Tensor) -> NDArray[np.float64]:
     """Logits of a trained model in double precision, the same in an evaluation and where the model is served.
 
     In single precision they differ by some 1e-6 between batch sizes, numbers of threads and machines, and a steep
@@ -94,7 +94,7 @@ def answer_logits(model: nn.Module, dataset: WindowDataset, rows: Tensor) -> NDA
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class InstrumentData:
     """One instrument of a study, on its own rows."""
 
     symbol: str
@@ -104,10 +104,10 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepared:
+class WindowedData:
     """Everything one study's models see, made once and shared by its trials and baselines."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[InstrumentData, ...]
     """The instruments; row r of the second one is row r + len(first) of the stack."""
     split: Split
     """Rows of the stack."""
@@ -186,7 +186,9 @@ class Prepared:
         return WindowDataset(self.standardised, self.labels, self.context_length, device, self.symbols)
 
 
-def prepare(parts: Sequence[Part], context_length: int, *, validate_on: Collection[str] | None = None) -> Prepared:
+def prepare(
+    parts: Sequence[InstrumentData], context_length: int, *, validate_on: Collection[str] | None = None
+) -> WindowedData:
     """Stack the instruments, take the training windows that the split asks for, fit the standardiser on their rows.
 
     Instruments outside of `validate_on` are trained on and neither validated nor tested.
@@ -195,10 +197,10 @@ def prepare(parts: Sequence[Part], context_length: int, *, validate_on: Collecti
     split = _subsampled(split, parts)
     values = np.concatenate([part.matrix.values for part in parts])
     standardiser = Standardiser.fit(values, _covered(split.train, context_length, len(values)))
-    return Prepared(parts=tuple(parts), split=split, standardiser=standardiser, context_length=context_length)
+    return WindowedData(parts=tuple(parts), split=split, standardiser=standardiser, context_length=context_length)
 
 
-def joined(prepared: Prepared) -> Prepared:
+def merge_train_validation(prepared: WindowedData) -> WindowedData:
     """Training and validation rows as one training split, for the last training before the test; validation is empty.
 
     Both were purged when they were split: validation labels end before the first test day, training labels before that.
@@ -212,7 +214,7 @@ def joined(prepared: Prepared) -> Prepared:
     return _on_rows(prepared, train=rows, test=split.test)
 
 
-def known_by(prepared: Prepared, year: int) -> Prepared:
+def walk_forward_fold(prepared: WindowedData, year: int) -> WindowedData:
     """The test rows of one calendar year; what came before them in the test is trained on as well.
 
     Of a joined split. A row counts as known if its whole label interval lies before the year's first session, less the
@@ -231,7 +233,7 @@ def known_by(prepared: Prepared, year: int) -> Prepared:
     return _on_rows(prepared, train=np.union1d(split.train, known), test=split.test[days[split.test].year == year])
 
 
-def _on_rows(prepared: Prepared, *, train: Rows, test: Rows) -> Prepared:
+def _on_rows(prepared: WindowedData, *, train: Rows, test: Rows) -> WindowedData:
     """Nothing to validate on; the standardiser is fitted on the rows that the training windows cover."""
     standardiser = Standardiser.fit(prepared.values, _covered(train, prepared.context_length, len(prepared.values)))
     nothing = np.array([], dtype=np.int64)
@@ -240,12 +242,12 @@ def _on_rows(prepared: Prepared, *, train: Rows, test: Rows) -> Prepared:
     )
 
 
-def _starts(parts: Sequence[Part]) -> list[int]:
+def _starts(parts: Sequence[InstrumentData]) -> list[int]:
     lengths = [len(part.target.days) for part in parts]
     return [sum(lengths[:place]) for place in range(len(parts))]
 
 
-def _stacked(parts: Sequence[Part], validated: set[str]) -> Split:
+def _stacked(parts: Sequence[InstrumentData], validated: set[str]) -> Split:
     placed = list(zip(parts, _starts(parts), strict=True))
     looked_at = [(part, start) for part, start in placed if part.symbol in validated]
     return Split(
@@ -256,7 +258,7 @@ def _stacked(parts: Sequence[Part], validated: set[str]) -> Split:
     )
 
 
-def _subsampled(split: Split, parts: Sequence[Part]) -> Split:
+def _subsampled(split: Split, parts: Sequence[InstrumentData]) -> Split:
     """The split with as many training windows as its spec asks for, newest days first or in an order drawn once for all."""
     wanted = split.spec.train_windows if split.spec else None
     if split.spec is None or wanted is None:

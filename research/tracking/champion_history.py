@@ -16,7 +16,7 @@ from research.tracking.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
-class InUse:
+class ChampionRecord:
     """A champion, with what its version says of how it came into use."""
 
     name: str
@@ -74,15 +74,15 @@ def roll_back(store: Store, name: str) -> tuple[str, str]:
     return left, restored
 
 
-def in_use(store: Store) -> list[InUse]:
+def current_champions(store: Store) -> list[ChampionRecord]:
     """Every champion, by model name."""
     held = ((name, holder_of(store, name, schema.CHAMPION)) for name in sorted(all_models(store)))
     return [_in_use(name, version) for name, version in held if version]
 
 
-def _in_use(name: str, version: ModelVersion) -> InUse:
+def _in_use(name: str, version: ModelVersion) -> ChampionRecord:
     told = json.loads(version.tags.get(schema.PROMOTED, "{}"))
-    return InUse(
+    return ChampionRecord(
         name=name,
         version=str(version.version),
         run_id=str(version.run_id),

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import psutil
 
-from research.cli.next_steps import FIX, in_store
+from research.cli.next_steps import FIX, with_store_argument
 from research.errors import InputError
 from research.tracking.store import DATABASE
 
@@ -67,13 +67,15 @@ def relocate(root: Path) -> tuple[Path, dict[str, int]]:
     Gives the backup and how many values changed per column. `InputError` if a process uses the store.
     """
     if using := users(root):
-        raise InputError(f"STORE={root.name}: {', '.join(using)} uses it; stop it first, then {in_store(root, FIX)}.")
+        raise InputError(
+            f"STORE={root.name}: {', '.join(using)} uses it; stop it first, then {with_store_argument(root, FIX)}."
+        )
     with closing(_open(root, writable=True)) as connection:
         backup = _backup(connection, root)
         try:
             connection.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as problem:
-            told = f"STORE={root.name}: {problem}; stop what uses it, then {in_store(root, FIX)}."
+            told = f"STORE={root.name}: {problem}; stop what uses it, then {with_store_argument(root, FIX)}."
             raise InputError(told) from problem
         changed = {f"{table}.{column}": 0 for table, column in ADDRESSES}
         for old in _other_roots(connection, root):

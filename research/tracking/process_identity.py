@@ -59,7 +59,7 @@ class ProcessId:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Owner:
+class DriverClaim:
     """The driver of a sweep."""
 
     process: ProcessId
@@ -67,7 +67,7 @@ class Owner:
     """Its last heartbeat, seconds since 1970."""
 
     @classmethod
-    def read(cls, text: str) -> Owner:
+    def read(cls, text: str) -> DriverClaim:
         """From the JSON text in a tag."""
         return cls(process=ProcessId.read(text), seen=float(json.loads(text)["seen"]))
 

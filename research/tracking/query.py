@@ -25,14 +25,14 @@ __all__ = [
     "evaluations",
     "experiments",
     "histories",
-    "holder",
-    "moments",
-    "of_kinds",
+    "metric_history",
     "predictions",
+    "run_with_artifacts",
     "runs",
+    "runs_of_kind",
+    "runs_with_tag",
     "sweep_with",
     "trials",
-    "with_tag",
 ]
 
 LEADING = (
@@ -54,7 +54,7 @@ def runs(store: Store, *, kinds: Sequence[str], experiment: str | None = None, a
     import pandas as pd
 
     names = experiments(store, experiment)
-    wanted = of_kinds(store, list(names), kinds)
+    wanted = runs_of_kind(store, list(names), kinds)
     if adopted is not None:
         wanted = [run for run in wanted if (schema.ADOPTED_FINGERPRINT in run.tags) == adopted]
     return pd.DataFrame([_row(run, names) for run in wanted])
@@ -69,7 +69,7 @@ def experiments(store: Store, name: str | None = None) -> dict[str, str]:
     return {experiment_id: one for experiment_id, one in found.items() if name in (None, one)}
 
 
-def of_kinds(store: Store, experiment_ids: Sequence[str], kinds: Sequence[str]) -> list[RunRecord]:
+def runs_of_kind(store: Store, experiment_ids: Sequence[str], kinds: Sequence[str]) -> list[RunRecord]:
     """All runs of the given kinds in some experiments, oldest first."""
     return _records(store, experiment_ids, {schema.KIND: kinds})
 
@@ -100,7 +100,7 @@ def trials(store: Store, *, experiment: str | None = None) -> pd.DataFrame:
 
 def sweep_with(store: Store, experiment_id: str, sweep_fingerprint: str) -> str | None:
     """Run id of the sweep with this fingerprint, or None if it was never started."""
-    found = with_tag(store, experiment_id, schema.SWEEP_FINGERPRINT, sweep_fingerprint, kinds=("sweep",))
+    found = runs_with_tag(store, experiment_id, schema.SWEEP_FINGERPRINT, sweep_fingerprint, kinds=("sweep",))
     return found[0].run_id if found else None
 
 
@@ -109,7 +109,7 @@ def children(store: Store, experiment_id: str, parent_id: str) -> list[RunRecord
     return _records(store, [experiment_id], {schema.PARENT: [parent_id]})
 
 
-def with_tag(
+def runs_with_tag(
     store: Store, experiment_id: str, tag: str, value: str, *, kinds: Sequence[str] = ("trial", "baseline")
 ) -> list[RunRecord]:
     """Runs of an experiment that have this value of a tag, oldest first."""
@@ -123,7 +123,7 @@ def histories(store: Store, run_ids: Sequence[str], metric: str) -> dict[str, di
     return {run_id: _history(store, run_id, metric) for run_id in run_ids}
 
 
-def moments(store: Store, run_ids: Sequence[str], metric: str) -> dict[str, list[tuple[int, int]]]:
+def metric_history(store: Store, run_ids: Sequence[str], metric: str) -> dict[str, list[tuple[int, int]]]:
     """When each value of one metric was logged: run id -> (milliseconds since 1970, step), oldest first."""
     if store.is_read_by_sql:
         return store.patience.call(sql.moments, store.database, run_ids, metric)
@@ -138,10 +138,10 @@ def predictions(store: Store, run_id: str) -> pd.DataFrame:
     """
     import pandas as pd
 
-    return pd.read_parquet(store.local_artifact(holder(store, run_id), schema.PREDICTIONS_FILE))
+    return pd.read_parquet(store.local_artifact(run_with_artifacts(store, run_id), schema.PREDICTIONS_FILE))
 
 
-def holder(store: Store, run_id: str) -> str:
+def run_with_artifacts(store: Store, run_id: str) -> str:
     """The run that has the artifacts and curves: the one that a linked run stands for, any other run itself."""
     return _tag(store, run_id, schema.LINKED) or run_id
 

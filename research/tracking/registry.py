@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Registered:
+class RegisteredVersion:
     """A registered version."""
 
     name: str
@@ -35,7 +35,7 @@ class Registered:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Chosen:
+class SelectedVersion:
     """The version of a registered model that is asked."""
 
     name: str
@@ -54,7 +54,7 @@ class Chosen:
         return f"{self.name} version {self.version} ({standing})"
 
 
-def chosen(store: Store, name: str = "") -> list[Chosen]:
+def chosen(store: Store, name: str = "") -> list[SelectedVersion]:
     """The version to ask of the registered model of that name, or of every one; `InputError` lists what there is."""
     models = sorted(all_models(store))
     if not models:
@@ -68,7 +68,7 @@ def chosen(store: Store, name: str = "") -> list[Chosen]:
     return found
 
 
-def load(store: Store, version: Chosen) -> PyFuncModel:
+def load(store: Store, version: SelectedVersion) -> PyFuncModel:
     """The model, from the run's artifact; bars in, probabilities out."""
     import mlflow.pyfunc
 
@@ -94,11 +94,11 @@ def all_models(store: Store) -> list[str]:
             return names
 
 
-def _chosen(store: Store, name: str) -> Chosen | None:
+def _chosen(store: Store, name: str) -> SelectedVersion | None:
     for alias in schema.ALIASES:
         if held := holder_of(store, name, alias):
             gates = gates_of(held)
-            return Chosen(name=name, version=str(held.version), alias=alias, run_id=str(held.run_id), gates=gates)
+            return SelectedVersion(name=name, version=str(held.version), alias=alias, run_id=str(held.run_id), gates=gates)
     return None
 
 
@@ -110,7 +110,7 @@ def gates_of(version: ModelVersion) -> str:
     return f"not passed: {', '.join(failed)}" if failed else "passed"
 
 
-def register(store: Store, *, name: str, run_id: str, val_loss: float, study: str, description: str) -> Registered:
+def register(store: Store, *, name: str, run_id: str, val_loss: float, study: str, description: str) -> RegisteredVersion:
     """Register a sweep's best trial, once, and make it challenger unless a version stands before it (`schema.CHALLENGER`)."""
     known = version_of(store, run_id, name)
     tags = {schema.VAL_LOSS: repr(val_loss), schema.STUDY_FINGERPRINT: study}
@@ -119,15 +119,15 @@ def register(store: Store, *, name: str, run_id: str, val_loss: float, study: st
         kept = _stands_before(store, name, version, val_loss, study)
         if not kept:
             store.client.set_registered_model_alias(name, schema.CHALLENGER, version)
-    return Registered(name=name, version=version, kept=kept)
+    return RegisteredVersion(name=name, version=version, kept=kept)
 
 
-def register_apart(store: Store, *, name: str, run_id: str, val_loss: float, study: str, description: str) -> Registered:
+def register_apart(store: Store, *, name: str, run_id: str, val_loss: float, study: str, description: str) -> RegisteredVersion:
     """Register a final run's model, once; it moves no alias before it is tested. `val_loss` is that of the chosen trial."""
     known = version_of(store, run_id, name)
     tags = {schema.VAL_LOSS: repr(val_loss), schema.STUDY_FINGERPRINT: study}
     version = str(known.version) if known else _new_version(store, name, run_id, tags, description)
-    return Registered(name=name, version=version, kept="it is not tested yet")
+    return RegisteredVersion(name=name, version=version, kept="it is not tested yet")
 
 
 def is_tested(version: ModelVersion) -> bool:

@@ -54,7 +54,7 @@ class StoreUnavailable(InputError):  # noqa: N818
     """The store did not answer for as long as we were willing to wait."""
 
 
-class Patience:
+class RetryPolicy:
     """Calls that are tried again while the store is away."""
 
     def __init__(self, where: str, seconds: float = PATIENCE_SECONDS):
@@ -142,7 +142,7 @@ def _chain(problem: BaseException | None) -> Iterator[BaseException]:
 class _PatientClient:
     """An MLflow client of which every call is patient."""
 
-    def __init__(self, client: MlflowClient, patience: Patience):
+    def __init__(self, client: MlflowClient, patience: RetryPolicy):
         self._client = client
         self._patience = patience
 
@@ -176,7 +176,7 @@ class _PatientClient:
         return self._patience.call(create)
 
 
-def patient_client(uri: str, patience: Patience) -> MlflowClient:
+def patient_client(uri: str, patience: RetryPolicy) -> MlflowClient:
     """A client of the store at `uri` that waits for it where a plain one would fail."""
     from mlflow import MlflowClient
 

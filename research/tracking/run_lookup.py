@@ -37,14 +37,14 @@ def final_run(store: Store, *, budget: str, horizon: int, run: str) -> RunRecord
 
 
 def _complete(store: Store, kinds: Sequence[str]) -> list[RunRecord]:
-    runs = query.of_kinds(store, list(query.experiments(store)), kinds)
+    runs = query.runs_of_kind(store, list(query.experiments(store)), kinds)
     return [one for one in runs if one.outcome == "complete" and schema.ADOPTED_FINGERPRINT not in one.tags]
 
 
 def _begun_by(store: Store, prefix: str, runs: Sequence[RunRecord], what: str, fix: str) -> RunRecord:
     found = [one for one in runs if one.run_id.startswith(prefix)]
     if not found:
-        others = query.of_kinds(store, list(query.experiments(store)), get_args(schema.RunKind))
+        others = query.runs_of_kind(store, list(query.experiments(store)), get_args(schema.RunKind))
         told = ", ".join(f"it is {one.name}, a {one.kind}" for one in others if one.run_id.startswith(prefix))
         raise InputError(f"RUN={prefix}: {told or f'no {what} has an id that begins so'}; {fix}.")
     if len(found) > 1:

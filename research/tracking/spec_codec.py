@@ -13,8 +13,8 @@ from research.spec import (
     DataSpec,
     FeatureSpec,
     SplitSpec,
-    StudySpec,
     TargetSpec,
+    TaskSpec,
     TrainingSpec,
     TrialSpec,
 )
@@ -23,8 +23,9 @@ from research.tracking.query import RunRecord
 from research.tracking.run_writer import Value
 
 
-def _study_declared(spec: TrialSpec) -> dict[str, Value]:
-    s = spec.study
+def task_params_of_spec(spec: TrialSpec) -> dict[str, Value]:
+    """Return the run parameters of the task that a spec declares."""
+    s = spec.task
     return {
         "symbol": s.data.title,
         "validate_on": ",".join(s.data.validate_on),
@@ -45,10 +46,10 @@ def _study_declared(spec: TrialSpec) -> dict[str, Value]:
     }
 
 
-def spec_of(run: RunRecord, study: StudySpec) -> TrialSpec:
+def trial_spec_from_run(run: RunRecord, task: TaskSpec) -> TrialSpec:
     """The spec that a run's parameters describe; `InputError` if they are no longer those of its fingerprint."""
     spec = TrialSpec(
-        study=study,
+        task=task,
         architecture=ArchitectureSpec(**_of(ArchitectureSpec, run)),
         training=TrainingSpec(**_of(TrainingSpec, run)),
     )
@@ -62,7 +63,7 @@ def _of(kind: type[ArchitectureSpec | TrainingSpec], run: RunRecord) -> dict[str
     return {one.name: run.params[one.name] for one in fields(kind) if one.name in run.params or not one.metadata.get(ADDED)}
 
 
-def study_in(told: dict[str, Any]) -> StudySpec:
+def task_spec_from_json(told: dict[str, Any]) -> TaskSpec:
     """The spec that its canonical JSON describes."""
     data, features, target, split = (
         {name: value for name, value in told[part].items() if name != "spec"}
@@ -70,6 +71,6 @@ def study_in(told: dict[str, Any]) -> StudySpec:
     )
     data |= {name: tuple(data[name]) for name in ("symbols", "validate_on")}
     split |= {name: date.fromisoformat(split[name]) for name in ("train_end", "validation_end", "test_end")}
-    return StudySpec(
+    return TaskSpec(
         data=DataSpec(**data), features=FeatureSpec(**features), target=TargetSpec(**target), split=SplitSpec(**split)
     )

@@ -18,7 +18,7 @@ from filelock import AcquireReturnProxy, FileLock
 
 from research.errors import InputError, require
 from research.tracking import sqlite_reader as sql
-from research.tracking.retry import PATIENCE_SECONDS, Patience, patient_client
+from research.tracking.retry import PATIENCE_SECONDS, RetryPolicy, patient_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -45,10 +45,10 @@ class Store:
         return patient_client(self.uri, self.patience)
 
     @cached_property
-    def patience(self) -> Patience:
+    def patience(self) -> RetryPolicy:
         """What repeats a call while the store is away."""
         # What is printed must not hold the password that a server's address may carry.
-        return Patience(re.sub("^sqlite:///|(?<=//)[^/@]*@", "", self.uri), self.patience_seconds)
+        return RetryPolicy(re.sub("^sqlite:///|(?<=//)[^/@]*@", "", self.uri), self.patience_seconds)
 
     @property
     def database(self) -> Path:

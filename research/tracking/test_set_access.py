@@ -50,7 +50,7 @@ def by_question(evaluations: Iterable[RunRecord], experiments: Mapping[str, str]
     return dict(Counter(f"{experiments[one.experiment_id]} h{one.params['horizon']}" for one in evaluations))
 
 
-def listed(questions: Mapping[str, int]) -> str:
+def questions_as_text(questions: Mapping[str, int]) -> str:
     """The questions in words, each with its number of looks: `sp500-threshold-1pct h1 (2), …`."""
     return ", ".join(f"{name} ({number})" for name, number in questions.items())
 

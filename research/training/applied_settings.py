@@ -11,7 +11,7 @@ from research.training.optim import base_width_in
 from research.training.trainer import Trainer
 
 
-def in_use(trainer: Trainer, place: int = 0) -> dict[str, Any]:
+def applied_settings(trainer: Trainer, place: int = 0) -> dict[str, Any]:
     """Parameters of a trial by name, from the model, the dataset, the optimizer and the schedule."""
     model = trainer.model
     block: Any = model.blocks[0]

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from research.training.trainer import Logits, Trainer
-from research.training.trial_state import EpochRecord, Member
+from research.training.trial_state import EpochRecord, TrialState
 
 
-class FinalMember(Member):
+class FixedLengthState(TrialState):
     """Keeps the weights of its newest epoch: without validation days none is better than another."""
 
     stop_after: int = 1
@@ -32,20 +32,20 @@ class FinalMember(Member):
         return f"final-{self.stop_after}-{super().identity}"
 
 
-class FinalTrainer(Trainer):
+class FixedLengthTrainer(Trainer):
     """Trains on all rows and stops after `stop_after` epochs.
 
     Warm-up and cosine are those of the spec's whole `epochs`: the rates in each epoch are then those that the trial had in
     it, also where it stopped before its schedule ended. A schedule squeezed into `stop_after` would be another training.
     """
 
-    member_type = FinalMember
+    member_type = FixedLengthState
 
     def __init__(self, *args: Any, stop_after: int):
         super().__init__(*args)
         assert len(self._val_rows) == 0
         for member in self.members:
-            assert isinstance(member, FinalMember)
+            assert isinstance(member, FixedLengthState)
             assert 1 <= stop_after <= member.spec.epochs
             member.stop_after = stop_after
 

@@ -52,7 +52,7 @@ class Cost:
         return self.fixed + self.each * number
 
 
-class Speed:
+class TimeEstimator:
     """Predicted times on one device. Each distinct part is timed once, when it is first asked for."""
 
     def __init__(self, device: torch.device):

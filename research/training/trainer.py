@@ -30,7 +30,7 @@ from research.training.compiled import compile_blocks, compiles
 from research.training.low_memory import low_memory_model
 from research.training.precision import autocast
 from research.training.step_graph import Step, StepGraph
-from research.training.trial_state import DivergedError, EpochRecord, Member, Progress, require_alike, require_sane
+from research.training.trial_state import DivergedError, EpochRecord, TrainingHistory, TrialState, require_alike, require_sane
 
 Logits = NDArray[np.float64]
 
@@ -80,10 +80,10 @@ Outcome = TrainingResult | DivergedError | TrialOver
 
 
 @dataclass(kw_only=True, eq=False)
-class Seat:
+class RunningTrial:
     """A member of the training with those who hear of it and where its state is kept."""
 
-    member: Member
+    member: TrialState
     listener: Listener
     checkpoint: Path | None
     outcome: Outcome | None = None
@@ -105,7 +105,7 @@ def build_stack(architecture: ArchitectureSpec, trainings: Sequence[TrainingSpec
 class Trainer:
     """A model, its optimizers, schedules and data orders, built from specs and inspectable before the first step."""
 
-    member_type: type[Member] = Member
+    member_type: type[TrialState] = TrialState
 
     def __init__(
         self,
@@ -174,7 +174,7 @@ class Trainer:
         seed_everything(self.members[0].spec.seed)
         memory = PeakMemory(self._device)
         seats = [
-            Seat(member=member, listener=listener, checkpoint=checkpoint)
+            RunningTrial(member=member, listener=listener, checkpoint=checkpoint)
             for member, listener, checkpoint in zip(self.members, listeners, checkpoints, strict=True)
         ]
         for seat in seats:
@@ -193,8 +193,8 @@ class Trainer:
         return [seat.outcome for seat in seats if seat.outcome is not None]
 
     def _remaining(
-        self, active: list[Seat], seats: list[Seat], memory: PeakMemory, on_end: Callable[[int, Outcome], None]
-    ) -> list[Seat]:
+        self, active: list[RunningTrial], seats: list[RunningTrial], memory: PeakMemory, on_end: Callable[[int, Outcome], None]
+    ) -> list[RunningTrial]:
         """Those that go on; the others get their outcome and leave the stack."""
         for seat in active:
             if seat.outcome is None and seat.member.is_over:
@@ -208,7 +208,7 @@ class Trainer:
             self._shrink([place for place, seat in enumerate(active) if seat.outcome is None])
         return staying
 
-    def _result(self, progress: Progress, memory: PeakMemory, side_by_side: int) -> TrainingResult:
+    def _result(self, progress: TrainingHistory, memory: PeakMemory, side_by_side: int) -> TrainingResult:
         trained = len(self._train_rows) * len(progress.records)
         return TrainingResult(
             epochs=progress.records,
@@ -221,7 +221,7 @@ class Trainer:
             side_by_side=side_by_side,
         )
 
-    def _restore(self, seat: Seat) -> None:
+    def _restore(self, seat: RunningTrial) -> None:
         found = Checkpoint.load(seat.checkpoint) if seat.checkpoint else None
         if found is None or found.notes["identity"] != seat.member.identity:
             seat.member.restart()
@@ -232,7 +232,7 @@ class Trainer:
         for record in seat.member.progress.records:
             seat.listener.on_epoch(record)
 
-    def _next_epoch(self, active: list[Seat]) -> None:
+    def _next_epoch(self, active: list[RunningTrial]) -> None:
         began = time.perf_counter()
         losses, norms, rates = self._train_epoch(active)
         seconds = (time.perf_counter() - began) / len(active)
@@ -264,7 +264,7 @@ class Trainer:
     def _save(self, state: Checkpoint, path: Path) -> None:
         self._writer.save(state, path)
 
-    def _train_epoch(self, active: list[Seat]) -> tuple[list[float], list[float], list[float]]:
+    def _train_epoch(self, active: list[RunningTrial]) -> tuple[list[float], list[float], list[float]]:
         """A pass over the training rows: mean loss, mean gradient norm and last learning rate of each trial."""
         self.model.train()
         members = [seat.member for seat in active]
@@ -283,7 +283,7 @@ class Trainer:
         losses = (loss_sum / rows.shape[-1]).reshape(-1).tolist()
         return losses, (norm_sum / members[0].steps_per_epoch).tolist(), rates
 
-    def _shuffled(self, members: list[Member]) -> Tensor:
+    def _shuffled(self, members: list[TrialState]) -> Tensor:
         """Training rows in each trial's own order, [..., R]."""
         orders = [torch.randperm(len(self._train_rows), generator=member.order) for member in members]
         order = torch.stack(orders) if self.model.copies else orders[0]
@@ -321,7 +321,7 @@ class Trainer:
         named = self.model.named_parameters()
         return {name: p.detach()[place] if self.model.copies else p for name, p in named}
 
-    def _seat_members(self, members: list[Member]) -> None:
+    def _seat_members(self, members: list[TrialState]) -> None:
         self.members = members
         self.model.noise.generators = [member.noise for member in members]
         self.model.noise.filled_ahead = self._recorded
@@ -343,7 +343,7 @@ class Trainer:
 
 
 @contextmanager
-def _kept_apart(seat: Seat) -> Iterator[None]:
+def _kept_apart(seat: RunningTrial) -> Iterator[None]:
     """What ends one trial becomes its outcome."""
     try:
         yield

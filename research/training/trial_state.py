@@ -57,7 +57,7 @@ class DivergedError(RuntimeError):
 
 
 @dataclass(kw_only=True)
-class Progress:
+class TrainingHistory:
     """How far a training has come."""
 
     records: list[EpochRecord] = field(default_factory=list)
@@ -94,7 +94,7 @@ class Progress:
         return self.records[self.best_epoch - 1].val_loss if self.best_epoch else math.inf
 
 
-class Member:
+class TrialState:
     """What belongs to one trial; `weights` are its model's parameters by name, or its part of a stack's."""
 
     def __init__(
@@ -122,7 +122,7 @@ class Member:
 
     def restart(self) -> None:
         """No epoch done, random states as the seed says. Order and dropout are drawn apart: neither depends on the other."""
-        self.progress = Progress()
+        self.progress = TrainingHistory()
         self.order.manual_seed(self.spec.seed)
         self.noise.manual_seed(self.spec.seed)
 
@@ -237,7 +237,7 @@ class Member:
         states = found.part("random")
         self.order.set_state(states["order"])
         self.noise.set_state(states["noise"])
-        self.progress = Progress(
+        self.progress = TrainingHistory(
             records=[EpochRecord(**record) for record in found.notes["records"]],
             best_epoch=found.notes["best_epoch"],
             best_logits=found.tensors["best_logits"].numpy(),

@@ -23,7 +23,7 @@ from analysis.monitor.throughput import Pace, pace_of
 from analysis.options import StatusOptions
 from research.errors import InputError
 from research.tracking import query, schema
-from research.tracking.process_identity import STALE_SECONDS, Owner, ProcessId
+from research.tracking.process_identity import STALE_SECONDS, DriverClaim, ProcessId
 from research.tracking.run_writer import RunLog
 from research.tracking.store import Store, open_store
 
@@ -346,11 +346,11 @@ def wait_for(store: Store, holds: Callable[[SweepState], bool]) -> SweepState:
 
 def known_of_first_trial(store: Store) -> set[str]:
     """Names of its metrics and tags."""
-    first = query.of_kinds(store, list(query.experiments(store)), ("trial",))[0]
+    first = query.runs_of_kind(store, list(query.experiments(store)), ("trial",))[0]
     return {*first.metrics, *first.tags}
 
 
 def test_an_owner_is_read_from_the_tag_that_a_driver_writes() -> None:
     me = ProcessId.mine()
-    owner = Owner.read(me.text(token="t", seen=5.0))
+    owner = DriverClaim.read(me.text(token="t", seen=5.0))
     assert (owner.process, owner.seen, json.loads(me.text())["pid"]) == (me, 5.0, os.getpid())

@@ -9,10 +9,10 @@ import torch
 
 from benchmarks import data as data_bench
 from benchmarks.clone_runs import Copy, add_copies
-from benchmarks.measurement import Row, cells, in_turn, typical
+from benchmarks.measurement import Measurement, cells, in_turn, typical
 from benchmarks.tracking import write_trial
 from research.data.garch import SP500, variances
-from research.task.windows import Prepared
+from research.task.windows import WindowedData
 from research.tracking import query
 from research.tracking.store import open_store
 
@@ -20,21 +20,28 @@ from research.tracking.store import open_store
 @pytest.mark.parametrize(
     ("row", "met"),
     [
-        (Row(name="a", seconds=1.0, reference=8.0, most_ratio=1 / 8), True),
-        (Row(name="a", seconds=1.1, reference=8.0, most_ratio=1 / 8), False),
-        (Row(name="a", seconds=5.0, most_seconds=5.0), True),
-        (Row(name="a", seconds=5.1, most_seconds=5.0), False),
-        (Row(name="a", seconds=1.0, reference=8.0), None),
+        (Measurement(name="a", seconds=1.0, reference=8.0, most_ratio=1 / 8), True),
+        (Measurement(name="a", seconds=1.1, reference=8.0, most_ratio=1 / 8), False),
+        (Measurement(name="a", seconds=5.0, most_seconds=5.0), True),
+        (Measurement(name="a", seconds=5.1, most_seconds=5.0), False),
+        (Measurement(name="a", seconds=1.0, reference=8.0), None),
     ],
 )
-def test_a_target_is_met_up_to_its_value(row: Row, met: bool | None) -> None:
+def test_a_target_is_met_up_to_its_value(row: Measurement, met: bool | None) -> None:
     assert row.met is met
     assert cells(row)[-1] == {True: "yes", False: "no", None: ""}[met]
 
 
 def test_a_row_shows_its_ratio_and_its_target() -> None:
-    assert cells(Row(name="a", seconds=1.0, reference=8.0, most_ratio=0.2)) == ("a", "1.000", "8.000", "0.125", "0.200", "yes")
-    assert cells(Row(name="a", seconds=1.0, most_seconds=5.0)) == ("a", "1.000", "", "", "5 s", "yes")
+    assert cells(Measurement(name="a", seconds=1.0, reference=8.0, most_ratio=0.2)) == (
+        "a",
+        "1.000",
+        "8.000",
+        "0.125",
+        "0.200",
+        "yes",
+    )
+    assert cells(Measurement(name="a", seconds=1.0, most_seconds=5.0)) == ("a", "1.000", "", "", "5 s", "yes")
 
 
 def test_the_first_call_warms_up() -> None:
@@ -56,7 +63,7 @@ def test_measurements_take_turns_and_their_first_round_is_left_out() -> None:
     assert told == ["slow", "quick"] * 4
 
 
-def test_both_ways_to_batches_give_the_same_ones(prepared: Prepared) -> None:
+def test_both_ways_to_batches_give_the_same_ones(prepared: WindowedData) -> None:
     stacked, rows = prepared.dataset(torch.device("cpu")), prepared.split.validation[::-1].copy()
     gathered, sliced = (list(ways(stacked, rows)) for ways in (data_bench.gathered_batches, data_bench.sliced_batches))
     assert [len(y_B) for _, y_B in gathered] == [256, 256, 256, len(rows) - 3 * 256]

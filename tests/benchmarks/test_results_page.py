@@ -4,8 +4,8 @@ from datetime import date
 from pathlib import Path
 
 from benchmarks.gemm import GemmPeak
-from benchmarks.measurement import Row
-from benchmarks.results_page import Machine, Section, page, sections_of, write_page
+from benchmarks.measurement import Measurement
+from benchmarks.results_page import BenchMachine, BenchSection, page, sections_of, write_page
 
 FACTS = {
     "machine": "x86_64",
@@ -16,17 +16,17 @@ FACTS = {
     "memory_bytes": 8 * 2**30,
     "torch": "2.13",
 }
-MACHINE = Machine(
+MACHINE = BenchMachine(
     facts={**FACTS, "python": "3.11"}, peak=GemmPeak(float32=80e9, bfloat16=160e9), versions={"torch": "2.13", "numpy": "2.4"}
 )
-OTHER = Machine(facts={**MACHINE.facts, "cpu": "CPU B"}, peak=MACHINE.peak, versions=MACHINE.versions)
+OTHER = BenchMachine(facts={**MACHINE.facts, "cpu": "CPU B"}, peak=MACHINE.peak, versions=MACHINE.versions)
 DAY, LATER = date(2026, 1, 2), date(2026, 3, 4)
 ROWS = [
-    Row(name="ours / theirs", seconds=1.0, reference=8.0, most_ratio=0.2),
-    Row(name="alone", seconds=6.0, most_seconds=5.0),
+    Measurement(name="ours / theirs", seconds=1.0, reference=8.0, most_ratio=0.2),
+    Measurement(name="alone", seconds=6.0, most_seconds=5.0),
 ]
-READING = Section(name="reading", rows=ROWS)
-DATA = Section(name="data", rows=[Row(name="windows", seconds=0.5)], notes=["A sentence.", "Another one."])
+READING = BenchSection(name="reading", rows=ROWS)
+DATA = BenchSection(name="data", rows=[Measurement(name="windows", seconds=0.5)], notes=["A sentence.", "Another one."])
 
 
 def test_a_section_is_a_heading_a_day_a_machine_a_table_and_notes() -> None:
@@ -59,8 +59,8 @@ def test_the_page_says_what_counts_how_to_make_it_and_where_it_was_made() -> Non
 
 def test_a_bench_replaces_its_section_and_keeps_the_others_and_their_order() -> None:
     before = page([READING, DATA], MACHINE, day=DAY)
-    changed = Section(name="reading", rows=[Row(name="alone", seconds=4.0, most_seconds=5.0)])
-    after = page([changed, Section(name="new", rows=[], notes=["left out"])], OTHER, day=LATER, kept=before)
+    changed = BenchSection(name="reading", rows=[Measurement(name="alone", seconds=4.0, most_seconds=5.0)])
+    after = page([changed, BenchSection(name="new", rows=[], notes=["left out"])], OTHER, day=LATER, kept=before)
     assert list(sections_of(after)) == ["reading", "data", "new"]
     assert sections_of(after)["data"] == sections_of(before)["data"]
     assert "2026-03-04 on CPU B" in sections_of(after)["reading"]
@@ -77,7 +77,9 @@ def test_the_same_again_is_the_same_page() -> None:
 
 
 def test_a_bar_in_a_name_does_not_end_its_cell() -> None:
-    assert r"| a \| b | 1.000 |" in page([Section(name="s", rows=[Row(name="a | b", seconds=1.0)])], MACHINE, day=DAY)
+    assert r"| a \| b | 1.000 |" in page(
+        [BenchSection(name="s", rows=[Measurement(name="a | b", seconds=1.0)])], MACHINE, day=DAY
+    )
 
 
 def test_a_page_is_written_where_there_was_none_and_grows(tmp_path: Path) -> None:
@@ -88,7 +90,7 @@ def test_a_page_is_written_where_there_was_none_and_grows(tmp_path: Path) -> Non
 
 
 def test_this_machine_is_described() -> None:
-    here = Machine.here(MACHINE.peak)
+    here = BenchMachine.here(MACHINE.peak)
     assert here.versions["torch"] == here.facts["torch"]
     assert str(here.facts["cpu"]) in here.title
     assert any("Python 3." in line for line in here.lines())

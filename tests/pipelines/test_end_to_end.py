@@ -159,7 +159,7 @@ def test_the_extremes_of_the_grid_are_tried_first(children: list[Run]) -> None:
 def test_the_snapshot_is_a_run_with_its_manifest(sweep: Sweep, store: Store) -> None:
     experiment = store.client.get_experiment_by_name(schema.SNAPSHOT_EXPERIMENT)
     (run,) = store.client.search_runs([experiment.experiment_id])
-    assert run.data.tags[schema.SNAPSHOT_DIGEST] == sweep.context.study.snapshot.digest
+    assert run.data.tags[schema.SNAPSHOT_DIGEST] == sweep.context.task.snapshot.digest
     manifest = json.loads(store.local_artifact(run.info.run_id, "manifest.json").read_text())
     facts = manifest["symbols"]["^GSPC"]
     assert (facts["rows"], facts["first"], facts["last"]) == (5031, "1999-01-04", "2018-12-31")
@@ -168,7 +168,7 @@ def test_the_snapshot_is_a_run_with_its_manifest(sweep: Sweep, store: Store) -> 
 def test_the_registered_model_gives_the_training_probabilities_from_raw_bars(sweep: Sweep, store: Store) -> None:
     version = store.client.get_model_version_by_alias("sp500-threshold-1pct-2K-h1", schema.CHALLENGER)
     model = mlflow.pyfunc.load_model(version.source)
-    bars = example_of(sweep.context.study, days=5000)
+    bars = example_of(sweep.context.task, days=5000)
     bars = bars[bars["date"] <= "2015-06-30"]
     served = model.predict(bars).set_index("date")["probability"]
     assert sweep.best is not None
@@ -187,7 +187,7 @@ def losses(sweep: Sweep) -> dict[str, float]:
 
 def test_the_horizon_reaches_labels_digest_base_rate_and_names(sweep: Sweep, root: Path, store: Store) -> None:
     other = run_sweep(options(root, horizon=3, trials=1, epochs=1), Console(quiet=True))
-    one, three = sweep.context.study, other.context.study
+    one, three = sweep.context.task, other.context.task
     assert one.prepared.target_digest != three.prepared.target_digest
     assert three.training_base_rate > one.training_base_rate + 0.1
     assert store.client.get_run(other.log.run_id).info.run_name == "2K-h3"

@@ -17,8 +17,8 @@ from research.spec import (
     DataSpec,
     FeatureSpec,
     SplitSpec,
-    StudySpec,
     TargetSpec,
+    TaskSpec,
     TrainingSpec,
     TrialSpec,
 )
@@ -38,13 +38,13 @@ FIT = {
 
 
 def trial() -> TrialSpec:
-    study = StudySpec(
+    task = TaskSpec(
         data=DataSpec(snapshot_digest="41459dd9c01ef84b", symbols=("^GSPC", "^IXIC"), validate_on=("^GSPC", "^IXIC")),
         features=FeatureSpec(feature_set="a25s", version=1),
         target=TargetSpec(horizon=1, touch="close"),
         split=SplitSpec(**ENDS, train_windows=500),
     )
-    return TrialSpec(study=study, architecture=ArchitectureSpec(**SHAPE), training=TrainingSpec(**FIT))
+    return TrialSpec(task=task, architecture=ArchitectureSpec(**SHAPE), training=TrainingSpec(**FIT))
 
 
 OTHER_VALUES = {
@@ -181,13 +181,13 @@ def test_fingerprints_that_are_stored_stay_valid():
 
 
 def test_a_baseline_is_told_apart_by_name_version_and_study():
-    study = trial().study
+    task = trial().task
     specs = [
-        BaselineSpec(study=study, baseline="prior", version=1, context_length=60),
-        BaselineSpec(study=study, baseline="logistic", version=1, context_length=60),
-        BaselineSpec(study=study, baseline="prior", version=2, context_length=60),
-        BaselineSpec(study=study, baseline="prior", version=1, context_length=120),
-        BaselineSpec(study=replace(study, target=TargetSpec(horizon=3)), baseline="prior", version=1, context_length=60),
+        BaselineSpec(task=task, baseline="prior", version=1, context_length=60),
+        BaselineSpec(task=task, baseline="logistic", version=1, context_length=60),
+        BaselineSpec(task=task, baseline="prior", version=2, context_length=60),
+        BaselineSpec(task=task, baseline="prior", version=1, context_length=120),
+        BaselineSpec(task=replace(task, target=TargetSpec(horizon=3)), baseline="prior", version=1, context_length=60),
     ]
     assert len({spec.fingerprint for spec in specs}) == len(specs)
 
@@ -270,7 +270,7 @@ def test_a_bad_value_is_refused_by_field_and_value(make: partial[object], bad: d
     ],
 )
 def test_the_task_is_named_without_its_horizon(spec: TargetSpec, task: str):
-    assert spec.task == task
+    assert spec.name == task
 
 
 @given(st.integers(1, 200), st.integers(1, 60), st.integers(1, 60))

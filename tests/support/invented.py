@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.results.frontier import Entry, Frontier
+from analysis.results.frontier import BudgetResult, Frontier
 from research.evaluation.significance import paired_difference
 
 DAYS = 877
@@ -16,7 +16,7 @@ _COMMON = _RNG.gamma(0.5, 0.8, DAYS)
 _COMMON -= _COMMON.mean()
 
 
-def entry(n_params: int, loss: float, *, noise: float = 0.02, **changes: Any) -> Entry:
+def entry(n_params: int, loss: float, *, noise: float = 0.02, **changes: Any) -> BudgetResult:
     """A budget's best trial; `noise` is the daily spread that it does not share with other models."""
     losses = _COMMON + loss + _RNG.normal(0, noise, DAYS)
     losses += loss - losses.mean()
@@ -35,10 +35,10 @@ def entry(n_params: int, loss: float, *, noise: float = 0.02, **changes: Any) ->
         "against": {"prior": paired_difference(losses, _COMMON + 0.45)},
         "day_losses": losses,
     }
-    return Entry(**{**made, **changes})
+    return BudgetResult(**{**made, **changes})
 
 
-def frontier(*entries: Entry, trials: pd.DataFrame | None = None, horizon: int = 1) -> Frontier:
+def frontier(*entries: BudgetResult, trials: pd.DataFrame | None = None, horizon: int = 1) -> Frontier:
     """One question with two baselines; its trials are the entries unless others are given."""
     best = {"n_params": [e.n_params for e in entries], "val_loss": [e.val_loss for e in entries]}
     return Frontier(

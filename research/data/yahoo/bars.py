@@ -56,7 +56,7 @@ COLUMNS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Delivered:
+class YahooBars:
     """What came for one symbol."""
 
     bars: pd.DataFrame
@@ -65,7 +65,7 @@ class Delivered:
     """What was done to the bars, one sentence each."""
 
 
-def delivered_of(symbol: str, history: pd.DataFrame, meta: Any, chart: str) -> Delivered:
+def delivered_of(symbol: str, history: pd.DataFrame, meta: Any, chart: str) -> YahooBars:
     """Bars and instrument out of `history`, its metadata, and the text of the chart that yfinance read them from."""
     everything = _canonical(history)
     exchange = str(meta.get("exchangeName") or "")
@@ -77,7 +77,7 @@ def delivered_of(symbol: str, history: pd.DataFrame, meta: Any, chart: str) -> D
         notes.append(f"capital gains were distributed on {_listed(history.index[paid])}; they are not among the dividends.")
     if exchange not in CALENDARS:
         notes.append(f"the exchange {exchange or 'without a name'} has no known calendar; sessions are not checked.")
-    return Delivered(
+    return YahooBars(
         bars=_with_quotes(everything, quoted),
         instrument=Instrument(
             calendar=CALENDARS.get(exchange, ""),

@@ -24,8 +24,8 @@ import yfinance
 from yfinance.data import YfData
 
 from research.data.sources import Request, SourceBars
-from research.data.yahoo.bars import Delivered, delivered_of
-from research.data.yahoo.errors import Failure, Fault, failure_of
+from research.data.yahoo.bars import YahooBars, delivered_of
+from research.data.yahoo.errors import Fault, YahooFailure, failure_of
 from research.data.yahoo.session import MIRROR_VARIABLE, YahooSession, mirror_of_environment, session_for
 from research.errors import InputError, require
 
@@ -46,7 +46,7 @@ SYMBOL = re.compile(r"(?![A-Z]{2}[A-Z0-9]{9}\d$)[\^A-Z0-9.=-]+")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
+class RetryPolicy:
     """How failed attempts are spaced."""
 
     sleep: Callable[[float], None] = time.sleep
@@ -55,23 +55,23 @@ class Patience:
     first: float = 1.0
     """Seconds before the second attempt; doubled each time."""
 
-    def seconds(self, attempt: int, failure: Failure) -> float:
+    def seconds(self, attempt: int, failure: YahooFailure) -> float:
         """At least what Yahoo asks for, else a doubling wait; up to half as much again by chance."""
         planned = self.first * 2 ** (attempt - 1) if failure.retry_after is None else failure.retry_after
         return planned * (1 + self.jitter() / 2)
 
 
-def fetch(request: Request, patience: Patience | None = None) -> SourceBars:
+def fetch(request: Request, patience: RetryPolicy | None = None) -> SourceBars:
     """Daily bars of every symbol of the request; one `InputError` names all that failed, and then nothing is returned."""
     _check(request)
     mirror = mirror_of_environment()
     session = session_for(mirror, _timeout(request))
-    results = _all(request, session, patience or Patience())
-    failures = [outcome.sentence(symbol) for symbol, outcome in results.items() if isinstance(outcome, Failure)]
+    results = _all(request, session, patience or RetryPolicy())
+    failures = [outcome.sentence(symbol) for symbol, outcome in results.items() if isinstance(outcome, YahooFailure)]
     if failures:
         count = f"{len(failures)} of {len(results)} symbols failed, nothing was taken"
         raise InputError("\n".join([f"SYMBOLS={','.join(request.symbols)}: {count}.", *failures]))
-    delivered = {symbol: outcome for symbol, outcome in results.items() if isinstance(outcome, Delivered)}
+    delivered = {symbol: outcome for symbol, outcome in results.items() if isinstance(outcome, YahooBars)}
     mirrored = [f"Requests went to {mirror} ({MIRROR_VARIABLE}) and not to Yahoo itself."] if mirror else []
     return SourceBars(
         source="yahoo",
@@ -84,10 +84,10 @@ def fetch(request: Request, patience: Patience | None = None) -> SourceBars:
     )
 
 
-def _all(request: Request, session: YahooSession, patience: Patience) -> dict[str, Delivered | Failure]:
+def _all(request: Request, session: YahooSession, patience: RetryPolicy) -> dict[str, YahooBars | YahooFailure]:
     """Every symbol to its end, whether others fail or not."""
 
-    def outcome(symbol: str) -> Delivered | Failure:
+    def outcome(symbol: str) -> YahooBars | YahooFailure:
         return _persistently(symbol, request, session, patience)
 
     # The first one alone: yfinance creates its cache files on first use, and two threads doing so lock each other out.
@@ -146,7 +146,7 @@ def _outspoken_yfinance() -> Iterator[None]:
             debug.hide_exceptions = hidden
 
 
-def _persistently(symbol: str, request: Request, session: YahooSession, patience: Patience) -> Delivered | Failure:
+def _persistently(symbol: str, request: Request, session: YahooSession, patience: RetryPolicy) -> YahooBars | YahooFailure:
     attempt = 0
     while True:
         attempt += 1
@@ -175,7 +175,7 @@ def _clear_response_cache() -> None:
     YfData.cache_get.cache_clear()
 
 
-def _once(symbol: str, request: Request, session: YahooSession) -> Delivered | Failure:
+def _once(symbol: str, request: Request, session: YahooSession) -> YahooBars | YahooFailure:
     ticker = yfinance.Ticker(symbol, session=session)
     history = ticker.history(
         start=max(request.start or EARLIEST, EARLIEST),
@@ -189,4 +189,4 @@ def _once(symbol: str, request: Request, session: YahooSession) -> Delivered | F
     answer = session.chart_answer
     assert answer is not None, "the response cache was cleared, so history asked Yahoo"
     delivered = delivered_of(symbol, history, ticker.history_metadata, answer.text)
-    return Failure(fault=Fault.NO_BARS, said="no row has quotes") if delivered.bars.empty else delivered
+    return YahooFailure(fault=Fault.NO_BARS, said="no row has quotes") if delivered.bars.empty else delivered

@@ -37,7 +37,7 @@ class Fault(Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Failure:
+class YahooFailure:
     """Why one symbol's bars did not come."""
 
     fault: Fault
@@ -52,50 +52,50 @@ class Failure:
         return f"{symbol}: {self.fault.title} ({self.said}{wait}); {self.fault.fix}."
 
 
-def failure_of(error: Exception, answer: Response | None) -> Failure | None:
+def failure_of(error: Exception, answer: Response | None) -> YahooFailure | None:
     """Classify by the last chart answer, else by the exception; None for what is no failure of Yahoo's."""
     failure = None if answer is None else _failure_in(answer)
     if failure is not None:
         return failure
     if isinstance(error, Timeout):
-        return Failure(fault=Fault.TIMEOUT, said=_words(error))
+        return YahooFailure(fault=Fault.TIMEOUT, said=_words(error))
     if isinstance(error, RequestException):
-        return Failure(fault=Fault.TRANSIENT, said=_words(error))
+        return YahooFailure(fault=Fault.TRANSIENT, said=_words(error))
     return None
 
 
-def _failure_in(answer: Response) -> Failure | None:
+def _failure_in(answer: Response) -> YahooFailure | None:
     status = answer.status_code
     said = f"HTTP {status}: {_first_line(answer.text)}"
     if status == 429:
-        return Failure(fault=Fault.RATE_LIMIT, said=said, retry_after=_seconds(answer.headers.get("Retry-After", "")))
+        return YahooFailure(fault=Fault.RATE_LIMIT, said=said, retry_after=_seconds(answer.headers.get("Retry-After", "")))
     if status >= 500 or status in (401, 403) or "Will be right back" in answer.text:
-        return Failure(fault=Fault.TRANSIENT, said=said)
+        return YahooFailure(fault=Fault.TRANSIENT, said=said)
     try:
         chart = json.loads(answer.text)["chart"]
         error, results = chart["error"], chart["result"]
     except (ValueError, TypeError, KeyError):
-        return Failure(fault=Fault.SCHEMA, said=f"{said} where a chart was expected")
+        return YahooFailure(fault=Fault.SCHEMA, said=f"{said} where a chart was expected")
     if error:
         return _failure_said(status, error)
     return _failure_of_result(results[0] if results else {})
 
 
-def _failure_said(status: int, error: dict[str, Any]) -> Failure:
+def _failure_said(status: int, error: dict[str, Any]) -> YahooFailure:
     said = _first_line(str(error.get("description", error)))
     if status == 404 or error.get("code") == "Not Found":
-        return Failure(fault=Fault.UNKNOWN_SYMBOL, said=said)
+        return YahooFailure(fault=Fault.UNKNOWN_SYMBOL, said=said)
     fault = Fault.NO_BARS if "Data doesn't exist" in said else Fault.SCHEMA
-    return Failure(fault=fault, said=f"HTTP {status}: {said}")
+    return YahooFailure(fault=fault, said=f"HTTP {status}: {said}")
 
 
-def _failure_of_result(result: dict[str, Any]) -> Failure | None:
+def _failure_of_result(result: dict[str, Any]) -> YahooFailure | None:
     if "meta" in result and "timestamp" not in result and not _member(result, ("indicators", "quote", 0)):
-        return Failure(fault=Fault.NO_BARS, said="the period has no session")
+        return YahooFailure(fault=Fault.NO_BARS, said="the period has no session")
     lost = [path for path in MEMBERS if _member(result, path) is None]
     if not lost:
         return None
-    return Failure(fault=Fault.SCHEMA, said=f"the chart has no {'.'.join(map(str, lost[0]))}")
+    return YahooFailure(fault=Fault.SCHEMA, said=f"the chart has no {'.'.join(map(str, lost[0]))}")
 
 
 def _member(value: Any, path: tuple[str | int, ...]) -> Any:

@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 import torch
 
-from research.processes import PIPE_BROKEN, stops_put_off
+from research.processes import PIPE_BROKEN, signals_deferred
 from research.training.checkpoint import staging_of
-from research.training.distributed.worker import GO_ON, OVER, Failure, InUse, SharedTraining, Weight, work
+from research.training.distributed.worker import GO_ON, OVER, AppliedSettings, SharedTraining, Weight, WorkerFailure, work
 from research.training.trainer import Listener, TrainingResult
 from research.training.trial_state import DivergedError, EpochRecord
 
@@ -44,7 +44,7 @@ class Rank(NamedTuple):
 
 
 def train_across_devices(
-    shared: SharedTraining, listener: Listener, on_built: Callable[[InUse], None] = lambda _: None
+    shared: SharedTraining, listener: Listener, on_built: Callable[[AppliedSettings], None] = lambda _: None
 ) -> TrainingResult:
     """What `Trainer.run` gives, with the same listener and checkpoint, from all the devices; no model is restored.
 
@@ -67,7 +67,7 @@ def _group(shared: SharedTraining) -> Iterator[list[Rank]]:
                 ours, theirs = mp.Pipe()
                 process = mp.Process(target=work, args=(rank, meeting, theirs), daemon=True)
                 ranks.append(Rank(process, ours, f"process {rank + 1} of {len(shared.devices)} on {device}"))
-                with stops_put_off():
+                with signals_deferred():
                     process.start()
                 theirs.close()
             # Not with the start, which waits until the data are read: the processes load their libraries at the same time.
@@ -93,7 +93,7 @@ def _stop(ranks: Sequence[Rank]) -> None:
             process.join()
 
 
-def _followed(ranks: list[Rank], listener: Listener, on_built: Callable[[InUse], None]) -> TrainingResult:
+def _followed(ranks: list[Rank], listener: Listener, on_built: Callable[[AppliedSettings], None]) -> TrainingResult:
     """Listen until the first process has told the result."""
     weights: dict[str, torch.Tensor] = {}
     there = {rank.pipe: rank for rank in ranks}
@@ -102,7 +102,7 @@ def _followed(ranks: list[Rank], listener: Listener, on_built: Callable[[InUse],
             assert isinstance(pipe, Connection)
             message = _received(pipe)
             match message:
-                case InUse():
+                case AppliedSettings():
                     on_built(message)
                     _tell_all(ranks, GO_ON)
                 case EpochRecord():
@@ -145,13 +145,13 @@ def cause_of_failure(there: Mapping[Connection, Rank], pipe: Connection, first: 
         for one in wait(waiting, left):
             assert isinstance(one, Connection)
             message = _received(one)
-            if message in (None, OVER) or isinstance(message, Failure):
+            if message in (None, OVER) or isinstance(message, WorkerFailure):
                 said[one] = message
     died = [there[one] for one, message in said.items() if message is None]
     codes = {rank.title: _exit_code(rank) for rank in died}
     for rank in there.values():
         rank.process.kill()
-    failures = [(there[one].title, message) for one, message in said.items() if isinstance(message, Failure)]
+    failures = [(there[one].title, message) for one, message in said.items() if isinstance(message, WorkerFailure)]
     for title, failure in failures:
         if failure.of_memory:
             return torch.OutOfMemoryError(f"{title}: {failure.sentence}")

@@ -29,11 +29,11 @@ from research.training.checkpoint import Checkpoint
 from research.training.distributed.fsdp import SharedNoise, part_of, shard, share_of, whole
 from research.training.optim import build_optimizer
 from research.training.precision import autocast
-from research.training.trainer import Listener, Logits, Outcome, Seat, Trainer, TrainingResult
-from research.training.trial_state import Member, Progress
+from research.training.trainer import Listener, Logits, Outcome, RunningTrial, Trainer, TrainingResult
+from research.training.trial_state import TrainingHistory, TrialState
 
 
-class ShardedMember(Member):
+class ShardedTrialState(TrialState):
     """A trial of whose weights and moments this process holds a part."""
 
     def update(self) -> Tensor:
@@ -61,7 +61,7 @@ class ShardedMember(Member):
 class ShardedTrainer(Trainer):
     """A trainer for a process of a group; all must make the same calls. `model` is whole, and built alike by all."""
 
-    member_type = ShardedMember
+    member_type = ShardedTrialState
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class ShardedTrainer(Trainer):
         dist.all_reduce(logits)
         return [logits.cpu().numpy()]
 
-    def _restore(self, seat: Seat) -> None:
+    def _restore(self, seat: RunningTrial) -> None:
         micro_batch = self.micro_batch
         super()._restore(seat)
         # One pass takes a process's whole share, whatever the checkpoint was written with.
@@ -131,7 +131,7 @@ class ShardedTrainer(Trainer):
         if self._noise.rank == 0:
             super()._save(state, path)
 
-    def _result(self, progress: Progress, memory: PeakMemory, side_by_side: int) -> TrainingResult:
+    def _result(self, progress: TrainingHistory, memory: PeakMemory, side_by_side: int) -> TrainingResult:
         result = super()._result(progress, memory, side_by_side)
         fullest = torch.tensor(result.peak_memory_bytes, device=self._device)
         dist.all_reduce(fullest, dist.ReduceOp.MAX)

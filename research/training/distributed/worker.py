@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from research.processes import PIPE_BROKEN, STOP_SIGNALS, die_with_parent, leave
+from research.processes import PIPE_BROKEN, STOP_SIGNALS, die_with_parent, exit_now
 from research.runtime import Runtime, is_out_of_memory
 from research.spec import ArchitectureSpec, TrainingSpec
 from research.task.splits import Split
 from research.task.windows import WindowDataset
-from research.training.applied_settings import in_use, parameters_of
+from research.training.applied_settings import applied_settings, parameters_of
 from research.training.distributed.fsdp import devices_together
 from research.training.distributed.trainer import ShardedTrainer
 from research.training.trainer import TrainingResult, build_model
@@ -50,7 +50,7 @@ class SharedTraining:
     checkpoint: Path | None = None
 
 
-class InUse(NamedTuple):
+class AppliedSettings(NamedTuple):
     """What the first process has built."""
 
     parameters: int
@@ -64,7 +64,7 @@ class Weight(NamedTuple):
     values: NDArray[Any]
 
 
-class Failure(NamedTuple):
+class WorkerFailure(NamedTuple):
     """Why a process ends before training does."""
 
     sentence: str
@@ -107,8 +107,8 @@ def work(rank: int, meeting: Path, pipe: Connection) -> NoReturn:
     except Exception as problem:
         sentence = (f"{type(problem).__name__}: {problem}".splitlines() or [""])[0]
         with suppress(*PIPE_BROKEN):
-            pipe.send(Failure(sentence, is_out_of_memory(problem)))
-    leave()
+            pipe.send(WorkerFailure(sentence, is_out_of_memory(problem)))
+    exit_now()
 
 
 def _train(rank: int, shared: SharedTraining, meeting: Path, pipe: Connection) -> None:
@@ -120,7 +120,7 @@ def _train(rank: int, shared: SharedTraining, meeting: Path, pipe: Connection) -
         # On the CPU: no device need hold the whole model.
         model = build_model(shared.architecture, shared.training, torch.device("cpu"))
         trainer = ShardedTrainer(model, shared.windows(device), shared.split, shared.training, runtime, mesh)
-        telling.tell(InUse(parameters_of(model), in_use(trainer)))
+        telling.tell(AppliedSettings(parameters_of(model), applied_settings(trainer)))
         (outcome,) = trainer.run_all([telling], [shared.checkpoint])
         if rank == 0:
             _tell_result(outcome, pipe)

@@ -53,7 +53,7 @@ def swept(migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Swe
     ):
         sweep = run_sweep(options(root, trials=2, epochs=1), Console(quiet=True))
     store = open_store(root)
-    trials = query.of_kinds(store, list(query.experiments(store)), ("trial",))
+    trials = query.runs_of_kind(store, list(query.experiments(store)), ("trial",))
     assert sweep.best is not None
     (best,) = [one for one in trials if one.run_id == sweep.best.run_id]
     return Swept(store=store, best=best, trials=trials)
@@ -82,7 +82,7 @@ def test_the_best_trial_is_read_and_said_to_be_in_sample(swept: Swept, capsys: p
     assert "costs 1.5 bp and slippage 0.5 bp" in out
     assert commands_to_type(out, swept.store.root) == ["make train", "make evaluate"]
     assert re.search(r"against the volatility regression|nothing is traded", out)
-    (report,) = query.of_kinds(swept.store, [swept.best.experiment_id], ("report",))
+    (report,) = query.runs_of_kind(swept.store, [swept.best.experiment_id], ("report",))
     assert report.tags[schema.BACKTEST_OF] == swept.best.run_id
     assert (report.params["cost_bp"], report.params["backtest_days"]) == (2, "validation")
     written = sorted(path.name for path in (swept.store.root / "reports").iterdir())

@@ -15,14 +15,14 @@ from analysis.backtest.performance import (
     sharpe,
     sharpe_interval,
 )
-from analysis.backtest.trades import YEAR, Account
+from analysis.backtest.trades import YEAR, EquityCurve
 
 RETURNS = np.random.default_rng(0).normal(5e-4, 0.01, 877)
 
 
-def account(returns: np.ndarray) -> Account:
+def account(returns: np.ndarray) -> EquityCurve:
     days = pd.bdate_range("2012-01-02", periods=len(returns) + 1)
-    return Account(days=days, equity=np.append(1, np.cumprod(1 + returns)), exposure=1.0)
+    return EquityCurve(days=days, equity=np.append(1, np.cumprod(1 + returns)), exposure=1.0)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_an_account_that_never_moves_has_no_ratio() -> None:
 
 def test_a_market_without_weekends_has_a_longer_year() -> None:
     one = account(RETURNS)
-    every_day = Account(days=pd.date_range("2012-01-01", periods=len(RETURNS) + 1), equity=one.equity, exposure=1.0)
+    every_day = EquityCurve(days=pd.date_range("2012-01-01", periods=len(RETURNS) + 1), equity=one.equity, exposure=1.0)
     shorter, longer = performance(one, 1), performance(every_day, 1)
     ratio = np.sqrt(365.25 / 252)
     assert longer.sharpe == pytest.approx(shorter.sharpe * ratio)

@@ -11,8 +11,8 @@ import pytest
 
 from analysis.backtest import table as told
 from analysis.backtest.output import metrics
-from analysis.backtest.predictions import VOLATILITY, Subject
-from analysis.backtest.results import EVERY_DAY, MODEL, Reading, as_many, break_even, read, top
+from analysis.backtest.predictions import VOLATILITY, BacktestInput
+from analysis.backtest.results import EVERY_DAY, MODEL, BacktestResult, as_many, break_even, read, top
 from analysis.backtest.strategies import HOLD
 from research.errors import InputError
 from research.spec import TargetSpec
@@ -35,7 +35,9 @@ def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("analysis.backtest.performance.RESAMPLES", 200)
 
 
-def subject(seed: int, *, edge: float = 0.0, horizon: int = 3, kind: str = "threshold", bars: pd.DataFrame = BARS) -> Subject:
+def subject(
+    seed: int, *, edge: float = 0.0, horizon: int = 3, kind: str = "threshold", bars: pd.DataFrame = BARS
+) -> BacktestInput:
     """Probabilities around the base rate that know as much of the label as `edge` says; volatility knows nothing."""
     rng = np.random.default_rng(seed)
     target = TargetSpec(horizon=horizon, kind=kind)  # type: ignore[arg-type]
@@ -43,7 +45,7 @@ def subject(seed: int, *, edge: float = 0.0, horizon: int = 3, kind: str = "thre
     labels = label(bars, target).labels[rows]
     said, volatility = (np.clip(0.5 + 0.1 * rng.normal(size=len(rows)) + know * (labels - 0.5), 0, 1) for know in (edge, 0.0))
     table = pd.DataFrame({"date": bars.index[rows], "symbol": "X", "label": labels, "probability": said})
-    return Subject(
+    return BacktestInput(
         run=RUN,
         experiment="invented",
         split="validation",
@@ -55,7 +57,7 @@ def subject(seed: int, *, edge: float = 0.0, horizon: int = 3, kind: str = "thre
     )
 
 
-def reading(one: Subject, enter: str = "break-even", cost: float = COST) -> Reading:
+def reading(one: BacktestInput, enter: str = "break-even", cost: float = COST) -> BacktestResult:
     return read(UNUSED, one, cost=cost, enter=enter)
 
 
@@ -108,7 +110,7 @@ def test_the_same_entries_cannot_be_told_apart_whatever_is_true() -> None:
 def test_a_downside_with_an_edge_earns_by_selling_first() -> None:
     found = reading(subject(2, edge=0.3, kind="downside"))
     assert found.strategies[MODEL].performance.low > 0
-    assert "sell short at the close" in told.trade(found.subject)
+    assert "sell short at the close" in told.describe_trade(found.subject)
 
 
 def test_the_break_even_probability_makes_the_mean_trade_worth_nothing() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.backtest.trades import Outcomes, account, buy_and_hold, outcomes
+from analysis.backtest.trades import TradeOutcomes, account, buy_and_hold, outcomes
 from research.spec import TargetSpec
 from research.task.targets import label
 from tests.conftest import random_bars
@@ -25,11 +25,11 @@ def bars(*rows: Bar) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["open", "high", "low", "close"], index=index, dtype=np.float64)
 
 
-def traded(*rows: Bar, horizon: int = 1, **question: object) -> Outcomes:
+def traded(*rows: Bar, horizon: int = 1, **question: object) -> TradeOutcomes:
     return outcomes("X", bars(*rows), TargetSpec(horizon=horizon, **question))  # type: ignore[arg-type]
 
 
-def entering(one: Outcomes, sessions: Sequence[int]) -> dict[str, np.ndarray]:
+def entering(one: TradeOutcomes, sessions: Sequence[int]) -> dict[str, np.ndarray]:
     return {one.symbol: np.isin(np.arange(len(one.entry)), sessions)}
 
 

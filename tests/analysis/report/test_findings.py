@@ -9,7 +9,7 @@ import pytest
 from analysis import leaderboard, scaling, store_scaling
 from analysis.figures import style as figures
 from analysis.results import data_scaling as data_axis
-from analysis.results.frontier import Entry, Frontier
+from analysis.results.frontier import BudgetResult, Frontier
 from research.evaluation.significance import paired_difference
 
 DAYS = 877
@@ -17,11 +17,11 @@ RNG = np.random.default_rng(0)
 COMMON = RNG.gamma(0.5, 0.8, DAYS)
 
 
-def entry(n_params: int, loss: float, trials: int = 12, noise: float = 0.02) -> Entry:
+def entry(n_params: int, loss: float, trials: int = 12, noise: float = 0.02) -> BudgetResult:
     losses = COMMON - COMMON.mean() + loss + RNG.normal(0, noise, DAYS)
     losses += loss - losses.mean()
     prior = COMMON - COMMON.mean() + 0.45
-    return Entry(
+    return BudgetResult(
         budget=f"{n_params // 1000}K",
         run_id="r",
         architecture="d8 L2 h2 ff4",
@@ -38,7 +38,7 @@ def entry(n_params: int, loss: float, trials: int = 12, noise: float = 0.02) -> 
     )
 
 
-def frontier(*entries: Entry) -> Frontier:
+def frontier(*entries: BudgetResult) -> Frontier:
     trials = pd.DataFrame(
         {"n_params": [e.n_params for e in entries], "val_loss": [e.val_loss for e in entries], "budget": "x", "name": "n"}
     )

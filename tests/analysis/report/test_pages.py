@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.report import html, markdown
-from analysis.report.document import Commands, Image, Items, Link, Paragraph, Report, Section, Table
+from analysis.report.document import Commands, Image, Items, Link, Paragraph, ReportDocument, Section, Table
 
 LINK = Link(text="0.3743", url="http://127.0.0.1:5000/#/experiments/1/runs/abc", hint="run abc")
-REPORT = Report(
+REPORT = ReportDocument(
     title="Does bigger help?",
     summary=[Paragraph(text=["The best is ", LINK, "."], tone="finding"), Items(items=["one", ["two ", LINK]])],
     sections=[
@@ -94,7 +94,7 @@ def test_markdown_finds_its_figures_beside_it_and_keeps_table_cells_apart() -> N
 
 @given(st.text(st.characters(blacklist_categories=["Cs", "Cc"]), min_size=1))
 def test_any_word_comes_out_as_it_went_in(word: str) -> None:
-    report = Report(
+    report = ReportDocument(
         title=word,
         summary=[Paragraph(text=[word, Link(text=word, url="http://x/", hint=word)])],
         sections=[Section(title="s", blocks=[Table(caption=word, columns=[word], rows=[[word]])])],

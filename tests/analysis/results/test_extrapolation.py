@@ -15,12 +15,12 @@ FALLING = [entry(10**power, 0.5 * 10 ** (-0.02 * (power - 3))) for power in (3, 
 
 
 def test_the_fan_widens_and_begins_beyond_the_largest_budget() -> None:
-    ahead = extrapolation.fan(frontier(*FALLING))
+    ahead = extrapolation.forecast_band(frontier(*FALLING))
     assert ahead["n_params"].min() > FALLING[-1].n_params
     width = (ahead["high"] - ahead["low"]).to_numpy()
     assert (np.diff(width) > 0).all()
     assert ((ahead["low"] < ahead["loss"]) & (ahead["loss"] < ahead["high"])).all()
-    assert extrapolation.fan(frontier(*FALLING[:2])).empty
+    assert extrapolation.forecast_band(frontier(*FALLING[:2])).empty
 
 
 def test_a_budget_is_foretold_from_the_smaller_ones_alone() -> None:
@@ -61,5 +61,5 @@ def test_figures_draw_what_the_tables_hold() -> None:
     assert list(line.get_ydata()) == [0.41, 0.43]
     steps = extrapolation.rollout(frontier(*FALLING))
     assert "found" in [text.get_text() for text in figures_scaling.rollout(steps, "t").axes[0].get_legend().get_texts()]
-    ahead = figures_scaling.fan(frontier(*FALLING), extrapolation.fan(frontier(*FALLING)))
+    ahead = figures_scaling.fan(frontier(*FALLING), extrapolation.forecast_band(frontier(*FALLING)))
     assert any("next budgets" in text.get_text() for text in ahead.axes[0].get_legend().get_texts())

@@ -12,7 +12,7 @@ from analysis.figures.style import report_path
 from analysis.options import ForecastOptions
 from analysis.report.inputs import titles
 from analysis.results.frontier import Frontier, frontiers
-from analysis.results.preregistered import foretell, seal, sealed
+from analysis.results.preregistered import load_forecasts, make_forecast, register_forecast
 from research.errors import InputError
 from research.tracking import query, schema
 from research.tracking.store import Store, open_store
@@ -38,7 +38,7 @@ def only(store: Store) -> Frontier:
 
 
 def predict(store: Store, budget: str) -> str:
-    return seal(store, only(store), budget, foretell(store, only(store), budget))
+    return register_forecast(store, only(store), budget, make_forecast(store, only(store), budget))
 
 
 def sweep(store: Store, budget: str, loss: float, *, outcome: schema.Outcome | None = "complete") -> None:
@@ -48,10 +48,10 @@ def sweep(store: Store, budget: str, loss: float, *, outcome: schema.Outcome | N
 
 def test_it_is_open_until_its_sweep_ends_and_then_scored(store: Store) -> None:
     run_id = predict(store, "128K")
-    (waiting,) = sealed(store, [only(store)])["study of 1", 60]
+    (waiting,) = load_forecasts(store, [only(store)])["study of 1", 60]
     assert (waiting.run_id, waiting.state, waiting.score) == (run_id, "open", None)
     sweep(store, "128K", 0.47)
-    (done,) = sealed(store, [only(store)])["study of 1", 60]
+    (done,) = load_forecasts(store, [only(store)])["study of 1", 60]
     assert done.state == "scored"
     assert done.observed == 0.47
     assert done.score is not None
@@ -63,7 +63,7 @@ def test_another_context_is_another_question(store: Store, tmp_path: Path) -> No
     for budget in ("2K", "8K", "32K"):
         add_run(store, "0000 d4 L2 h1 ff2", budget=budget, loss=0.6, context=30)
     found = frontiers(store, None)
-    by_context = {context: told for (_, context), told in sealed(store, found).items()}
+    by_context = {context: told for (_, context), told in load_forecasts(store, found).items()}
     assert {context: [one.run_id for one in told] for context, told in by_context.items()} == {60: [run_id], 30: []}
     assert len({report_path(tmp_path, "shape", one) for one in found}) == len(set(titles(found))) == 2
 
@@ -71,13 +71,13 @@ def test_another_context_is_another_question(store: Store, tmp_path: Path) -> No
 def test_a_sweep_that_still_runs_scores_nothing(store: Store) -> None:
     predict(store, "128K")
     sweep(store, "128K", 0.47, outcome=None)
-    assert [one.state for one in sealed(store, [only(store)])["study of 1", 60]] == ["open"]
+    assert [one.state for one in load_forecasts(store, [only(store)])["study of 1", 60]] == ["open"]
 
 
 def test_a_budget_that_has_been_started_is_not_foretold(store: Store) -> None:
     add_sweep(store, budget="128K", outcome=None)
     with pytest.raises(InputError, match=r"BUDGET=128000: its sweep has been started"):
-        foretell(store, only(store), "128000")
+        make_forecast(store, only(store), "128000")
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_budget_that_has_been_started_is_not_foretold(store: Store) -> None:
 )
 def test_what_cannot_be_foretold_is_refused(store: Store, budget: str, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
-        foretell(store, only(store), budget)
+        make_forecast(store, only(store), budget)
 
 
 def test_two_budgets_are_too_few(store_root: Path) -> None:
@@ -93,7 +93,7 @@ def test_two_budgets_are_too_few(store_root: Path) -> None:
     for budget in ("2K", "8K"):
         add_run(store, "0000 d4 L2 h1 ff2", budget=budget, loss=0.5)
     with pytest.raises(InputError, match=r"threshold-1pct, horizon 1, has 2K, 8K only; a forecast takes 3 budgets"):
-        foretell(store, only(store), "32K")
+        make_forecast(store, only(store), "32K")
 
 
 def test_a_file_that_was_changed_counts_for_nothing(store: Store) -> None:
@@ -103,17 +103,17 @@ def test_a_file_that_was_changed_counts_for_nothing(store: Store) -> None:
     statement["forecast"]["low"], statement["forecast"]["high"] = 0.0, 1.0
     path.write_text(json.dumps(statement))
     sweep(store, "128K", 0.47)
-    (found,) = sealed(store, [only(store)])["study of 1", 60]
+    (found,) = load_forecasts(store, [only(store)])["study of 1", 60]
     assert found.state == "altered"
     assert found.score is None
 
 
 def test_one_that_came_after_its_sweep_counts_for_nothing(store: Store) -> None:
-    made = foretell(store, only(store), "128K")
+    made = make_forecast(store, only(store), "128K")
     sweep(store, "128K", 0.47)
     first = frontiers(store, None)[0]
-    seal(store, first, "128K", made)
-    assert [one.state for one in sealed(store, [only(store)])["study of 1", 60]] == ["late"]
+    register_forecast(store, first, "128K", made)
+    assert [one.state for one in load_forecasts(store, [only(store)])["study of 1", 60]] == ["late"]
 
 
 def test_the_verb_writes_all_or_nothing(store: Store) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.results.frontier import Entry
+from analysis.results.frontier import BudgetResult
 from analysis.results.scaling_verdict import judge, point_errors
 from analysis.results.uncertainty import sureness
 from tests.support.invented import entry, frontier
@@ -16,7 +16,7 @@ from tests.support.invented import entry, frontier
 RANDOM = np.array([0.42, 0.43, 0.41, 0.44, 0.45, 0.42])
 
 
-def replicated(n_params: int, chosen: float, fresh: Sequence[float], **changes: Any) -> Entry:
+def replicated(n_params: int, chosen: float, fresh: Sequence[float], **changes: Any) -> BudgetResult:
     """A budget whose best trial was trained again on fresh seeds."""
     found = {"config": "best", "replicates": {"best": tuple(fresh)}, "random_losses": RANDOM, **changes}
     return entry(n_params, chosen, **found)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from analysis import leaderboard
 from analysis import uncertainty_table as sure_table
 from analysis.results.frontier import frontiers
-from analysis.results.uncertainty import Sureness, pooled_deviation, sureness
+from analysis.results.uncertainty import LossUncertainty, pooled_deviation, sureness
 from research.tracking.store import Store, open_store
 from tests.support.invented import entry, frontier
 from tests.support.small_store import BASE_RATE_LOSS, add_run
@@ -21,7 +21,7 @@ EXPECTED_MAXIMUM_OF_12 = 1.6292
 """Of standard normal draws (Harter 1961)."""
 
 
-def told(losses: NDArray[np.float64], fresh: tuple[float, ...] = (), days: float = 0.02) -> Sureness:
+def told(losses: NDArray[np.float64], fresh: tuple[float, ...] = (), days: float = 0.02) -> LossUncertainty:
     """One budget whose random trials have these losses and whose winner has these fresh seeds."""
     replicates = {"winner": fresh}
     best = float(losses.min())

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pipelines.adopt import console_log
-from pipelines.adopt.record import Record, Study
+from pipelines.adopt.record import LegacyStudy, Record
 from pipelines.adopt.size import size_of
 
 AT = "[I 2024-03-01 10:00:00,000]"
@@ -29,7 +29,7 @@ def records(*lines: str) -> list[Record]:
 
 def test_the_start_line_gives_the_shape_and_the_result_line_the_exact_settings() -> None:
     (one,) = records(STUDY, begun(0), finished(0, "0.41234567890123456"))
-    assert one.study == Study(budget="5M", horizon=3, task="touch_2pct")
+    assert one.study == LegacyStudy(budget="5M", horizon=3, task="touch_2pct")
     assert (one.outcome, one.metric, one.value) == ("complete", "val_loss", 0.41234567890123456)
     assert one.params["learning_rate"] == 0.0005000123
     assert (one.params["d_model"], one.params["n_layers"], one.params["batch_size"]) == (128, 6, 16)
@@ -95,7 +95,7 @@ def test_each_study_ends_where_the_next_begins() -> None:
 def test_the_study_line_adds_the_phase() -> None:
     named = f"{AT} A new study created in memory with name: phase9b_5M_h3_touch_2pct_5M"
     (one,) = records(STUDY, named, begun(0), finished(0, "0.4"))
-    assert one.study == Study(phase="phase9b", budget="5M", horizon=3, task="touch_2pct")
+    assert one.study == LegacyStudy(phase="phase9b", budget="5M", horizon=3, task="touch_2pct")
 
 
 def test_trials_that_no_line_gives_to_a_study_are_rejected_with_their_lines() -> None:

@@ -9,7 +9,7 @@ import pytest
 from pipelines.adopt import console_log, experiment_csv
 from pipelines.adopt.formats import parse
 from pipelines.adopt.numbers import UnreadableError
-from pipelines.adopt.record import Parsed, Study, fingerprints
+from pipelines.adopt.record import LegacyStudy, Parsed, fingerprints
 
 ROW = {
     "timestamp": "",
@@ -132,7 +132,7 @@ def test_a_row_and_a_console_log_tell_of_the_same_trial() -> None:
         "{'learning_rate': 0.0005000123}. Best is trial 4 with value: 0.41234567890123456.\n"
     )
     assert fingerprints(log.records) == fingerprints(read({}).records)
-    assert read({}).records[0].study == Study(phase="phase9b", budget="5M", horizon=3, task="touch_2pct")
+    assert read({}).records[0].study == LegacyStudy(phase="phase9b", budget="5M", horizon=3, task="touch_2pct")
 
 
 @pytest.mark.parametrize(

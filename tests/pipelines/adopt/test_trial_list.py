@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pipelines.adopt.formats import parse
-from pipelines.adopt.record import Parsed, Study, fingerprints
+from pipelines.adopt.record import LegacyStudy, Parsed, fingerprints
 from pipelines.adopt.size import size_of
 
 SHAPE = {"d_model": 24, "n_layers": 3, "n_heads": 4, "d_ff_ratio": 2, "learning_rate": 0.002, "dropout": 0.1}
@@ -31,7 +31,7 @@ def read(content: object, name: str = "phase9_3K_h5_all_trials") -> Parsed:
 
 def test_the_file_name_says_which_study_it_is() -> None:
     (one,) = read([trial(0, 0.7)]).records
-    assert one.study == Study(phase="phase9", budget="3K", horizon=5)
+    assert one.study == LegacyStudy(phase="phase9", budget="3K", horizon=5)
     assert one.study.label == "phase9_3K_h5"
 
 

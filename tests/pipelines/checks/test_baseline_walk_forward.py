@@ -13,14 +13,14 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from pipelines.checks import baselines
-from pipelines.checks.baseline_walk_forward import Forecasts, Standing, forecasts, pooled, standings, years_of
+from pipelines.checks.baseline_walk_forward import BaselineResult, Forecasts, forecasts, pooled, standings, years_of
 from pipelines.checks.baselines import BaselinesOptions
 from research.data.bundled import bundled
 from research.errors import InputError
 from research.evaluation.metrics import row_losses
-from research.evaluation.significance import by_day, paired_difference
+from research.evaluation.significance import daily_means, paired_difference
 from research.models.baselines import BASELINES, training_prior
-from research.task.build import Assembled, assemble
+from research.task.build import TaskData, assemble
 from research.tracking import query, schema
 from research.tracking.store import open_store
 from tests.support.verbs import commands_to_type
@@ -42,12 +42,12 @@ horizons = pytest.mark.parametrize("horizon", PUBLISHED)
 
 
 @cache
-def assembled(horizon: int) -> Assembled:
+def assembled(horizon: int) -> TaskData:
     return assemble(BaselinesOptions(horizon=horizon), bundled().bars, digest="", source="bundled")
 
 
 @cache
-def walked(horizon: int) -> tuple[Forecasts, dict[str, Standing]]:
+def walked(horizon: int) -> tuple[Forecasts, dict[str, BaselineResult]]:
     with threadpool_limits(1):
         said = pooled(list(forecasts(assembled(horizon), (2005, 2018))))
     return said, {row.baseline: row for row in standings(said)}
@@ -121,7 +121,7 @@ def test_a_pool_is_predicted_by_day_and_instrument():
     labels = dict(zip(found.prepared.days[found.prepared.symbols == 0], found.prepared.parts[0].target.labels, strict=True))
     assert said.labels[said.symbols == "NEW"].tolist() == [labels[day] for day in said.days[said.symbols == "NEW"]]
     (prior,) = standings(said)
-    daily = by_day(row_losses(said.logits["prior"], said.labels), said.days.to_numpy())
+    daily = daily_means(row_losses(said.logits["prior"], said.labels), said.days.to_numpy())
     assert len(daily) == said.days.nunique() == len(said.labels) / 2
     assert (prior.loss.low, prior.loss.high) == pytest.approx(
         [getattr(paired_difference(daily, np.zeros_like(daily)), end) for end in ("low", "high")]
@@ -156,7 +156,7 @@ def test_the_verb_prints_a_table_and_leaves_a_run_per_question(store_root: Path,
     assert commands_to_type(told, store_root) == ["make sweep", "make ui"]
     assert told.count("logistic") == 2
     store = open_store(store_root)
-    runs = query.of_kinds(store, list(query.experiments(store)), ["report"])
+    runs = query.runs_of_kind(store, list(query.experiments(store)), ["report"])
     assert [run.params["threshold"] for run in runs] == [0.01, 0.02]
     assert {run.outcome for run in runs} == {"complete"}
     said = pd.read_parquet(store.local_artifact(runs[0].run_id, schema.WALK_FORWARD_FILE))

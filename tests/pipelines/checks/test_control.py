@@ -9,8 +9,8 @@ import pytest
 
 from pipelines.checks import control
 from pipelines.checks.control import ControlOptions, arms_of
-from pipelines.checks.control_experiments import Arm
-from pipelines.data.load_task import prepare_study
+from pipelines.checks.control_experiments import ControlExperiment
+from pipelines.data.load_task import load_task
 from pipelines.options import SweepOptions
 from pipelines.trial.task_record import evidence_metrics
 from research.data.synthetic import market_bars, market_of, parse_settings
@@ -27,13 +27,13 @@ from tests.support.verbs import commands_to_type
 TINY = {"bars": 3000, "budget": "2K", "trials": 1, "epochs": 1, "device": "cpu", "workers": 1, "threads": 1}
 
 
-def arm(*, planted: bool, best: float, half_width: float = 0.01, volatility: float = 0.56) -> Arm:
+def arm(*, planted: bool, best: float, half_width: float = 0.01, volatility: float = 0.56) -> ControlExperiment:
     """An arm whose training prior has .6 and whose Bayes loss is .5."""
 
     def gap(other: float) -> Difference:
         return Difference(mean=best - other, low=best - other - half_width, high=best - other + half_width)
 
-    return Arm(
+    return ControlExperiment(
         title="planted signal" if planted else "shuffled labels",
         planted=planted,
         sweep_run="r",
@@ -110,7 +110,7 @@ def test_a_pipeline_that_has_learned_nothing_fails_its_positive_control(store_ro
     assert "shuffled labels: no signal" in told
     assert "A control failed: believe no result until it passes." in told
     store = open_store(store_root)
-    (run,) = query.of_kinds(store, list(query.experiments(store)), ["control"])
+    (run,) = query.runs_of_kind(store, list(query.experiments(store)), ["control"])
     assert run.name == "2K-h1 FAILED"
     assert (run.metrics["planted/passed"], run.metrics["shuffled/passed"]) == (0, 1)
     asked = {"bars": 3000, "signal": 0.5, "lag": 20, "seed": 0, "horizon": 1, "budget": "2K", "trials": 1}
@@ -122,14 +122,14 @@ def test_a_pipeline_that_has_learned_nothing_fails_its_positive_control(store_ro
 def test_a_sweep_on_a_synthetic_market_knows_the_lowest_loss_there_is(store_root: Path):
     store = open_store(store_root)
     asked = SweepOptions(store=store_root, data="synthetic:bars=3000,signal=0.5", epochs=1)
-    study = prepare_study(asked, store)
-    assert study.bayes is not None
-    metrics = evidence_metrics(study)
-    assert metrics["sweep/bayes_loss"] == study.bayes.realised
-    losses = row_losses(logits_of(BASELINES["volatility"](study.baseline_rows)), study.prepared.labels_of("validation"))
-    assert study.bayes.realised < losses.mean()
-    assert prepare_study(replace(asked, shuffle_labels=0), store).bayes is None
-    real = prepare_study(SweepOptions(store=store_root), store)
+    task = load_task(asked, store)
+    assert task.bayes is not None
+    metrics = evidence_metrics(task)
+    assert metrics["sweep/bayes_loss"] == task.bayes.realised
+    losses = row_losses(logits_of(BASELINES["volatility"](task.baseline_rows)), task.prepared.labels_of("validation"))
+    assert task.bayes.realised < losses.mean()
+    assert load_task(replace(asked, shuffle_labels=0), store).bayes is None
+    real = load_task(SweepOptions(store=store_root), store)
     assert real.bayes is None
     assert "sweep/bayes_loss" not in evidence_metrics(real)
 

@@ -19,7 +19,7 @@ import pytest
 
 from pipelines.checks import machine_checks as checkups
 from pipelines.checks.doctor import DoctorOptions, findings, main
-from pipelines.checks.machine_checks import Finding
+from pipelines.checks.machine_checks import CheckResult
 from pipelines.checks.store_checks import database_findings, freshness, server, snapshots, store_findings
 from pipelines.data.load_task import ingest
 from research.data.data_sets import DataSet, Version, write_name
@@ -31,7 +31,7 @@ from research.tracking.run_writer import RunLog
 from research.tracking.store import Store, open_store
 
 
-def found(root: Path, check: str) -> Finding:
+def found(root: Path, check: str) -> CheckResult:
     return next(one for one in store_findings(root) if one.check == check)
 
 
@@ -265,7 +265,7 @@ def test_a_tracking_server_is_asked_and_its_password_not_told() -> None:
 
 
 def test_a_check_that_fails_does_not_keep_the_others_from_being_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails() -> Finding:
+    def fails() -> CheckResult:
         raise OSError("no such thing")
 
     monkeypatch.setattr(checkups, "device", fails)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.checks.tour_serving_check import wait_for
-from pipelines.checks.tour_steps import Alive, Stop, run_stop
+from pipelines.checks.tour_steps import Alive, TourStep, run_stop
 from research.errors import InputError
 from tests.support.browser import free_port
 
@@ -22,7 +22,7 @@ def test_a_server_that_dies_is_noticed_at_once_with_its_last_words(tmp_path: Pat
 
     makefile = tmp_path / "Makefile"
     makefile.write_text("serve:\n\t@echo 'error: MODEL=x: no such registered model' >&2; exit 2\n")
-    stop = Stop(title="serve", why="", command=("make", "-f", str(makefile), "serve"), check=check)
+    stop = TourStep(title="serve", why="", command=("make", "-f", str(makefile), "serve"), check=check)
     begun = time.monotonic()
     with pytest.raises(InputError, match=r"ended by itself \(2\): error: MODEL=x: no such registered model$"):
         run_stop(stop, tmp_path)
@@ -41,6 +41,6 @@ def test_a_server_that_is_asked_is_ended_afterwards(tmp_path: Path, capfd: pytes
         alive()
         return "it answered"
 
-    run_stop(Stop(title="serve", why="", command=("make", "-f", str(makefile), "serve"), check=check), tmp_path)
+    run_stop(TourStep(title="serve", why="", command=("make", "-f", str(makefile), "serve"), check=check), tmp_path)
     assert "it answered" in capfd.readouterr().out
     assert time.monotonic() - begun < 20

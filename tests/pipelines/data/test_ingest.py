@@ -154,7 +154,7 @@ def test_the_command_line_ends_with_a_snapshot_that_a_sweep_runs_on(store_root: 
     sweep = run(store_root, data="pair", symbol="SPY", **split)
     data_set = read_name("pair", store_root / "snapshots")
     assert data_set is not None
-    assert sweep.context.study.snapshot.digest == data_set.digest
+    assert sweep.context.task.snapshot.digest == data_set.digest
     assert len(data_set.history) == 2
 
 
@@ -247,7 +247,7 @@ def test_a_corrupted_snapshot_is_refused_by_name_and_by_digest(yahoo: YahooServe
 def test_a_vendor_that_makes_us_wait_is_said(
     yahoo: YahooServer, store_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr("research.data.yahoo.client.Patience.seconds", lambda *_: 0.0)
+    monkeypatch.setattr("research.data.yahoo.client.RetryPolicy.seconds", lambda *_: 0.0)
     yahoo.answer("SPY", TOO_MANY, times=2)
     make_data(store_root, symbols="SPY", start=date(2018, 1, 2))
     said = capsys.readouterr().out

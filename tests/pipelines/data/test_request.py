@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.data.options import IngestOptions
-from pipelines.data.request import Order, order_of
+from pipelines.data.request import IngestRequest, order_of
 from research.data.data_sets import DataSet, Version, write_name
 from research.data.sources import Request
 from research.errors import InputError
@@ -23,14 +23,14 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def order(root: Path, **options: object) -> Order:
+def order(root: Path, **options: object) -> IngestRequest:
     return order_of(IngestOptions(**options), root)  # type: ignore[arg-type]
 
 
 def test_symbols_are_asked_of_yahoo_under_a_name_made_of_them(root: Path):
     asked = order(root, symbols="QQQ, ^VIX,QQQ", start=date(2000, 1, 3), timeout=9.0)
     settings = {"timeout": "9.0"}
-    assert asked == Order(
+    assert asked == IngestRequest(
         name="qqq-vix", request=Request(source="yahoo", symbols=("QQQ", "^VIX"), start=date(2000, 1, 3), settings=settings)
     )
     assert order(root, symbols="QQQ", name="mine").name == "mine"
@@ -38,7 +38,7 @@ def test_symbols_are_asked_of_yahoo_under_a_name_made_of_them(root: Path):
 
 @pytest.mark.parametrize("options", [{"data": "spy"}, {"symbols": "SPY"}, {"symbols": "SPY", "data": "yahoo"}])
 def test_what_is_left_out_of_a_data_set_stays_as_it_was(root: Path, options: dict[str, object]):
-    assert order(root, **options) == Order(name="spy", request=SPY)
+    assert order(root, **options) == IngestRequest(name="spy", request=SPY)
     later = order(root, **options, end=date(2020, 1, 2)).request
     assert later == Request(source="yahoo", symbols=("SPY",), start=date(1993, 1, 29), end=date(2020, 1, 2))
 
@@ -53,19 +53,19 @@ def test_a_file_is_remembered_by_where_it_lies_and_keeps_its_settings(root: Path
     monkeypatch.chdir(root)
     asked = order(root, data="prices.csv", columns="close=last")
     settings = {"path": str(root / "prices.csv"), "calendar": "XNYS", "columns": "close=last"}
-    assert asked == Order(name="prices", request=Request(source="file", settings=settings))
+    assert asked == IngestRequest(name="prices", request=Request(source="file", settings=settings))
 
 
 def test_bundled_and_synthetic_bars_need_no_name_and_may_have_one(root: Path):
-    assert order(root) == order(root, data="bundled") == Order(request=Request(source="bundled"))
+    assert order(root) == order(root, data="bundled") == IngestRequest(request=Request(source="bundled"))
     made = Request(source="synthetic", settings={"bars": "300"})
-    assert order(root, data="synthetic:bars=300") == Order(request=made)
-    assert order(root, data="synthetic:bars=300", name="control") == Order(name="control", request=made)
+    assert order(root, data="synthetic:bars=300") == IngestRequest(request=made)
+    assert order(root, data="synthetic:bars=300", name="control") == IngestRequest(name="control", request=made)
 
 
 def test_a_digest_is_verified(root: Path):
     (root / "0123456789abcdef").mkdir()
-    assert order(root, data="012345") == Order(digest="0123456789abcdef")
+    assert order(root, data="012345") == IngestRequest(digest="0123456789abcdef")
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from pipelines.sweep import messages as summary
 from pipelines.sweep import setup as preparation
 from pipelines.sweep.state import Sweep
 from pipelines.trial.job import Job
-from pipelines.trial.optimizer_choice import optimizer_for, that_fit
+from pipelines.trial.optimizer_choice import fitting_architectures, optimizer_for
 from pipelines.trial.placement import devices_for
 from research.errors import InputError
 from research.spec import ArchitectureSpec, TrialSpec
@@ -73,8 +73,8 @@ def test_a_group_is_as_large_as_the_largest_training_that_several_devices_hold()
 def test_adamw_on_several_devices_goes_before_low_memory_on_one() -> None:
     assert optimizer_for("auto", TWO_BILLION, (64, 256), CUDA, 20 * GB) == "adafactor"
     assert optimizer_for("auto", TWO_BILLION, (64, 256), CUDA, 20 * GB, devices=8) == "adamw"
-    assert not that_fit([LARGE], (64, 256), CUDA, FOR_TWO, "adamw")
-    assert that_fit([LARGE], (64, 256), CUDA, FOR_TWO, "adamw", devices=2) == [LARGE]
+    assert not fitting_architectures([LARGE], (64, 256), CUDA, FOR_TWO, "adamw")
+    assert fitting_architectures([LARGE], (64, 256), CUDA, FOR_TWO, "adamw", devices=2) == [LARGE]
 
 
 def test_a_plan_says_how_many_devices_a_trial_needs() -> None:
@@ -145,10 +145,10 @@ def test_a_sweep_does_not_refuse_what_its_devices_hold_together(sweep: Sweep, mo
     runtime = replace(sweep.context.runtime, device=CUDA)
     monkeypatch.setattr(preparation, "available_memory", lambda _: FOR_TWO)
     monkeypatch.setattr(preparation, "devices_to_share", lambda *_: EIGHT[:2])
-    assert preparation._that_fit([LARGE], sweep.options, runtime, "adamw") == [LARGE]
+    assert preparation._fitting_shapes([LARGE], sweep.options, runtime, "adamw") == [LARGE]
     monkeypatch.setattr(preparation, "available_memory", lambda _: FOR_TWO // 10)
     with pytest.raises(InputError, match="are free on each of 2 devices"):
-        preparation._that_fit([LARGE], sweep.options, runtime, "adamw")
+        preparation._fitting_shapes([LARGE], sweep.options, runtime, "adamw")
 
 
 def test_a_trial_takes_the_fewest_devices_that_hold_it(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,12 +18,12 @@ import pytest
 from optuna.trial import TrialState
 
 from pipelines.sweep.dispatcher import Dispatch
-from pipelines.sweep.history import attempts_of, close_lost
+from pipelines.sweep.history import attempts_of, close_lost_attempt
 from pipelines.sweep.state import Sweep
-from pipelines.trial.job import Ended, Finished, Job
-from pipelines.trial.record import declared
+from pipelines.trial.job import Job, StackResult, TrialResult
+from pipelines.trial.record import declared_params
 from research.errors import InputError
-from research.processes import stops_put_off
+from research.processes import signals_deferred
 from research.tracking import query, schema
 from research.tracking.process_identity import ProcessId
 from research.tracking.query import RunRecord
@@ -46,7 +46,7 @@ def running(root: Path, number: int | None = None) -> list[RunRecord]:
     """The trials that somebody trains at the moment."""
     store = open_store(root)
     found = store.client.get_experiment_by_name("sp500-threshold-1pct")
-    runs = query.with_tag(store, found.experiment_id, schema.KIND, "trial") if found else []
+    runs = query.runs_with_tag(store, found.experiment_id, schema.KIND, "trial") if found else []
     return [one for one in runs if one.status == "RUNNING" and number in (None, one.params.get("number"))]
 
 
@@ -144,7 +144,7 @@ def until(holds: Callable[[], bool]) -> None:
 def test_workers_that_die_before_they_begin_end_the_sweep_with_a_sentence(started: Sweep) -> None:
     job = Job(number=0, spec=spec_of(started))
     executor = MagicMock(slots=1)
-    executor.wait.side_effect = lambda _: Ended(
+    executor.wait.side_effect = lambda _: StackResult(
         team=executor.submit.call_args.args[0], lost="worker process 12 ended with exit code 1"
     )
     dispatch = Dispatch(executor, started.context, MagicMock(), started.history.attempts, 3, MagicMock())
@@ -157,7 +157,7 @@ def test_workers_that_die_before_they_begin_end_the_sweep_with_a_sentence(starte
 def test_a_worker_that_is_stopped_by_somebody_else_counts_as_dead(started: Sweep) -> None:
     """A guard against memory shortage stops politely before it kills; a trial must not come back for ever."""
     spec = spec_of(started, seed=3)
-    found: list[Finished | None] = []
+    found: list[TrialResult | None] = []
     for attempt in ("1", "2"):
         job = Job(number=3, spec=spec, tags={schema.SUGGESTED: "{}", schema.ATTEMPT: attempt})
         log = RunLog.start(
@@ -165,13 +165,13 @@ def test_a_worker_that_is_stopped_by_somebody_else_counts_as_dead(started: Sweep
             experiment_id=started.context.experiment_id,
             kind="trial",
             name=job.name,
-            params={**declared(spec, started.context), "number": 3},
+            params={**declared_params(spec, started.context), "number": 3},
             tags={**job.tags, schema.TRIAL_FINGERPRINT: spec.fingerprint},
             parent_id=started.log.run_id,
         )
         log.finish("interrupted", tags={schema.REASON: "stopped by the user"})
         made = attempts_of(started.context, job)
-        found.append(close_lost(started.context, made, made[-1:], "worker process 12 ended with exit code 0", 2))
+        found.append(close_lost_attempt(started.context, made, made[-1:], "worker process 12 ended with exit code 0", 2))
     assert found[0] is None
     assert found[1] is not None
     assert found[1].outcome == "crashed"
@@ -181,7 +181,7 @@ def test_a_stop_waits_until_a_worker_has_started_whichever_thread_takes_it() -> 
     over, reached = threading.Event(), False
     threading.Thread(target=over.wait, daemon=True).start()
     try:
-        with pytest.raises(KeyboardInterrupt), stops_put_off():  # noqa: PT012
+        with pytest.raises(KeyboardInterrupt), signals_deferred():  # noqa: PT012
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.05)
             reached = True

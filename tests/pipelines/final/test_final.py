@@ -21,8 +21,8 @@ from sklearn.linear_model import LogisticRegression
 from analysis.backtest.predictions import subject
 from analysis.backtest.results import read
 from analysis.options import BacktestOptions
-from pipelines.final.calibration import maps_of, unseen_validation
-from pipelines.final.evaluation import look, looks_before
+from pipelines.final.calibration import calibration_maps, out_of_sample_validation
+from pipelines.final.evaluation import earlier_accesses, open_test_set
 from pipelines.final.options import EvaluateOptions, TrainOptions
 from pipelines.final.table import verdicts
 from pipelines.final.training import train_final
@@ -32,13 +32,13 @@ from pipelines.sweep.driver import run_sweep
 from pipelines.sweep.state import Sweep
 from research.errors import InputError
 from research.evaluation.calibration import Method, fitted
-from research.evaluation.holdout import REGIMES, Against, Looks
+from research.evaluation.holdout import REGIMES, BaselineComparison, TestSetAccesses
 from research.evaluation.metrics import calibration_error_by_chance, logits_of
 from research.evaluation.significance import Difference, diebold_mariano, paired_difference
 from research.models.baselines import BASELINES
-from research.task.windows import Prepared, WindowDataset, answer_logits
+from research.task.windows import WindowDataset, WindowedData, predict_float64
 from research.tracking import query, schema
-from research.tracking.process_identity import Owner, ProcessId
+from research.tracking.process_identity import DriverClaim, ProcessId
 from research.tracking.query import RunRecord
 from research.tracking.run_writer import RunLog
 from research.tracking.store import Store, open_store
@@ -62,7 +62,7 @@ class Trained:
 
 
 def records(store: Store, *kinds: str) -> list[RunRecord]:
-    return query.of_kinds(store, list(query.experiments(store)), kinds)
+    return query.runs_of_kind(store, list(query.experiments(store)), kinds)
 
 
 @pytest.fixture(scope="module")
@@ -97,10 +97,10 @@ def evaluated(trained: Trained) -> RunRecord:
     def watched(*arguments: object) -> object:
         (opened,) = records(trained.store, "evaluation")
         assert opened.status == "RUNNING"
-        return answer_logits(*arguments)  # type: ignore[arg-type]
+        return predict_float64(*arguments)  # type: ignore[arg-type]
 
     with patch("pipelines.final.predictions.answer_logits", watched):
-        run_id = look(trained.store, asked(trained), QUIET)
+        run_id = open_test_set(trained.store, asked(trained), QUIET)
     (run,) = records(trained.store, "evaluation")
     assert run.run_id == run_id
     return run
@@ -133,7 +133,7 @@ def test_what_was_chosen_is_what_is_trained(trained: Trained) -> None:
 
 
 def test_all_rows_before_the_test_are_trained_on_and_none_that_touches_it(trained: Trained) -> None:
-    prepared = trained.sweep.context.study.prepared
+    prepared = trained.sweep.context.task.prepared
     rows = np.array(sorted(trained.seen))
     assert np.array_equal(rows, np.union1d(prepared.split.train, prepared.split.validation))
     assert prepared.label_ends(rows).max() < prepared.days[prepared.split.test].min()
@@ -150,7 +150,7 @@ def test_the_ensemble_is_a_new_version_and_the_alias_stays(trained: Trained) -> 
 
 def test_the_registered_ensemble_gives_the_mean_of_its_seeds_from_raw_bars(trained: Trained, evaluated: RunRecord) -> None:
     (version,) = trained.store.client.search_model_versions(f"run_id='{trained.final.run_id}'")
-    served = mlflow.pyfunc.load_model(version.source).predict(example_of(trained.sweep.context.study, days=5000))
+    served = mlflow.pyfunc.load_model(version.source).predict(example_of(trained.sweep.context.task, days=5000))
     table = said(trained, evaluated)
     seeds = table[[f"seed_{seed}" for seed in SEEDS]].to_numpy()
     answers = served.set_index("date").loc[table["date"].dt.strftime("%Y-%m-%d")]
@@ -174,7 +174,7 @@ def test_each_seed_is_registered_as_a_model_of_its_own(trained: Trained, evaluat
     versions = trained.store.client.search_model_versions("name='sp500-threshold-1pct-2K-h1-seeds'")
     assert {one.run_id for one in versions} == {run.run_id for run in trained.seeds}
     assert all(not one.aliases for one in versions)
-    table, days = said(trained, evaluated), example_of(trained.sweep.context.study, days=5000)
+    table, days = said(trained, evaluated), example_of(trained.sweep.context.task, days=5000)
     for run in trained.seeds:
         (version,) = [one for one in versions if one.run_id == run.run_id]
         served = mlflow.pyfunc.load_model(version.source).predict(days).set_index("date")
@@ -204,7 +204,7 @@ def test_a_training_that_is_stopped_leaves_closed_runs_and_registers_nothing(tra
 def test_other_labels_than_those_of_the_trial_are_refused(trained: Trained) -> None:
     options = TrainOptions(budget="2K", seeds=1, device="cpu", store=trained.store.root)
     with (
-        patch.object(Prepared, "target_digest", "0123456789abcdef"),
+        patch.object(WindowedData, "target_digest", "0123456789abcdef"),
         pytest.raises(InputError, match=r"target_digest=.*0123456789abcdef"),
     ):
         train_final(trained.store, options, QUIET)
@@ -215,7 +215,7 @@ def test_metrics_are_those_of_the_stored_predictions(trained: Trained, evaluated
     table, metrics = said(trained, evaluated), evaluated.metrics
     p, y = table["probability"].to_numpy(), table["label"].to_numpy()
     losses = -np.where(y == 1, np.log(p), np.log1p(-p))
-    rate = trained.sweep.context.study.prepared
+    rate = trained.sweep.context.task.prepared
     known = rate.labels[np.union1d(rate.split.train, rate.split.validation)].mean()
     assert len(table) == len(rate.split.test) == metrics["test_n"]
     assert metrics["test_loss"] == pytest.approx(losses.mean(), abs=1e-12)
@@ -245,7 +245,7 @@ def test_metrics_are_those_of_the_stored_predictions(trained: Trained, evaluated
     ],
 )
 def test_a_reference_is_beaten_only_where_both_tests_say_so(low: float, high: float, dm_p: float, ends: str) -> None:
-    it = Against(loss=0.4, difference=Difference(mean=-0.01, low=low, high=high), dm_p=dm_p, skill=0.02, auc=0.7)
+    it = BaselineComparison(loss=0.4, difference=Difference(mean=-0.01, low=low, high=high), dm_p=dm_p, skill=0.02, auc=0.7)
     (sentence,) = verdicts({"logistic": it})
     assert sentence.endswith(ends)
 
@@ -259,7 +259,7 @@ def test_baselines_are_fitted_again_and_their_distance_has_an_interval(trained: 
     assert found == pytest.approx([expected.mean, expected.low, expected.high], abs=1e-9)
     assert expected.low < expected.mean < expected.high
     assert metrics["vs_logistic/dm_p"] == pytest.approx(diebold_mariano(mine, its, 1).p_value, abs=1e-9)
-    prepared = trained.sweep.context.study.prepared
+    prepared = trained.sweep.context.task.prepared
     rows = np.union1d(prepared.split.train, prepared.split.validation)
     scale = prepared.values[np.arange(rows.min() - 59, rows.max() + 1)]
     values = (prepared.values - scale.mean(axis=0)) / scale.std(axis=0)
@@ -272,16 +272,16 @@ def test_a_second_look_is_refused_and_marked_where_it_is_insisted_on(trained: Tr
     assert schema.SECOND_LOOK not in evaluated.tags
     assert evaluated.tags[schema.LOOKS_BEFORE] == "0"
     with pytest.raises(InputError, match="AGAIN=1"):
-        look(trained.store, asked(trained), QUIET)
+        open_test_set(trained.store, asked(trained), QUIET)
     assert len(records(trained.store, "evaluation")) == 1
     with patch("pipelines.final.evaluation.say", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
-        look(trained.store, asked(trained, budget="", run=trained.final.run_id[:8], again=True), QUIET)
+        open_test_set(trained.store, asked(trained, budget="", run=trained.final.run_id[:8], again=True), QUIET)
     again = records(trained.store, "evaluation")[1]
     assert again.tags[schema.SECOND_LOOK] == "1 before"
     assert again.outcome == "interrupted"
     told = io.StringIO()
     with patch("pipelines.final.evaluation.note_tested") as noted:
-        look(trained.store, asked(trained, again=True), Console(file=told, width=110))
+        open_test_set(trained.store, asked(trained, again=True), Console(file=told, width=110))
     # It takes no alias, even where the first one came to nothing.
     noted.assert_not_called()
     assert "SECOND LOOK: this model has seen these days 2 times" in told.getvalue()
@@ -294,25 +294,25 @@ def test_a_second_look_is_refused_and_marked_where_it_is_insisted_on(trained: Tr
 
 
 def test_days_that_were_seen_before_are_counted_whatever_the_snapshot(trained: Trained, evaluated: RunRecord) -> None:
-    before = looks_before(trained.store, trained.final)
+    before = earlier_accesses(trained.store, trained.final)
     assert before.same > 0
     anew = {schema.SNAPSHOT_DIGEST: "one more bar", schema.TARGET_DIGEST: "one more label"}
     sibling = replace(trained.final, run_id="other seeds", tags={**trained.final.tags, **anew})
-    assert looks_before(trained.store, sibling) == Looks(same=0, related=before.same, any=before.any)
+    assert earlier_accesses(trained.store, sibling) == TestSetAccesses(same=0, related=before.same, any=before.any)
     stranger = replace(sibling, tags={**sibling.tags, schema.CONFIG_FINGERPRINT: "another"})
-    assert looks_before(trained.store, stranger) == Looks(same=0, related=0, any=before.any)
+    assert earlier_accesses(trained.store, stranger) == TestSetAccesses(same=0, related=0, any=before.any)
     closed = {"validation_end": "2018-12-31", "test_end": "2022-12-31"}
     for other in ({"threshold": 0.02}, closed):
-        assert looks_before(trained.store, replace(stranger, params={**trained.final.params, **other})).any == 0
+        assert earlier_accesses(trained.store, replace(stranger, params={**trained.final.params, **other})).any == 0
 
 
 def test_a_look_that_was_deleted_was_a_look(trained: Trained, evaluated: RunRecord) -> None:
-    before = looks_before(trained.store, trained.final)
+    before = earlier_accesses(trained.store, trained.final)
     trained.store.client.delete_run(evaluated.run_id)
     try:
-        assert looks_before(trained.store, trained.final) == before
+        assert earlier_accesses(trained.store, trained.final) == before
         with pytest.raises(InputError, match="its test days have been opened"):
-            look(trained.store, asked(trained), QUIET)
+            open_test_set(trained.store, asked(trained), QUIET)
     finally:
         trained.store.client.restore_run(evaluated.run_id)
 
@@ -320,11 +320,11 @@ def test_a_look_that_was_deleted_was_a_look(trained: Trained, evaluated: RunReco
 def test_looks_of_other_questions_are_counted_by_day_and_instrument(trained: Trained, evaluated: RunRecord) -> None:
     """A later horizon or another threshold finds its test days opened; other days and other instruments are not."""
     store, mine = trained.store, trained.final.params
-    number = looks_before(store, trained.final).any
+    number = earlier_accesses(store, trained.final).any
 
     def others(experiment: str = "", **params: object) -> dict[str, int]:
         asks = replace(trained.final, params={**mine, **params}, experiment_id=experiment or trained.final.experiment_id)  # type: ignore[dict-item]
-        return dict(looks_before(store, asks).others)
+        return dict(earlier_accesses(store, asks).others)
 
     assert others() == {}
     seen = {"sp500-threshold-1pct h1": number}
@@ -345,7 +345,7 @@ def test_an_evaluation_says_which_other_questions_opened_its_days(trained: Train
     )
     log.finish("complete")
     with patch("pipelines.trial.figures.save"):
-        run_id = look(store, asked(trained, again=True), Console(file=told, width=110))
+        run_id = open_test_set(store, asked(trained, again=True), Console(file=told, width=110))
     assert "other questions have opened these test days once before: sp500-threshold-2pct h3 (1);" in told.getvalue()
     tags = store.client.get_run(run_id).data.tags
     assert (tags[schema.LOOKS_OTHER], tags[schema.QUESTIONS_BEFORE]) == ("1", "sp500-threshold-2pct h3 (1)")
@@ -359,12 +359,14 @@ def test_what_a_look_needs_is_read_before_the_days_are_opened(trained: Trained, 
             patch(f"pipelines.final.evaluation.{needed}", side_effect=InputError("gone")),
             pytest.raises(InputError, match="gone"),
         ):
-            look(trained.store, asked(trained, again=True, walk_forward=True, budget="", run=trained.final.run_id), QUIET)
+            open_test_set(
+                trained.store, asked(trained, again=True, walk_forward=True, budget="", run=trained.final.run_id), QUIET
+            )
     assert len(records(trained.store, "evaluation")) == looks
 
 
 def test_a_look_says_whose_process_it_is(evaluated: RunRecord) -> None:
-    assert Owner.read(evaluated.tags[schema.OWNER]).process == ProcessId.mine()
+    assert DriverClaim.read(evaluated.tags[schema.OWNER]).process == ProcessId.mine()
 
 
 def test_a_backtest_takes_the_evaluation_and_its_thresholds(trained: Trained, evaluated: RunRecord) -> None:
@@ -398,18 +400,18 @@ def test_a_calibrated_ensemble_answers_as_its_evaluation_says(trained: Trained, 
     (final,) = [run for run in records(trained.store, "final") if run.run_id == final_id]
     assert final.params["calibration"] == method
     told = io.StringIO()
-    evaluation_id = look(trained.store, asked(trained, budget="", run=final_id), Console(file=told, width=110))
+    evaluation_id = open_test_set(trained.store, asked(trained, budget="", run=final_id), Console(file=told, width=110))
     # A map that is chosen after a look at what it would do has seen the test.
     assert "NO FRESH TEST: this configuration has seen these days" in told.getvalue()
     (run,) = [one for one in records(trained.store, "evaluation") if one.run_id == evaluation_id]
     table = said(trained, run)
     (version,) = trained.store.client.search_model_versions(f"run_id='{final_id}'")
-    answers = answered_otherwise(version.source, example_of(trained.sweep.context.study, days=5000))
+    answers = answered_otherwise(version.source, example_of(trained.sweep.context.task, days=5000))
     given = answers["probability"][table["date"].dt.strftime("%Y-%m-%d")].to_numpy()
     assert given == pytest.approx(table["probability"].to_numpy(), abs=1e-6, rel=0)
     assert (answers["low"] <= answers["probability"]).all()
     assert (answers["probability"] <= answers["high"]).all()
-    mapped = fitted(method, *unseen_validation(trained.store, final.experiment_id, final.tags[schema.TRAINED_FROM]))
+    mapped = fitted(method, *out_of_sample_validation(trained.store, final.experiment_id, final.tags[schema.TRAINED_FROM]))
     means = table[[f"seed_{seed}" for seed in SEEDS]].mean(axis=1).to_numpy()
     assert table["probability"].to_numpy() == pytest.approx(expit(mapped(logits_of(means))), abs=1e-9)
     assert table["calibration_none"].to_numpy() == pytest.approx(means, abs=1e-9)
@@ -422,18 +424,18 @@ def test_a_calibrated_ensemble_answers_as_its_evaluation_says(trained: Trained, 
     # Replicates that came later would fit another map; what is trained again carries that of the final run.
     later = (np.array([-9.0, 0.1, 0.2, 0.3]), np.array([1, 0, 1, 0], dtype=np.int8))
     with patch("pipelines.final.plan.unseen_validation", return_value=later):
-        assert plan_of(trained.store, final, maps_of(trained.store, final)).seeds == SEEDS
+        assert plan_of(trained.store, final, calibration_maps(trained.store, final)).seeds == SEEDS
 
 
 @pytest.mark.slow
 def test_mlflows_own_server_gives_the_probabilities_of_the_evaluation_through_a_steep_map(trained: Trained) -> None:
     options = TrainOptions(budget="2K", seeds=1, calibration="isotonic", device="cpu", threads=1, store=trained.store.root)
     final_id = train_final(trained.store, options, QUIET)
-    evaluation_id = look(trained.store, asked(trained, budget="", run=final_id), QUIET)
+    evaluation_id = open_test_set(trained.store, asked(trained, budget="", run=final_id), QUIET)
     table = pd.read_parquet(trained.store.local_artifact(evaluation_id, schema.TEST_PREDICTIONS_FILE))
     model = trained.store.local_artifact(final_id, schema.MODEL_FOLDER)
     with mlflow_serving(trained.store, str(model), threads=2) as address:
-        status, told = ask(address, as_json(example_of(trained.sweep.context.study, days=5000)))
+        status, told = ask(address, as_json(example_of(trained.sweep.context.task, days=5000)))
     assert status == 200
     remote = pd.DataFrame(told["predictions"]).set_index("date")["probability"]
     days = table["date"].dt.strftime("%Y-%m-%d")

@@ -13,11 +13,11 @@ from research.errors import InputError
 from research.fingerprint import canonical_json, fingerprint
 from research.spec import ArchitectureSpec, TrainingSpec, TrialSpec
 from research.task.build import assemble
-from research.task.options import StudyOptions, options_of
+from research.task.options import TaskOptions, options_of
 from research.tracking import schema
 from research.tracking.run_lookup import best_trial, final_run
 from research.tracking.run_writer import RunLog
-from research.tracking.spec_codec import study_in
+from research.tracking.spec_codec import task_spec_from_json
 from research.tracking.store import Store, open_store
 
 BOTH = ("^GSPC", "^IXIC")
@@ -35,13 +35,13 @@ BOTH = ("^GSPC", "^IXIC")
 )
 def test_a_study_comes_back_whole(asked: dict[str, Any], bundled_bars: dict[str, pd.DataFrame]) -> None:
     context = asked.get("context", 60)
-    made = assemble(StudyOptions(**asked), bundled_bars, digest="0123456789abcdef", source="bundled")
+    made = assemble(TaskOptions(**asked), bundled_bars, digest="0123456789abcdef", source="bundled")
     shape = ArchitectureSpec(d_model=4, n_layers=1, n_heads=1, d_ff=8, context_length=context)
     rate = {"learning_rate": 1e-3, "weight_decay": 0.0, "dropout": 0.0, "warmup_steps": 0}
     spec = TrialSpec(
-        study=made.spec, architecture=shape, training=TrainingSpec(**rate, batch_size=64, epochs=1, patience=1, seed=0)
+        task=made.spec, architecture=shape, training=TrainingSpec(**rate, batch_size=64, epochs=1, patience=1, seed=0)
     )
-    told = study_in(json.loads(canonical_json(spec))["study"])
+    told = task_spec_from_json(json.loads(canonical_json(spec))["study"])
     assert told == made.spec
     # No source but a snapshot's own may fill in what the options leave open.
     again = assemble(options_of(spec, thin=False), bundled_bars, digest="0123456789abcdef", source="file")

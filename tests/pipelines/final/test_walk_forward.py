@@ -13,7 +13,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from pipelines.final.evaluation import look
+from pipelines.final.evaluation import open_test_set
 from pipelines.final.options import EvaluateOptions, TrainOptions
 from pipelines.final.training import train_final
 from pipelines.sweep.driver import run_sweep
@@ -52,15 +52,17 @@ def test_every_year_of_the_test_is_met_by_a_model_that_was_trained_on_what_came_
         known: list[WindowDataset] = []
         told = io.StringIO()
         with patch.object(WindowDataset, "gather", gather):
-            run_id = look(store, EvaluateOptions(budget="2K", walk_forward=True, store=root), Console(file=told, width=120))
-    prepared = sweep.context.study.prepared
+            run_id = open_test_set(
+                store, EvaluateOptions(budget="2K", walk_forward=True, store=root), Console(file=told, width=120)
+            )
+    prepared = sweep.context.task.prepared
     days, test = prepared.days, prepared.split.test
     before = np.concatenate([prepared.split.train, prepared.split.validation])
     for year, rows in zip(YEARS, read, strict=True):
         sessions = days[days.year < year]
         expected = set(before) | {row for row in test if prepared.label_ends(np.array([row]))[0] <= sessions[-1]}
         assert rows == expected
-    runs = query.of_kinds(store, list(query.experiments(store)), ("retrained",))
+    runs = query.runs_of_kind(store, list(query.experiments(store)), ("retrained",))
     assert [run.params["trained_on"] for run in runs] == [f"all before {year}" for year in YEARS]
     assert {run.tags[schema.PARENT] for run in runs} == {run_id}
 

@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from pipelines.plan import plan
-from pipelines.plan.costs import Machine, PlanRow, Workload, plan_rows, totals
+from pipelines.plan.costs import PlanMachine, PlanRow, Workload, plan_rows, totals
 from pipelines.plan.options import PlanOptions
 from pipelines.plan.plan import data_of, machine_of
 from pipelines.plan.table import findings, plan_table, print_plan
@@ -24,20 +24,20 @@ from research.errors import InputError
 from research.models.accounting import forward_flops, parameter_count, training_flops
 from research.models.budget import Budget, architectures_for
 from research.spec import ArchitectureSpec
-from research.task.windows import Prepared
+from research.task.windows import WindowedData
 from research.training.memory_estimate import FITTING_SHARE, peak_memory
-from research.training.time_estimate import Speed
+from research.training.time_estimate import TimeEstimator
 from tests.conftest import prepare_study
 from tests.support.verbs import commands_to_type
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 GB = 10**9
-ROOMY = Machine(device=CPU, memory=1000 * GB, host_memory=1000 * GB, disk=1000 * GB)
+ROOMY = PlanMachine(device=CPU, memory=1000 * GB, host_memory=1000 * GB, disk=1000 * GB)
 WORK = Workload(windows=(3000, 800), epochs=20, batch_sizes=(64, 128, 256))
 TWO_BILLION = architectures_for(Budget.parse("2B"))
 
 
-class Clock(Speed):
+class Clock(TimeEstimator):
     """A second per layer and trial, and a record of what was asked."""
 
     def __init__(self) -> None:
@@ -176,7 +176,7 @@ def test_a_plan_that_fits_names_the_next_command() -> None:
     assert not any("do not fit" in line for line in findings(rows, totals(rows, 12), 12))
 
 
-def test_the_windows_are_those_that_a_sweep_trains_on(prepared: Prepared, tmp_path: Path) -> None:
+def test_the_windows_are_those_that_a_sweep_trains_on(prepared: WindowedData, tmp_path: Path) -> None:
     found = data_of(PlanOptions(store=tmp_path / "none"))
     assert list(found.split.train) == list(prepared.split.train)
     assert list(found.split.validation) == list(prepared.split.validation)
@@ -193,7 +193,7 @@ def test_the_architectures_are_those_of_a_sweep_with_the_same_options(sp500: pd.
 
 
 def test_planning_makes_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("research.training.time_estimate.Speed", lambda device: Clock())
+    monkeypatch.setattr("research.training.time_estimate.TimeEstimator", lambda device: Clock())
     store = tmp_path / "not" / "there"
     plan.main(PlanOptions(budget="2B", store=store, device="cpu"))
     told = capsys.readouterr().out

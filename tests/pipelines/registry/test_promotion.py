@@ -16,12 +16,12 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
 from rich.console import Console
 
-from pipelines.final.evaluation import look
+from pipelines.final.evaluation import open_test_set
 from pipelines.final.options import EvaluateOptions, TrainOptions
 from pipelines.final.rebuild import rebuilt
-from pipelines.final.recovery import close_dead
+from pipelines.final.recovery import close_dead_runs
 from pipelines.final.training import train_final
-from pipelines.registry.gates import REFERENCES, Evidence, evidence_of, judged, looks_of_others, warnings
+from pipelines.registry.gates import REFERENCES, GateEvidence, evaluate_gates, evidence_of, looks_of_others, warnings
 from pipelines.registry.options import PromoteOptions
 from pipelines.registry.promote import main as promote
 from pipelines.registry.rollback import RollbackOptions
@@ -32,7 +32,7 @@ from pipelines.serving.predict import main as predict
 from research.errors import InputError
 from research.tracking import champion_history as succession
 from research.tracking import query, schema
-from research.tracking.champion_history import in_use, roll_back
+from research.tracking.champion_history import current_champions, roll_back
 from research.tracking.process_identity import STALE_SECONDS, ProcessId
 from research.tracking.query import RunRecord
 from research.tracking.registry import chosen, holder_of, note_tested, register, register_apart
@@ -79,7 +79,7 @@ def invented(store: Store, looks: int = 1) -> Invented:
         told = {**CLEAN, schema.FINAL_RUN: run_id, schema.LOOKS_BEFORE: "0"}
         closed(store, experiment, "evaluation", told, GOOD)
     version = register_apart(store, name=NAME, run_id=run_id, val_loss=0.4, study=STUDY, description="final: d4")
-    (record,) = [one for one in query.of_kinds(store, [experiment], ("final",)) if one.run_id == run_id]
+    (record,) = [one for one in query.runs_of_kind(store, [experiment], ("final",)) if one.run_id == run_id]
     return Invented(store=store, final=record, version=version.version)
 
 
@@ -114,8 +114,8 @@ def ask_for(one: Invented, *, force: bool = False) -> None:
     promote(PromoteOptions(run=one.final.run_id[:12], force=force, store=one.store.root))
 
 
-def not_passed(evidence: Evidence) -> dict[str, str]:
-    return {gate.name: gate.found for gate in judged(evidence) if not gate.passed}
+def not_passed(evidence: GateEvidence) -> dict[str, str]:
+    return {gate.name: gate.found for gate in evaluate_gates(evidence) if not gate.passed}
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,9 @@ def gone() -> ProcessId:
 
 
 def complete_final(store: Store) -> RunRecord:
-    (final,) = [one for one in query.of_kinds(store, list(query.experiments(store)), ("final",)) if one.outcome == "complete"]
+    (final,) = [
+        one for one in query.runs_of_kind(store, list(query.experiments(store)), ("final",)) if one.outcome == "complete"
+    ]
     return final
 
 
@@ -182,9 +184,9 @@ def test_from_the_sweep_to_use_and_back(trained: Store, capsys: pytest.CaptureFi
 
     (version,) = chosen(store)
     model = served(store, version)
-    study = rebuilt(store, final).study.prepared
-    rows = [*study.split.train, *study.split.validation]
-    assert model.base_rate == pytest.approx(study.labels[rows].mean())
+    task = rebuilt(store, final).task.prepared
+    rows = [*task.split.train, *task.split.validation]
+    assert model.base_rate == pytest.approx(task.labels[rows].mean())
     predict(PredictOptions(store=root, stale_ok=True))
     shown = capsys.readouterr().out
     assert f"model      {NAME} version 2 (champion)" in shown
@@ -209,7 +211,7 @@ def look_at_the_same_moment(store: Store) -> None:
 
     def one() -> None:
         try:
-            ended.append(look(store, EvaluateOptions(budget="2K", store=store.root), QUIET))
+            ended.append(open_test_set(store, EvaluateOptions(budget="2K", store=store.root), QUIET))
         except InputError as problem:
             ended.append(str(problem))
 
@@ -219,13 +221,13 @@ def look_at_the_same_moment(store: Store) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-    (evaluation,) = query.of_kinds(store, list(query.experiments(store)), ("evaluation",))
+    (evaluation,) = query.runs_of_kind(store, list(query.experiments(store)), ("evaluation",))
     assert evaluation.run_id in ended
     assert any("have been opened (1 before)" in words for words in ended)
 
 
 def test_a_killed_training_is_closed_by_the_next(trained: Store) -> None:
-    runs = query.of_kinds(trained, list(query.experiments(trained)), ("final", "final_seed"))
+    runs = query.runs_of_kind(trained, list(query.experiments(trained)), ("final", "final_seed"))
     assert sorted(one.outcome or "open" for one in runs) == ["complete"] * 3 + ["interrupted"] * 2
     assert {one.status for one in runs if one.outcome == "interrupted"} == {"KILLED"}
 
@@ -239,8 +241,8 @@ def test_a_training_or_look_that_is_alive_is_left_alone_and_a_dead_one_closed(st
     ]
     dead = opened(store, {schema.OWNER: elsewhere.text(token="", seen=time.time() - 2 * STALE_SECONDS)})
     dead += opened(store, {schema.OWNER: gone().text(token="", seen=time.time())}, "evaluation", "retrained")
-    close_dead(store)
-    runs = query.of_kinds(store, list(query.experiments(store)), ("final", "final_seed", "evaluation", "retrained"))
+    close_dead_runs(store)
+    runs = query.runs_of_kind(store, list(query.experiments(store)), ("final", "final_seed", "evaluation", "retrained"))
     assert {one.run_id for one in runs if one.status == "RUNNING"} == set(alive)
     assert {one.run_id for one in runs if one.outcome == "interrupted"} == set(dead)
 
@@ -255,7 +257,9 @@ def test_a_champion_replaces_another_and_every_step_back_is_there(store_root: Pa
         ask_for(each)
     assert capsys.readouterr().out.count("not passed") == 0
     assert tags(store, two.version)[schema.FORCED] == "no"
-    (evaluation,) = query.with_tag(store, two.final.experiment_id, schema.FINAL_RUN, two.final.run_id, kinds=("evaluation",))
+    (evaluation,) = query.runs_with_tag(
+        store, two.final.experiment_id, schema.FINAL_RUN, two.final.run_id, kinds=("evaluation",)
+    )
     taken = json.loads(tags(store, two.version)[schema.PROMOTED])
     assert (taken["replaces"], taken["final"], taken["evaluation"]) == (one.version, two.final.run_id, evaluation.run_id)
     assert json.loads(tags(store, one.version)[schema.REPLACED])["by"] == two.version
@@ -275,7 +279,7 @@ def test_a_champion_replaces_another_and_every_step_back_is_there(store_root: Pa
         f"make predict MODEL={NAME}",
         f"make rollback MODEL={NAME}",
     ]
-    (used,) = in_use(store)
+    (used,) = current_champions(store)
     assert (used.version, used.run_id, used.gates) == (one.version, one.final.run_id, "passed")
     ask_for(one)
     assert "champion already; nothing was moved" in capsys.readouterr().out
@@ -324,10 +328,10 @@ def test_a_champion_is_in_use_since_it_was_last_taken_into_use(store_root: Path)
         ask_for(one)
         ask_for(two)
         roll_back(store, NAME)
-        assert in_use(store)[0].since.startswith("2026-01-03")
+        assert current_champions(store)[0].since.startswith("2026-01-03")
         ask_for(two)
         ask_for(one)
-    (used,) = in_use(store)
+    (used,) = current_champions(store)
     assert (used.version, used.since[:10]) == (one.version, "2026-01-05")
 
 
@@ -342,7 +346,7 @@ def test_a_store_that_fails_is_not_one_without_a_champion(store_root: Path) -> N
 
 
 @pytest.fixture(scope="module")
-def evidence(migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+def evidence(migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> GateEvidence:
     one = invented(open_store(copy_of(migrated_store, tmp_path_factory.mktemp("gates"))))
     return evidence_of(one.store, one.final)
 
@@ -371,7 +375,7 @@ def with_tags(one: RunRecord, changes: dict[str, str]) -> RunRecord:
     ],
 )
 def test_a_tag_that_must_not_be_there_closes_its_gate(
-    evidence: Evidence, run: str, changes: dict[str, str], gate: str, found: str
+    evidence: GateEvidence, run: str, changes: dict[str, str], gate: str, found: str
 ) -> None:
     changed = replace(
         evidence,
@@ -401,21 +405,21 @@ def test_a_tag_that_must_not_be_there_closes_its_gate(
     ],
 )
 def test_a_number_that_falls_short_closes_its_gate(
-    evidence: Evidence, changes: dict[str, float | None], gate: str, found: str
+    evidence: GateEvidence, changes: dict[str, float | None], gate: str, found: str
 ) -> None:
     metrics = {name: value for name, value in {**evidence.evaluation.metrics, **changes}.items() if value is not None}
     (told,) = not_passed(replace(evidence, evaluation=replace(evidence.evaluation, metrics=metrics))).items()
     assert (told[0], found in told[1]) == (gate, True)
 
 
-def test_an_evaluation_from_before_calibration_was_tested_says_so(evidence: Evidence) -> None:
+def test_an_evaluation_from_before_calibration_was_tested_says_so(evidence: GateEvidence) -> None:
     metrics = {name: value for name, value in evidence.evaluation.metrics.items() if "calibration" not in name}
     found = not_passed(replace(evidence, evaluation=replace(evidence.evaluation, metrics=metrics)))
     assert list(found) == ["calibration slope", "calibration bias"]
     assert all(words.startswith("evaluated before calibration was tested") for words in found.values())
 
 
-def test_looks_for_other_models_are_told_and_close_nothing(evidence: Evidence) -> None:
+def test_looks_for_other_models_are_told_and_close_nothing(evidence: GateEvidence) -> None:
     after_others = replace(evidence, evaluation=with_tags(evidence.evaluation, {schema.LOOKS_BEFORE: "2"}))
     assert not_passed(evidence) == not_passed(after_others) == {}
     assert warnings(evidence) == []
@@ -440,14 +444,14 @@ def test_an_earlier_test_that_is_told_late_takes_no_alias_from_a_later_one(store
     store = open_store(store_root)
     first, second = invented(store), invented(store)
     note_tested(store, second.final.run_id, "its evaluation")
-    close_dead(store)
+    close_dead_runs(store)
     assert alias(store, schema.CHALLENGER) == second.version
     assert schema.EVALUATION_RUN in tags(store, first.version)
     third = invented(store)
     again = invented(store, looks=0)
     told = {**CLEAN, schema.FINAL_RUN: again.final.run_id, schema.SECOND_LOOK: "1 before"}
     closed(store, again.final.experiment_id, "evaluation", told, GOOD)
-    close_dead(store)
+    close_dead_runs(store)
     assert alias(store, schema.CHALLENGER) == third.version
     assert schema.EVALUATION_RUN not in tags(store, again.version)
 
@@ -456,7 +460,7 @@ def test_looks_of_other_questions_are_on_the_versions_page_and_close_nothing(
     store_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = invented(open_store(store_root))
-    (run,) = query.of_kinds(one.store, [one.final.experiment_id], ("evaluation",))
+    (run,) = query.runs_of_kind(one.store, [one.final.experiment_id], ("evaluation",))
     for name, value in {schema.LOOKS_OTHER: "2", schema.QUESTIONS_BEFORE: "sp500-threshold-1pct h3 (2)"}.items():
         one.store.client.set_tag(run.run_id, name, value)
     ask_for(one)
@@ -469,7 +473,7 @@ def test_looks_of_other_questions_are_on_the_versions_page_and_close_nothing(
 
 @pytest.mark.parametrize(("number", "words"), [("0", "none before"), (None, "not counted when it was evaluated")])
 def test_that_no_other_question_looked_is_told_apart_from_not_counted(
-    evidence: Evidence, number: str | None, words: str
+    evidence: GateEvidence, number: str | None, words: str
 ) -> None:
     counted = with_tags(evidence.evaluation, {schema.LOOKS_OTHER: number} if number else {})
     assert looks_of_others(replace(evidence, evaluation=counted)) == words
@@ -488,16 +492,16 @@ def test_a_sweep_takes_no_alias_from_what_is_tested_or_in_use(store_root: Path) 
     store = open_store(store_root)
     experiment = store.experiment("sp500-threshold-1pct")
 
-    def best_of_a_sweep(val_loss: float, study: str = STUDY) -> str:
+    def best_of_a_sweep(val_loss: float, task: str = STUDY) -> str:
         run_id = closed(store, experiment, "trial", {}, {}, model=True)
-        return register(store, name=NAME, run_id=run_id, val_loss=val_loss, study=study, description="d").kept
+        return register(store, name=NAME, run_id=run_id, val_loss=val_loss, study=task, description="d").kept
 
     assert best_of_a_sweep(0.41) == ""
     one = invented(store)
     note_tested(store, one.final.run_id, "its evaluation")
     assert alias(store, schema.CHALLENGER) == one.version
     assert "is tested and stays challenger" in best_of_a_sweep(0.1)
-    assert "is tested and stays challenger" in best_of_a_sweep(0.1, study="another")
+    assert "is tested and stays challenger" in best_of_a_sweep(0.1, task="another")
     ask_for(one)
     # The trial that the champion was trained from, and worse ones, are no challenge to it.
     assert "the champion" in best_of_a_sweep(0.4)

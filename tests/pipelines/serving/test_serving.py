@@ -20,7 +20,7 @@ from rich.console import Console
 
 from pipelines.serving.latest_prediction import ages, newest_snapshot, probabilities, require_fresh, served
 from pipelines.serving.packaging import as_table
-from pipelines.serving.predict import Answer, PredictOptions, main, show, standing_of
+from pipelines.serving.predict import ModelPrediction, PredictOptions, main, show, standing_of
 from pipelines.serving.serve import ServeOptions, curl
 from pipelines.serving.serve import main as serve
 from pipelines.sweep.state import Sweep
@@ -57,7 +57,7 @@ def store(sweep: Sweep, root: Path) -> Store:
 @pytest.fixture(scope="module")
 def bars(sweep: Sweep) -> pd.DataFrame:
     """The whole history, as the model takes it."""
-    return as_table({"^GSPC": sweep.context.study.snapshot.of("^GSPC")})
+    return as_table({"^GSPC": sweep.context.task.snapshot.of("^GSPC")})
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +239,7 @@ def test_stale_data_are_refused_with_their_last_day_and_shown_when_asked_for(
     assert capsys.readouterr().out == ""
     main(PredictOptions(store=root, model=NAME, stale_ok=True, days=2))
     shown = capsys.readouterr().out
-    rate = f"{sweep.context.study.training_base_rate:.3f}"
+    rate = f"{sweep.context.task.training_base_rate:.3f}"
     newest = load(store, chosen(store)[0]).predict(bars).tail(2)
     rows = [line.split() for line in shown.splitlines() if line.strip().startswith("^GSPC")]
     said = zip(newest["date"], newest["probability"], strict=True)
@@ -251,7 +251,7 @@ def test_stale_data_are_refused_with_their_last_day_and_shown_when_asked_for(
 def test_the_range_over_seeds_is_shown_where_there_is_one(store: Store) -> None:
     model, told = served(store, chosen(store)[0]), io.StringIO()
     said = pd.DataFrame({"symbol": ["^GSPC"], "date": ["2018-12-31"], "probability": [0.3], "low": [0.25], "high": [0.4]})
-    show([Answer(model=model, said=said, lines=["first"])], Console(file=told, width=120))
+    show([ModelPrediction(model=model, said=said, lines=["first"])], Console(file=told, width=120))
     assert told.getvalue().startswith("first\n")
     assert " 0.300  0.250 .. 0.400 " in told.getvalue()
 
@@ -312,7 +312,7 @@ def test_a_skill_that_is_no_fresh_test_says_so(store: Store, tags: dict[str, str
 
 
 def test_bars_of_another_instrument_are_no_data_for_the_model(store: Store, sweep: Sweep) -> None:
-    model, snapshot = served(store, chosen(store)[0]), sweep.context.study.snapshot
+    model, snapshot = served(store, chosen(store)[0]), sweep.context.task.snapshot
     other = type(snapshot)(manifest=snapshot.manifest, bars={"^IXIC": snapshot.of("^IXIC")}, folder=snapshot.folder)
     with pytest.raises(InputError, match=r"SYMBOL=\^GSPC: snapshot .* has \^IXIC"):
         probabilities(store, model, other, 1)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.study.budget_list import Effort, busy_seconds, parse_budgets, parse_windows, rungs_of, seconds_left
+from pipelines.study.budget_list import SweepCost, busy_seconds, parse_budgets, parse_windows, rungs_of, seconds_left
 from research.errors import InputError
 from research.models.budget import Budget
 
@@ -87,14 +87,14 @@ def test_horizons_that_are_none_are_refused(horizons: tuple[int, ...], told: str
 
 
 def test_time_left_is_unknown_until_a_trial_was_measured() -> None:
-    assert seconds_left([Effort(flops=1e6, trials_left=12)]) is None
-    assert seconds_left([Effort(flops=1e6, trials_left=0)]) == 0
+    assert seconds_left([SweepCost(flops=1e6, trials_left=12)]) is None
+    assert seconds_left([SweepCost(flops=1e6, trials_left=0)]) == 0
 
 
 def test_time_left_scales_the_nearest_measured_size_by_flops() -> None:
-    small = Effort(flops=1e6, trials_left=0, seconds=30.0)
-    twins = [Effort(flops=1e7, trials_left=0, seconds=100.0), Effort(flops=1e7, trials_left=2, seconds=140.0)]
-    large = Effort(flops=1e8, trials_left=3)
+    small = SweepCost(flops=1e6, trials_left=0, seconds=30.0)
+    twins = [SweepCost(flops=1e7, trials_left=0, seconds=100.0), SweepCost(flops=1e7, trials_left=2, seconds=140.0)]
+    large = SweepCost(flops=1e8, trials_left=3)
     assert seconds_left([small, *twins, large]) == pytest.approx(2 * 140 + 3 * 1200)
     assert seconds_left([small, large]) == pytest.approx(3 * 3000)
 

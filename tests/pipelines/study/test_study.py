@@ -17,9 +17,9 @@ from rich.console import Console
 from pipelines.options import SweepOptions
 from pipelines.study import driver as ladder_driver
 from pipelines.study import study as ladder
-from pipelines.study.budget_list import Rung, parse_budgets, rungs_of
-from pipelines.study.state import Overview, Progress, RungState, Status, ladder_fingerprint, read_state, targets_of
-from pipelines.study.study import LadderOptions
+from pipelines.study.budget_list import StudySweep, parse_budgets, rungs_of
+from pipelines.study.state import Status, StudyProgress, SweepProgress, SweepStatus, read_state, study_fingerprint, targets_of
+from pipelines.study.study import StudyOptions
 from pipelines.study.table import clock, overview_table
 from pipelines.sweep import setup as preparation
 from pipelines.sweep.driver_lock import only_driver
@@ -34,7 +34,7 @@ EXPERIMENT = "sp500-threshold-1pct"
 TITLES = ["2K-h1", "2K-h3", "3K-h1", "3K-h3"]
 
 
-def options(root: Path, **changes: Any) -> LadderOptions:
+def options(root: Path, **changes: Any) -> StudyOptions:
     tiny = {
         "budgets": "2K,3K",
         "horizons": (3, 1),
@@ -45,13 +45,13 @@ def options(root: Path, **changes: Any) -> LadderOptions:
         "device": "cpu",
         "store": root,
     }
-    return LadderOptions(**{**tiny, **changes})
+    return StudyOptions(**{**tiny, **changes})
 
 
-def run(root: Path, console: Console | None = None, **changes: Any) -> Overview:
+def run(root: Path, console: Console | None = None, **changes: Any) -> StudyProgress:
     asked = options(root, **changes)
     rungs = rungs_of(parse_budgets(asked.budgets), asked.horizons)
-    return ladder_driver.run_ladder(asked, rungs, console or Console(quiet=True))
+    return ladder_driver.run_study(asked, rungs, console or Console(quiet=True))
 
 
 def sweeps(store: Store) -> list[Any]:
@@ -75,7 +75,7 @@ def root(migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture(scope="module")
-def study(root: Path) -> tuple[Overview, str]:
+def study(root: Path) -> tuple[StudyProgress, str]:
     """A whole study and what it said."""
     screen = Console(file=io.StringIO(), width=110, record=True)
     return run(root, screen), screen.export_text()
@@ -98,7 +98,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     return put
 
 
-def test_every_rung_is_a_complete_sweep_with_equal_trials_cheapest_first(study: tuple[Overview, str], root: Path) -> None:
+def test_every_rung_is_a_complete_sweep_with_equal_trials_cheapest_first(study: tuple[StudyProgress, str], root: Path) -> None:
     overview, _ = study
     store = open_store(root)
     assert [parent.info.run_name for parent in sweeps(store)] == TITLES
@@ -114,7 +114,7 @@ def _best_loss(store: Store, parent: Any) -> float:
     return float(store.client.get_run(parent.data.tags[schema.BEST_RUN]).data.metrics["val_loss"])
 
 
-def test_the_overall_view_is_not_drowned_by_its_sweeps(study: tuple[Overview, str], root: Path) -> None:
+def test_the_overall_view_is_not_drowned_by_its_sweeps(study: tuple[StudyProgress, str], root: Path) -> None:
     _, said = study
     assert said.count("snapshot ") == 1
     assert said.count("registered") == said.count("question") == 0
@@ -126,7 +126,7 @@ def test_the_overall_view_is_not_drowned_by_its_sweeps(study: tuple[Overview, st
 
 
 def test_a_study_that_is_done_is_told_without_touching_a_run(
-    study: tuple[Overview, str], root: Path, called: Callable[..., list[str]]
+    study: tuple[StudyProgress, str], root: Path, called: Callable[..., list[str]]
 ) -> None:
     store = open_store(root)
     before = [run.to_dictionary() for run in sweeps(store)], len(query.trials(store))
@@ -138,7 +138,7 @@ def test_a_study_that_is_done_is_told_without_touching_a_run(
 
 
 def test_a_supplement_that_was_stopped_is_finished_and_never_added_to_twice(
-    study: tuple[Overview, str], root: Path, called: Callable[..., list[str]]
+    study: tuple[StudyProgress, str], root: Path, called: Callable[..., list[str]]
 ) -> None:
     real = ladder_driver.run_sweep
 
@@ -166,7 +166,7 @@ def test_a_supplement_that_was_stopped_is_finished_and_never_added_to_twice(
     assert {cell.target for cell in run(root, add_trials=1).cells} == {3}
 
 
-def test_a_rung_without_the_replicates_asked_for_is_not_done(study: tuple[Overview, str], root: Path) -> None:
+def test_a_rung_without_the_replicates_asked_for_is_not_done(study: tuple[StudyProgress, str], root: Path) -> None:
     store = open_store(root)
     parent = sweeps(store)[0]
     where = store, parent.info.experiment_id, parent.data.tags[schema.SWEEP_FINGERPRINT]
@@ -240,44 +240,48 @@ def test_a_store_that_stays_away_stops_the_study(store_root: Path, called: Calla
 def test_the_same_study_is_not_run_twice_at_once(store_root: Path) -> None:
     asked = options(store_root, budgets="2K", horizons=(1,))
     context, steps = ladder_driver.check(asked, rungs_of(parse_budgets("2K"), (1,)))
-    held = only_driver(context.store, ladder_fingerprint([step.fingerprint for step in steps]))
+    held = only_driver(context.store, study_fingerprint([step.fingerprint for step in steps]))
     with held, pytest.raises(InputError, match="this study is running already"):
         run(store_root, budgets="2K", horizons=(1,))
 
 
-def done(settled: int, planned: int | None = None) -> RungState:
-    return RungState(outcome="complete", settled=settled, planned=settled if planned is None else planned)
+def done(settled: int, planned: int | None = None) -> SweepStatus:
+    return SweepStatus(outcome="complete", settled=settled, planned=settled if planned is None else planned)
 
 
 @pytest.mark.parametrize(
     ("asked", "states", "remembered", "targets"),
     [
-        ({"trials": 12}, [RungState(), done(5), done(20)], [], [12, 12, 20]),
-        ({"add_trials": 10}, [RungState(), done(12), done(20)], [], [10, 22, 30]),
+        ({"trials": 12}, [SweepStatus(), done(5), done(20)], [], [12, 12, 20]),
+        ({"add_trials": 10}, [SweepStatus(), done(12), done(20)], [], [10, 22, 30]),
         ({"add_trials": 10}, [done(12), done(12)], [12, 12], [22, 22]),
         ({"add_trials": 10}, [done(22), done(12)], [22, 22], [22, 22]),
-        ({"add_trials": 10}, [done(22), RungState(outcome="interrupted", settled=22)], [22, 22], [22, 22]),
-        ({"add_trials": 10}, [done(22), RungState(outcome="crashed", settled=22)], [22, 22], [32, 32]),
-        ({"add_trials": 10}, [done(12), RungState(outcome="interrupted", settled=5, planned=12)], [], [22, 22]),
+        ({"add_trials": 10}, [done(22), SweepStatus(outcome="interrupted", settled=22)], [22, 22], [22, 22]),
+        ({"add_trials": 10}, [done(22), SweepStatus(outcome="crashed", settled=22)], [22, 22], [32, 32]),
+        ({"add_trials": 10}, [done(12), SweepStatus(outcome="interrupted", settled=5, planned=12)], [], [22, 22]),
     ],
 )
-def test_targets_of_a_start(asked: dict[str, int], states: list[RungState], remembered: list[int], targets: list[int]) -> None:
+def test_targets_of_a_start(
+    asked: dict[str, int], states: list[SweepStatus], remembered: list[int], targets: list[int]
+) -> None:
     titles = ["a", "b", "c"]
     found = targets_of(SweepOptions(**asked), dict(zip(titles, states)), dict(zip(titles, remembered)))  # type: ignore[arg-type]
     assert list(found.values()) == targets
 
 
 def test_the_table_has_budgets_down_and_horizons_across() -> None:
-    def cell(count: int, horizon: int, status: Status, state: RungState) -> Progress:
-        return Progress(rung=Rung(budget=Budget(n_parameters=count), horizon=horizon), state=state, target=12, status=status)
+    def cell(count: int, horizon: int, status: Status, state: SweepStatus) -> SweepProgress:
+        return SweepProgress(
+            rung=StudySweep(budget=Budget(n_parameters=count), horizon=horizon), state=state, target=12, status=status
+        )
 
     cells = [
-        cell(2_000, 1, "done", RungState(outcome="complete", settled=12, best_loss=0.37791)),
-        cell(2_000, 3, "running", RungState(settled=3)),
-        cell(6_000, 1, "failed", RungState()),
-        cell(6_000, 3, "waiting", RungState()),
+        cell(2_000, 1, "done", SweepStatus(outcome="complete", settled=12, best_loss=0.37791)),
+        cell(2_000, 3, "running", SweepStatus(settled=3)),
+        cell(6_000, 1, "failed", SweepStatus()),
+        cell(6_000, 3, "waiting", SweepStatus()),
     ]
-    overview = Overview(cells=cells, elapsed=90, left=7_200)
+    overview = StudyProgress(cells=cells, elapsed=90, left=7_200)
     screen = Console(file=io.StringIO(), width=80, record=True)
     screen.print(overview_table(overview))
     lines = [line.split() for line in screen.export_text().splitlines() if line.strip()]

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from pipelines.options import SweepOptions
-from pipelines.sweep.search_space import Fixed, first_suggestions, trial_spec
+from pipelines.sweep.search_space import FixedSettings, first_suggestions, trial_spec
 from pipelines.sweep.setup import require_numbers
 from pipelines.sweep.state import Sweep
-from pipelines.trial.job import Finished, Job
+from pipelines.trial.job import Job, TrialResult
 from pipelines.trial.trial import run_trial
 from research.errors import InputError
 from research.models.patch_transformer import PatchTransformer
@@ -34,8 +34,8 @@ def started(root: Path, base_width: int) -> Sweep:
 
 def widest(sweep: Sweep) -> TrialSpec:
     options = sweep.options
-    fixed = Fixed(
-        study=sweep.context.study.spec,
+    fixed = FixedSettings(
+        task=sweep.context.task.spec,
         epochs=options.epochs,
         patience=options.patience,
         seed=options.seed,
@@ -44,7 +44,7 @@ def widest(sweep: Sweep) -> TrialSpec:
     return trial_spec(first_suggestions(sweep.architectures, sweep.space)[-1], fixed, sweep.architectures)
 
 
-def trained(sweep: Sweep, spec: TrialSpec) -> Finished:
+def trained(sweep: Sweep, spec: TrialSpec) -> TrialResult:
     return run_trial(sweep.context.on_device(), Job(number=0, spec=spec), lambda _: True)
 
 
@@ -56,8 +56,8 @@ def test_a_trial_logs_the_base_width_and_its_weights_are_served_with_it(store_ro
     assert sweep.context.store.client.get_run(finished.run_id).data.params["base_width"] == str(BASE)
 
     weights = sweep.context.store.local_artifact(finished.run_id, schema.WEIGHTS_FILE)
-    dataset = sweep.context.study.prepared.dataset(torch.device("cpu"))
-    rows = dataset.rows(sweep.context.study.prepared.split.validation)
+    dataset = sweep.context.task.prepared.dataset(torch.device("cpu"))
+    rows = dataset.rows(sweep.context.task.prepared.split.validation)
     losses = {}
     for base_width in (BASE, 0):
         model = load_weights(spec.architecture, weights, base_width=base_width)

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 import pipelines.sweep.driver
-from pipelines.sweep.driver_lock import Lease, TakenOverError, only_driver, refuse_if_driven
+from pipelines.sweep.driver_lock import DriverLease, TakenOverError, only_driver, refuse_if_driven
 from pipelines.sweep.history import DRIVER_DIED
 from pipelines.sweep.search_space import first_suggestions
 from pipelines.sweep.state import Sweep
@@ -107,7 +107,7 @@ def owner_of(sweep: Sweep) -> dict[str, object]:
 
 
 def test_a_lease_is_renewed_until_it_is_left(sweep: Sweep) -> None:
-    with Lease(sweep.log, heartbeat_seconds=0.02):
+    with DriverLease(sweep.log, heartbeat_seconds=0.02):
         first = owner_of(sweep)
         until(lambda: owner_of(sweep) != first)
         later = owner_of(sweep)
@@ -116,7 +116,7 @@ def test_a_lease_is_renewed_until_it_is_left(sweep: Sweep) -> None:
     assert not [one for one in threading.enumerate() if one.name == "heartbeat"]
 
 
-def taken(lease: Lease) -> bool:
+def taken(lease: DriverLease) -> bool:
     try:
         lease.check()
     except TakenOverError as problem:
@@ -126,7 +126,7 @@ def taken(lease: Lease) -> bool:
 
 
 def test_a_driver_notices_that_it_was_taken_over_and_does_not_claim_back(sweep: Sweep) -> None:
-    with Lease(sweep.log, heartbeat_seconds=0.02) as lease:
+    with DriverLease(sweep.log, heartbeat_seconds=0.02) as lease:
         assert not taken(lease)
         sweep.log.tag(schema.OWNER, claimed_by(ELSEWHERE)[schema.OWNER])
         until(lambda: taken(lease))
@@ -147,7 +147,7 @@ def test_leaving_does_not_wait_for_a_store_that_is_away() -> None:
             assert back.wait(30)
             return {}
 
-    with Lease(cast(RunLog, Away()), heartbeat_seconds=0.01) as lease:
+    with DriverLease(cast(RunLog, Away()), heartbeat_seconds=0.01) as lease:
         assert asked.wait(30)
     assert lease._thread.is_alive()
     back.set()

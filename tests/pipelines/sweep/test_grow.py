@@ -9,10 +9,10 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from pipelines.sweep.history import History
-from pipelines.sweep.job_queue import JobSource
+from pipelines.sweep.history import SweepHistory
+from pipelines.sweep.job_queue import JobQueue
 from pipelines.sweep.state import Sweep
-from pipelines.trial.job import Key
+from pipelines.trial.job import TrialKey
 from research.errors import InputError
 from research.tracking import schema
 from research.tracking.run_writer import RunLog
@@ -40,9 +40,9 @@ def started(migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> S
 def test_the_lowest_open_numbers_are_tried_until_there_are_as_many_as_asked_for(
     settled: list[int], total: int, numbers: list[int], started: Sweep
 ) -> None:
-    known = {Key(number, 0): MagicMock(kind="trial", number=number) for number in settled}
-    sweep = replace(started, history=History(settled=known), total=total)
-    source = JobSource(sweep=sweep, known=MagicMock(), display=MagicMock(), lease=MagicMock())
+    known = {TrialKey(number, 0): MagicMock(kind="trial", number=number) for number in settled}
+    sweep = replace(started, history=SweepHistory(settled=known), total=total)
+    source = JobQueue(sweep=sweep, known=MagicMock(), display=MagicMock(), lease=MagicMock())
     assert source._numbers == numbers
 
 

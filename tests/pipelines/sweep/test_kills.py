@@ -35,7 +35,7 @@ def children_of(root: Path) -> tuple[Store, RunRecord, list[RunRecord]]:
     store = open_store(root)
     found = store.client.get_experiment_by_name(EXPERIMENT)
     assert found is not None
-    (parent,) = query.with_tag(store, found.experiment_id, schema.KIND, "sweep", kinds=("sweep",))
+    (parent,) = query.runs_with_tag(store, found.experiment_id, schema.KIND, "sweep", kinds=("sweep",))
     return store, parent, query.children(store, found.experiment_id, parent.run_id)
 
 

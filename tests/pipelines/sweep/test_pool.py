@@ -29,11 +29,11 @@ from research.models.accounting import parameter_count
 from research.models.budget import Budget
 from research.spec import DataSpec, TargetSpec
 from research.task.build import assemble, symbols_of
-from research.task.options import StudyOptions
+from research.task.options import TaskOptions
 from research.task.task import baseline_rows, pool_name, require_same_clock
 from research.tracking import query, schema
 from research.tracking.query import RunRecord
-from research.tracking.spec_codec import spec_of
+from research.tracking.spec_codec import trial_spec_from_run
 from research.tracking.store import Store, open_store
 
 ASKED = {
@@ -87,7 +87,7 @@ def test_a_pooled_trial_says_on_which_instruments_and_how_many_windows_it_was_tr
 
 
 def test_the_parent_and_its_model_are_named_after_the_windows(sweep: Sweep, store: Store):
-    (parent,) = query.of_kinds(store, [sweep.context.experiment_id], ["sweep"])
+    (parent,) = query.runs_of_kind(store, [sweep.context.experiment_id], ["sweep"])
     assert parent.name == "3K-h1-w2K"
     assert parent.metrics["sweep/n_train_windows"] == 2000
     assert store.client.get_model_version_by_alias("sp500-nasdaq-threshold-1pct-3K-h1-w2K", schema.CHALLENGER)
@@ -112,13 +112,13 @@ def test_the_embedding_is_counted(sweep: Sweep, trial: RunRecord):
 
 def test_a_run_says_enough_to_continue_its_sweep(sweep: Sweep, trial: RunRecord):
     assert sweep.best is not None
-    assert spec_of(trial, sweep.context.study.spec) == sweep.best.spec
+    assert trial_spec_from_run(trial, sweep.context.task.spec) == sweep.best.spec
 
 
 def test_the_registered_model_takes_the_bars_of_all_instruments(sweep: Sweep, trial: RunRecord, store: Store):
     version = store.client.get_model_version_by_alias("sp500-nasdaq-threshold-1pct-3K-h1-w2K", schema.CHALLENGER)
     model = mlflow.pyfunc.load_model(version.source)
-    bars = example_of(sweep.context.study, days=5100)
+    bars = example_of(sweep.context.task, days=5100)
     served = model.predict(bars).set_index(["symbol", "date"])["probability"]
     trained = query.predictions(store, trial.run_id)
     keys = list(zip(trained["symbol"], trained["date"].dt.strftime("%Y-%m-%d"), strict=True))
@@ -132,16 +132,16 @@ def test_the_registered_model_takes_the_bars_of_all_instruments(sweep: Sweep, tr
 
 
 def test_the_example_has_what_its_days_need_also_where_the_reference_has_more_sessions(sweep: Sweep):
-    study = sweep.context.study
-    rare = study.snapshot.of("^GSPC").iloc[np.arange(5031) % 20 > 0]
-    alone = replace(study.spec, data=DataSpec(snapshot_digest="", symbols=("^GSPC",), validate_on=("^GSPC",)))
-    snapshot = replace(study.snapshot, bars={**study.snapshot.bars, "^GSPC": rare})
-    example = example_of(replace(study, spec=alone, snapshot=snapshot), days=7)
+    task = sweep.context.task
+    rare = task.snapshot.of("^GSPC").iloc[np.arange(5031) % 20 > 0]
+    alone = replace(task.spec, data=DataSpec(snapshot_digest="", symbols=("^GSPC",), validate_on=("^GSPC",)))
+    snapshot = replace(task.snapshot, bars={**task.snapshot.bars, "^GSPC": rare})
+    example = example_of(replace(task, spec=alone, snapshot=snapshot), days=7)
     bars = {
         str(name): part.assign(date=pd.to_datetime(part["date"])).set_index("date") for name, part in example.groupby("symbol")
     }
     matrix = build(feature_set_named("s50", index="^IXIC"), bars["^GSPC"], bars)
-    assert len(matrix.days) - matrix.first_row - (study.prepared.context_length - 1) == 7
+    assert len(matrix.days) - matrix.first_row - (task.prepared.context_length - 1) == 7
 
 
 def test_a_leaderboard_counts_days_and_not_rows(sweep: Sweep, store: Store):
@@ -155,7 +155,7 @@ def test_validating_on_one_instrument_gives_the_rows_of_its_own_study():
     bars = bundled().bars
     one, other = (
         assemble(options, bars, digest="", source="bundled").prepared
-        for options in (StudyOptions(), StudyOptions(symbols=("all",), validate_on=("^GSPC",)))
+        for options in (TaskOptions(), TaskOptions(symbols=("all",), validate_on=("^GSPC",)))
     )
     rows = [each.days[each.split.validation] for each in (one, other)]
     assert rows[0].equals(rows[1])
@@ -169,13 +169,13 @@ def test_what_is_trained_on_moves_no_border_of_the_validated_instrument():
     other = {"^GSPC": bars["^GSPC"].loc[days], "NEW": bars["NEW"]}
     alone, pooled = (
         assemble(options, other, digest="", source="file").spec.split
-        for options in (StudyOptions(), StudyOptions(symbols=("all",), validate_on=("^GSPC",)))
+        for options in (TaskOptions(), TaskOptions(symbols=("all",), validate_on=("^GSPC",)))
     )
     assert alone == pooled
 
 
 def test_the_question_that_was_typed_is_the_one_that_is_labelled():
-    asked = StudyOptions(horizon=3, task="downside", touch="close", threshold=0.02, shuffle_labels=5, embargo=7)
+    asked = TaskOptions(horizon=3, task="downside", touch="close", threshold=0.02, shuffle_labels=5, embargo=7)
     found = assemble(asked, bundled().bars, digest="", source="bundled")
     expected = TargetSpec(horizon=3, kind="downside", touch="close", threshold=0.02, shuffled=5)
     assert found.prepared.parts[0].target.spec == found.spec.target == expected
@@ -197,7 +197,7 @@ def test_the_searched_architectures_fit_the_study_and_its_options():
 
 
 def test_baselines_see_the_rows_of_the_trials_and_each_instruments_own_numbers():
-    asked = StudyOptions(symbols=("all",), validate_on=("^IXIC",), features="s50")
+    asked = TaskOptions(symbols=("all",), validate_on=("^IXIC",), features="s50")
     found, nasdaq = assemble(asked, bundled().bars, digest="", source="bundled"), bundled().bars["^IXIC"]
     for part in ("train", "validation", "test"):
         np.testing.assert_array_equal(getattr(found.stationary.split, part), getattr(found.prepared.split, part))
@@ -218,7 +218,7 @@ def paying() -> pd.DataFrame:
 
 def test_features_labels_and_volatility_come_from_prices_without_dividends():
     bought, taken_out, ignored = (
-        assemble(StudyOptions(), {"^GSPC": bars}, digest="", source="bundled")
+        assemble(TaskOptions(), {"^GSPC": bars}, digest="", source="bundled")
         for bars in (paying(), adjusted(paying()), paying().drop(columns="dividends"))
     )
     assert bought.prepared.feature_digest == taken_out.prepared.feature_digest != ignored.prepared.feature_digest
@@ -231,7 +231,7 @@ def test_the_registered_model_takes_dividends_out_itself(sweep: Sweep, store: St
     version = store.client.get_model_version_by_alias("sp500-nasdaq-threshold-1pct-3K-h1-w2K", schema.CHALLENGER)
     model = mlflow.pyfunc.load_model(version.source).unwrap_python_model()
     raw = pd.concat(
-        [paying().tail(400).assign(symbol="^GSPC"), sweep.context.study.snapshot.of("^IXIC").tail(400).assign(symbol="^IXIC")]
+        [paying().tail(400).assign(symbol="^GSPC"), sweep.context.task.snapshot.of("^IXIC").tail(400).assign(symbol="^IXIC")]
     )
     by_hand = pd.concat([adjusted(part) if symbol == "^GSPC" else part for symbol, part in raw.groupby("symbol")])
     served, expected, ignored = (
@@ -247,18 +247,18 @@ def test_an_instrument_that_ended_early_is_trained_on_and_cannot_be_validated():
     with pytest.raises(
         InputError, match=r"VALIDATE_ON=OLD: it has no labelled day in 2011-12-31 \.\. 2015-06-30; leave it out"
     ):
-        assemble(StudyOptions(symbols=("all",)), bars, digest="", source="bundled")
-    others = StudyOptions(symbols=("all",), validate_on=("^GSPC",))
+        assemble(TaskOptions(symbols=("all",)), bars, digest="", source="bundled")
+    others = TaskOptions(symbols=("all",), validate_on=("^GSPC",))
     prepared = assemble(others, bars, digest="", source="bundled").prepared
     assert prepared.validated == ["^GSPC"]
     assert set(prepared.symbols[prepared.split.train]) == {0, 1}
 
 
 def test_instruments_count_where_windows_of_them_are_trained_on(sweep: Sweep):
-    study, rows = sweep.context.study, sweep.context.study.prepared.split.train
-    newest = replace(study.prepared.split, train=rows[study.prepared.symbols[rows] == 1])
-    ended = replace(study, prepared=replace(study.prepared, split=newest))
-    assert (data_metrics(study)["n_instruments"], data_metrics(ended)["n_instruments"]) == (2, 1)
+    task, rows = sweep.context.task, sweep.context.task.prepared.split.train
+    newest = replace(task.prepared.split, train=rows[task.prepared.symbols[rows] == 1])
+    ended = replace(task, prepared=replace(task.prepared, split=newest))
+    assert (data_metrics(task)["n_instruments"], data_metrics(ended)["n_instruments"]) == (2, 1)
 
 
 @pytest.mark.parametrize(
@@ -278,15 +278,15 @@ def test_instruments_count_where_windows_of_them_are_trained_on(sweep: Sweep):
 )
 def test_what_the_data_do_not_have_is_refused_by_name(changes: dict[str, object], told: str):
     with pytest.raises(InputError, match=told):
-        assemble(StudyOptions(**changes), bundled().bars, digest="", source="bundled")  # type: ignore[arg-type]
+        assemble(TaskOptions(**changes), bundled().bars, digest="", source="bundled")  # type: ignore[arg-type]
 
 
 def test_data_of_several_unusual_instruments_need_a_choice():
     bars = bundled().bars
-    assert symbols_of(StudyOptions(), {"SPY": bars["^GSPC"]}) == ("SPY",)
+    assert symbols_of(TaskOptions(), {"SPY": bars["^GSPC"]}) == ("SPY",)
     with pytest.raises(InputError, match="SYMBOL=: the data have A, B; give one as SYMBOL, or several as SYMBOLS=A,B"):
-        symbols_of(StudyOptions(), {"A": bars["^GSPC"], "B": bars["^IXIC"]})
-    assert symbols_of(StudyOptions(symbols=("all",), index="A"), {"A": bars["^GSPC"], "B": bars["^IXIC"]}) == ("B",)
+        symbols_of(TaskOptions(), {"A": bars["^GSPC"], "B": bars["^IXIC"]})
+    assert symbols_of(TaskOptions(symbols=("all",), index="A"), {"A": bars["^GSPC"], "B": bars["^IXIC"]}) == ("B",)
 
 
 def test_a_large_pool_has_a_short_name_of_its_own():
@@ -298,7 +298,7 @@ def test_a_large_pool_has_a_short_name_of_its_own():
 
 
 def test_dividends_and_references_are_columns_of_the_signature_only_where_there_are_any(sweep: Sweep):
-    example = example_of(sweep.context.study, days=3)
+    example = example_of(sweep.context.task, days=3)
     assert list(example.columns) == ["symbol", "date", "open", "high", "low", "close", "volume"]
     assert [one.name for one in signature_of(example.drop(columns="symbol")).outputs] == ["date", "probability"]
 
@@ -307,15 +307,15 @@ def test_raw_columns_of_an_instrument_that_pays_dividends_are_refused():
     bars = bundled().bars["^GSPC"].assign(dividends=0.0)
     bars.loc["2005-03-18", "dividends"] = 5.0
     with pytest.raises(InputError, match="FEATURES=a25: FUND pays dividends, and raw levels"):
-        assemble(StudyOptions(features="a25"), {"FUND": bars}, digest="", source="file")
-    assert assemble(StudyOptions(features="a25s"), {"FUND": bars}, digest="", source="file").prepared.validated == ["FUND"]
+        assemble(TaskOptions(features="a25"), {"FUND": bars}, digest="", source="file")
+    assert assemble(TaskOptions(features="a25s"), {"FUND": bars}, digest="", source="file").prepared.validated == ["FUND"]
 
 
 def test_a_reference_of_another_exchange_is_refused(sweep: Sweep):
-    snapshot = sweep.context.study.snapshot
+    snapshot = sweep.context.task.snapshot
     elsewhere = {**snapshot.manifest.instruments, "^IXIC": {"calendar": "XTKS"}}
     tokyo = replace(snapshot, manifest=replace(snapshot.manifest, instruments=elsewhere))
-    asked = StudyOptions(symbol="^GSPC", features="s50", index="^IXIC")
+    asked = TaskOptions(symbol="^GSPC", features="s50", index="^IXIC")
     require_same_clock(asked, snapshot)
     with pytest.raises(InputError, match=r"INDEX=\^IXIC: it trades by XTKS and \^GSPC by XNYS"):
         require_same_clock(asked, tokyo)

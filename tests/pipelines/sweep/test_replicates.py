@@ -12,7 +12,7 @@ import pytest
 from pipelines.sweep.replicates import best_configurations, replicate_jobs, replicated
 from pipelines.sweep.search_space import first_suggestions, trial_spec
 from pipelines.sweep.state import Sweep
-from pipelines.trial.job import Finished
+from pipelines.trial.job import TrialResult
 from research.models.budget import Budget, architectures_for
 from research.tracking import schema
 from tests.pipelines.sweep.test_search_space import FIXED, SPACE, complete
@@ -22,7 +22,7 @@ ARCHITECTURES = architectures_for(Budget.parse("20K"))
 DEEP, WIDE = (trial_spec(one, FIXED, ARCHITECTURES) for one in first_suggestions(ARCHITECTURES, SPACE))
 
 
-def trial(number: int, loss: float, spec: object = DEEP, seed: int = 7) -> Finished:
+def trial(number: int, loss: float, spec: object = DEEP, seed: int = 7) -> TrialResult:
     spec = replace(spec, training=replace(spec.training, seed=seed))  # type: ignore[type-var,attr-defined]
     return replace(complete(loss), run_id=f"run-{number}", number=number, spec=spec)
 

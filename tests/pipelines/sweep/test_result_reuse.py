@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.sweep.result_reuse import KnownResults
+from pipelines.sweep.result_reuse import ResultCache
 from pipelines.sweep.state import Sweep
 from pipelines.trial.job import Job
 from research.tracking import query, schema
@@ -89,9 +89,9 @@ def job_of(sweep: Sweep, leading_loss: float) -> Job:
 
 
 def test_a_new_best_is_linked_only_with_its_weights(first: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = KnownResults(first.context)
+    known = ResultCache(first.context)
     assert first.trials[0].scores is not None
-    monkeypatch.setattr(KnownResults, "_has_weights", lambda *_: False)
+    monkeypatch.setattr(ResultCache, "_has_weights", lambda *_: False)
     assert known.trial(job_of(first, leading_loss=float("inf"))) is None
     beaten = known.trial(job_of(first, leading_loss=0.0))
     assert beaten is not None
@@ -103,6 +103,6 @@ def test_an_outcome_that_need_not_come_again_is_not_linked(outcome: str, first: 
     client, run_id = first.context.store.client, first.trials[0].run_id
     client.set_tag(run_id, schema.OUTCOME, outcome)
     try:
-        assert KnownResults(first.context).trial(job_of(first, leading_loss=0.0)) is None
+        assert ResultCache(first.context).trial(job_of(first, leading_loss=0.0)) is None
     finally:
         client.set_tag(run_id, schema.OUTCOME, "complete")

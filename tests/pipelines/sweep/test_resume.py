@@ -183,4 +183,4 @@ def _fingerprint_of_first_trial(sweep: Sweep) -> str:
     params = _params_of_first_trial()
     architecture = ArchitectureSpec(**{one.name: params[one.name] for one in fields(ArchitectureSpec) if one.name in params})  # type: ignore[arg-type]
     training = TrainingSpec(**{one.name: params[one.name] for one in fields(TrainingSpec)})  # type: ignore[arg-type]
-    return TrialSpec(study=sweep.context.study.spec, architecture=architecture, training=training).fingerprint
+    return TrialSpec(task=sweep.context.task.spec, architecture=architecture, training=training).fingerprint

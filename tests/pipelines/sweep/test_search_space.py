@@ -6,37 +6,37 @@ from dataclasses import replace
 import optuna
 import pytest
 
-from pipelines.sweep.sampler import Proposal, Proposer
-from pipelines.sweep.search_space import Fixed, SearchSpace, Suggested, expressible, first_suggestions, trial_spec
-from pipelines.trial.job import Finished
+from pipelines.sweep.sampler import Suggestion, TrialSampler
+from pipelines.sweep.search_space import FixedSettings, SearchSpace, Suggested, expressible, first_suggestions, trial_spec
+from pipelines.trial.job import TrialResult
 from research.errors import InputError
 from research.evaluation.metrics import Scores
 from research.models.accounting import parameter_count
 from research.models.budget import Budget, architectures_for
-from research.spec import ArchitectureSpec, DataSpec, FeatureSpec, StudySpec, TargetSpec
+from research.spec import ArchitectureSpec, DataSpec, FeatureSpec, TargetSpec, TaskSpec
 from tests.conftest import SPLIT
 
-STUDY = StudySpec(
+STUDY = TaskSpec(
     data=DataSpec(snapshot_digest="0" * 16, symbols=("^GSPC",), validate_on=("^GSPC",)),
     features=FeatureSpec(feature_set="a25s", version=1),
     target=TargetSpec(horizon=1),
     split=SPLIT,
 )
-FIXED = Fixed(study=STUDY, epochs=5, patience=2, seed=7)
+FIXED = FixedSettings(task=STUDY, epochs=5, patience=2, seed=7)
 SPACE = SearchSpace()
 
 
-def proposer(architectures: list[ArchitectureSpec], **changes: object) -> Proposer:
+def proposer(architectures: list[ArchitectureSpec], **changes: object) -> TrialSampler:
     settings = {"sampler": "tpe", "pruner": "none", "seed": 0, "random_share": 0.0, "space": SPACE, "epochs": 5}
-    return Proposer(architectures=architectures, **{**settings, **changes})  # type: ignore[arg-type]
+    return TrialSampler(architectures=architectures, **{**settings, **changes})  # type: ignore[arg-type]
 
 
-def complete(loss: float) -> Finished:
+def complete(loss: float) -> TrialResult:
     values = dict.fromkeys(("loss_se", "base_rate_loss", "skill", "auc", "auc_se", "brier", "ece", "spread"), 0.1)
-    return Finished(run_id="r", name="n", kind="trial", outcome="complete", scores=Scores(loss=loss, n=9, **values))
+    return TrialResult(run_id="r", name="n", kind="trial", outcome="complete", scores=Scores(loss=loss, n=9, **values))
 
 
-def tell(search: Proposer, proposal: Proposal, loss: float) -> None:
+def tell(search: TrialSampler, proposal: Suggestion, loss: float) -> None:
     search.tell(proposal, complete(loss))
 
 
@@ -161,7 +161,7 @@ def test_trials_of_shapes_outside_the_focus_still_teach_the_learning_rate() -> N
     assert sum(rates[0]) / 12 < sum(rates[1]) / 12 - 0.3
 
 
-def mean_rate(search: Proposer) -> float:
+def mean_rate(search: TrialSampler) -> float:
     rates = [search.propose(number).suggested["learning_rate"] for number in range(100, 112)]
     return sum(math.log10(rate) for rate in rates) / len(rates)
 
@@ -232,7 +232,7 @@ def test_a_failed_trial_has_no_value_for_the_sampler() -> None:
     search = proposer(architectures)
     search.tell(search.propose(0), replace(complete(0.1), outcome="diverged", scores=None))
     search.recall(search.propose(1).suggested, replace(complete(0.1), outcome="crashed", scores=None))
-    assert [trial.value for trial in search.study.trials] == [None, None, None]
+    assert [trial.value for trial in search.task.trials] == [None, None, None]
     assert search.study.trials[0].state == search.study.trials[2].state == optuna.trial.TrialState.FAIL
     search.propose(2)
 

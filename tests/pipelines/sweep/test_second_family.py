@@ -74,7 +74,7 @@ def test_each_family_has_a_leaderboard_of_its_own(store: Store, sweep: Sweep) ->
     assert sweep.best is not None
     assert found[EXPERIMENT].entries[0].run_id == sweep.best.run_id
     assert found[EXPERIMENT].entries[0].architecture.startswith(MIXER)
-    assert found[EXPERIMENT].study != found["sp500-threshold-1pct"].study
+    assert found[EXPERIMENT].task != found["sp500-threshold-1pct"].task
     assert found[EXPERIMENT].setting == found["sp500-threshold-1pct"].setting
 
 
@@ -95,7 +95,7 @@ def test_it_is_served_as_it_was_trained(sweep: Sweep, store: Store) -> None:
     assert sweep.best is not None
     said = query.predictions(store, sweep.best.run_id)
     (version,) = [one for one in chosen(store) if one.name == NAME]
-    bars = as_table({"^GSPC": sweep.context.study.snapshot.of("^GSPC")})
+    bars = as_table({"^GSPC": sweep.context.task.snapshot.of("^GSPC")})
     answered = load(store, version).predict(bars).set_index("date")["probability"]
     assert answered[said["date"].dt.strftime("%Y-%m-%d")].to_numpy() == pytest.approx(said["probability"].to_numpy(), abs=1e-6)
 
@@ -104,7 +104,7 @@ def test_its_winner_is_trained_to_the_end_under_its_own_name(sweep: Sweep, store
     assert sweep.best is not None
     with patch("pipelines.trial.figures.save"):
         train_final(store, TrainOptions(run=sweep.best.run_id, seeds=1, device="cpu", threads=1, store=root), QUIET)
-    final, seed = (query.of_kinds(store, list(query.experiments(store)), [kind])[0] for kind in ("final", "final_seed"))
+    final, seed = (query.runs_of_kind(store, list(query.experiments(store)), [kind])[0] for kind in ("final", "final_seed"))
     assert final.metrics["n_params"] == sweep.best.n_parameters
     assert seed.params["family"] == MIXER
     assert {version.run_id for version in store.client.search_model_versions(f"name = '{NAME}'")} == {

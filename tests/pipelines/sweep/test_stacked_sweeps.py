@@ -12,7 +12,7 @@ import torch
 import pipelines.executors.stack_size as stacking
 import pipelines.trial.trial
 from pipelines.executors.choose import layout_for
-from pipelines.executors.cpu_shares import Share, measure, possible
+from pipelines.executors.cpu_shares import CpuShare, measure, possible
 from pipelines.executors.stack_size import asked_for, best_size, replicate_stack_size, stack_size
 from pipelines.trial.job import Job
 from pipelines.trial.trial import run_team, run_trial
@@ -144,7 +144,7 @@ def test_a_probe_runs_once_per_machine(tmp_path: Path, monkeypatch: pytest.Monke
 def test_the_cores_are_shared_as_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     typical = KNOWN[0]
     shares = possible(2)
-    assert shares == [Share(1, 2), Share(2, 1)]
+    assert shares == [CpuShare(1, 2), CpuShare(2, 1)]
     found = measure(typical, shares)
     assert set(found) == set(shares)
     assert all(rate > 0 for rate in found.values())

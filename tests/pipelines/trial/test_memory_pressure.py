@@ -16,7 +16,7 @@ from pipelines.trial.placement import micro_batch_for
 from pipelines.trial.trial import run_trial
 from research.spec import ArchitectureSpec, TrialSpec
 from research.tracking import schema
-from research.training.trainer import Seat, Trainer
+from research.training.trainer import RunningTrial, Trainer
 from tests.conftest import start_sweep
 from tests.pipelines.trial.test_trial import run_of, spec_of, trained
 from tests.support.small_sweeps import checkpoints_in, copy_of, options
@@ -33,7 +33,7 @@ class Pressure:
         self.steps = 0
         real_epoch, real_step = Trainer._train_epoch, Trainer._take_step
 
-        def epoch(trainer: Trainer, active: list[Seat]) -> object:
+        def epoch(trainer: Trainer, active: list[RunningTrial]) -> object:
             self.epochs.append((active[0].member.epoch, trainer.micro_batch))
             return real_epoch(trainer, active)
 

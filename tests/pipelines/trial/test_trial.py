@@ -11,9 +11,9 @@ from mlflow.entities import Run
 import pipelines.trial.trial
 import research.training.trial_state
 from pipelines.options import SweepOptions
-from pipelines.sweep.search_space import Fixed, first_suggestions, trial_spec
+from pipelines.sweep.search_space import FixedSettings, first_suggestions, trial_spec
 from pipelines.sweep.state import Sweep
-from pipelines.trial.job import Finished, Job
+from pipelines.trial.job import Job, TrialResult
 from pipelines.trial.trial import run_trial
 from research.errors import InputError
 from research.spec import ArchitectureSpec, TrainingSpec, TrialSpec
@@ -32,7 +32,7 @@ class Counting:
         return True
 
 
-def trained(sweep: Sweep, spec: TrialSpec, report: Callable[[EpochRecord], bool] | None = None) -> Finished:
+def trained(sweep: Sweep, spec: TrialSpec, report: Callable[[EpochRecord], bool] | None = None) -> TrialResult:
     return run_trial(sweep.context.on_device(), Job(number=0, spec=spec), report or Counting())
 
 
@@ -42,12 +42,12 @@ def sweep(store_root: Path) -> Sweep:
 
 
 def spec_of(sweep: Sweep, **training: object) -> TrialSpec:
-    fixed = Fixed(study=sweep.context.study.spec, epochs=2, patience=2, seed=0)
+    fixed = FixedSettings(task=sweep.context.task.spec, epochs=2, patience=2, seed=0)
     spec = trial_spec(first_suggestions(sweep.architectures, sweep.space)[1], fixed, sweep.architectures)
     return replace(spec, training=replace(spec.training, **training))  # type: ignore[arg-type]
 
 
-def run_of(sweep: Sweep, finished: Finished) -> Run:
+def run_of(sweep: Sweep, finished: TrialResult) -> Run:
     return sweep.context.store.client.get_run(finished.run_id)
 
 
@@ -130,9 +130,9 @@ def test_a_parameter_that_does_not_reach_the_optimizer_stops_the_trial(sweep: Sw
 
 def test_a_split_other_than_the_declared_one_stops_the_trial(sweep: Sweep) -> None:
     spec = spec_of(sweep)
-    declared = replace(spec.study.split, embargo=5)
+    declared = replace(spec.task.split, embargo=5)
     with pytest.raises(InputError, match="embargo=5 was declared but 0 is in use"):
-        trained(sweep, replace(spec, study=replace(spec.study, split=declared)))
+        trained(sweep, replace(spec, task=replace(spec.task, split=declared)))
 
 
 def test_an_architecture_outside_its_budget_stops_the_trial(sweep: Sweep) -> None:

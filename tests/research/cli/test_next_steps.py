@@ -16,7 +16,7 @@ from rich.console import Console
 
 from pipelines.checks.tour import _print_end
 from pipelines.sweep.messages import print_summary
-from research.cli.next_steps import USUAL, in_store, print_next
+from research.cli.next_steps import USUAL, print_next, with_store_argument
 from tests.support.verbs import ROOT, commands_to_type
 
 SOURCES = [path for room in ("research", "pipelines", "analysis") for path in (ROOT / room).rglob("*.py")]
@@ -32,7 +32,7 @@ def made(command: str) -> list[str]:
 
 @pytest.mark.parametrize("usual", [Path("mlruns"), USUAL, Path("docs/../mlruns")])
 def test_the_usual_store_is_not_named(usual: Path) -> None:
-    assert in_store(usual, "make ui") == "make ui"
+    assert with_store_argument(usual, "make ui") == "make ui"
 
 
 @pytest.mark.parametrize(
@@ -45,18 +45,18 @@ def test_the_usual_store_is_not_named(usual: Path) -> None:
     ],
 )
 def test_another_store_is_named_as_it_can_be_typed_in_the_checkout(given: str, typed: str) -> None:
-    assert in_store(Path(given), "make ui PORT=5002") == f"make ui PORT=5002 STORE={typed}"
+    assert with_store_argument(Path(given), "make ui PORT=5002") == f"make ui PORT=5002 STORE={typed}"
 
 
 def test_a_path_that_is_relative_to_another_folder_is_told_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert in_store(Path("mlruns"), "make ui") == f"make ui STORE={tmp_path}/mlruns"
-    assert in_store(USUAL, "make ui") == "make ui"
+    assert with_store_argument(Path("mlruns"), "make ui") == f"make ui STORE={tmp_path}/mlruns"
+    assert with_store_argument(USUAL, "make ui") == "make ui"
 
 
 @pytest.mark.parametrize("odd", ["my store", "it's", "a$b", "a#b", "[red]", "a;b", "a\\b"])
 def test_an_odd_path_comes_back_as_it_was_through_shell_and_make(odd: str, tmp_path: Path) -> None:
-    words = made(in_store(tmp_path / odd, "make ui"))
+    words = made(with_store_argument(tmp_path / odd, "make ui"))
     assert words[words.index("--store") + 1] == str(tmp_path / odd)
 
 
@@ -71,7 +71,7 @@ def test_the_line_is_neither_broken_nor_taken_for_markup() -> None:
 def test_a_sweep_names_its_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, result in {"sweep_link": "http", "results_table": "", "replicates_of": []}.items():
         monkeypatch.setattr(f"pipelines.sweep.messages.{name}", lambda *_, told=result, **__: told)
-    context = SimpleNamespace(store=SimpleNamespace(is_local=True), experiment_id="1", study=SimpleNamespace(experiment=""))
+    context = SimpleNamespace(store=SimpleNamespace(is_local=True), experiment_id="1", task=SimpleNamespace(experiment=""))
     options, log = SimpleNamespace(store=tmp_path), SimpleNamespace(run_id="a")
     page = StringIO()
     sweep = SimpleNamespace(options=options, context=context, log=log, best=None, finished=[], title="")
@@ -103,7 +103,7 @@ def test_every_command_of_a_hint_is_one_that_takes_a_store() -> None:
 
 
 def hinted(path: Path) -> list[str]:
-    """The verbs of the commands that a file hands to `in_store` and `print_next`."""
+    """The verbs of the commands that a file hands to `with_store_argument` and `print_next`."""
     calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
     hinting = [one for one in calls if ast.unparse(one.func) in ("in_store", "print_next")]
     texts = [str(node.value) for one in hinting for node in constants(one)]

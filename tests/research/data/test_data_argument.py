@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from research.data.data_argument import bars_of, selected
+from research.data.data_argument import bars_of, parse_data_argument
 from research.data.data_sets import DataSet, Version, write_name
 from research.data.snapshots import Snapshot, write_snapshot
 from research.data.sources import Request, SourceBars
@@ -26,7 +26,7 @@ def name_of(root: Path, name: str, digest: str) -> None:
 def test_a_name_selects_its_newest_snapshot(tmp_path: Path):
     name_of(tmp_path, "abc", "0" * 16)
     name_of(tmp_path, "abc", stored(tmp_path).digest)
-    assert selected("abc", tmp_path) == stored(tmp_path).digest
+    assert parse_data_argument("abc", tmp_path) == stored(tmp_path).digest
     chosen = bars_of("abc", tmp_path)
     assert isinstance(chosen, Snapshot)
     assert chosen.digest == stored(tmp_path).digest
@@ -35,40 +35,40 @@ def test_a_name_selects_its_newest_snapshot(tmp_path: Path):
 @pytest.mark.parametrize("letters", [6, 9, 16])
 def test_a_digest_or_the_beginning_of_one_selects_a_snapshot(tmp_path: Path, letters: int):
     digest = stored(tmp_path).digest
-    assert selected(digest[:letters], tmp_path) == digest
+    assert parse_data_argument(digest[:letters], tmp_path) == digest
 
 
 def test_a_beginning_that_two_snapshots_share_lists_them(tmp_path: Path):
     for digest in ("abcdef0000000000", "abcdef1111111111"):
         (tmp_path / digest).mkdir()
     with pytest.raises(InputError, match=r"DATA=abcdef: several .* abcdef0000000000, abcdef1111111111; give more letters"):
-        selected("abcdef", tmp_path)
-    assert selected("abcdef1", tmp_path) == "abcdef1111111111"
+        parse_data_argument("abcdef", tmp_path)
+    assert parse_data_argument("abcdef1", tmp_path) == "abcdef1111111111"
 
 
 def test_sources_on_this_machine_are_selected_by_name_and_files_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    assert selected("bundled", tmp_path) == Request(source="bundled")
-    asked = selected("synthetic:bars=300,seed=4", tmp_path)
+    assert parse_data_argument("bundled", tmp_path) == Request(source="bundled")
+    asked = parse_data_argument("synthetic:bars=300,seed=4", tmp_path)
     assert asked == Request(source="synthetic", settings={"bars": "300", "seed": "4"})
     for path in ("prices.csv", "some/folder", "PRICES.PARQUET"):
-        assert selected(path, tmp_path) == Request(source="file", settings={"path": path})
+        assert parse_data_argument(path, tmp_path) == Request(source="file", settings={"path": path})
     monkeypatch.chdir(tmp_path)
     (tmp_path / "prices").mkdir()
-    assert selected("prices", tmp_path) == Request(source="file", settings={"path": "prices"})
+    assert parse_data_argument("prices", tmp_path) == Request(source="file", settings={"path": "prices"})
 
 
 def test_a_data_set_comes_before_a_folder_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "abc").mkdir()
     name_of(tmp_path, "abc", "0" * 16)
-    assert selected("abc", tmp_path) == "0" * 16
+    assert parse_data_argument("abc", tmp_path) == "0" * 16
 
 
 def test_an_unknown_word_lists_what_there_is_with_dates_the_closest_first(tmp_path: Path):
     for name in ("alpha", "spy-dia", "zulu"):
         name_of(tmp_path, name, "0" * 16)
     with pytest.raises(InputError) as refused:
-        selected("spy-di", tmp_path)
+        parse_data_argument("spy-di", tmp_path)
     message = str(refused.value)
     assert message.startswith("DATA=spy-di: ")
     assert "did you mean spy-dia?" in message
@@ -78,7 +78,7 @@ def test_an_unknown_word_lists_what_there_is_with_dates_the_closest_first(tmp_pa
 
 def test_without_any_data_set_an_unknown_word_says_so(tmp_path: Path):
     with pytest.raises(InputError, match=r"DATA=yahoo: .* data sets: none"):
-        selected("yahoo", tmp_path)
+        parse_data_argument("yahoo", tmp_path)
 
 
 def test_reading_bars_writes_nothing_and_needs_no_store(tmp_path: Path):
@@ -101,4 +101,4 @@ def test_a_file_is_read_on_the_spot(tmp_path: Path):
 
 def test_a_source_without_settings_refuses_some(tmp_path: Path):
     with pytest.raises(InputError, match="DATA=bundled:x=1: this source takes no settings; give DATA=bundled"):
-        selected("bundled:x=1", tmp_path)
+        parse_data_argument("bundled:x=1", tmp_path)

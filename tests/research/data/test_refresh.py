@@ -10,10 +10,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from research.data import refresh
+import research.data.refresh as refresh_module
 from research.data.bars import bars_digest
 from research.data.data_sets import only_writer, read_name
-from research.data.refresh import OVERLAP, Taken, take
+from research.data.refresh import OVERLAP, RefreshResult, refresh
 from research.data.snapshots import MANIFEST_FILE, load_snapshot
 from research.data.sources import Instrument, Request, SourceBars
 from research.errors import InputError
@@ -56,12 +56,12 @@ def history() -> pd.DataFrame:
 def vendor(monkeypatch: pytest.MonkeyPatch, history: pd.DataFrame) -> Vendor:
     vendor = Vendor()
     vendor.shelf["SPY"] = history.iloc[:100].copy()
-    monkeypatch.setattr(refresh, "source_named", lambda name: vendor)
+    monkeypatch.setattr(refresh_module, "source_named", lambda name: vendor)
     return vendor
 
 
-def again(root: Path, request: Request = SPY, **options: object) -> Taken:
-    return take("spy", request, root, now=NOW, **options)  # type: ignore[arg-type]
+def again(root: Path, request: Request = SPY, **options: object) -> RefreshResult:
+    return refresh("spy", request, root, now=NOW, **options)  # type: ignore[arg-type]
 
 
 def revise(vendor: Vendor, place: int, column: str = "volume") -> None:
@@ -212,7 +212,7 @@ def test_a_session_that_has_not_ended_is_not_appended(vendor: Vendor, tmp_path: 
     vendor.shelf["SPY"] = history
     last = vendor.shelf["SPY"].index[-1]
     noon = datetime(last.year, last.month, last.day, 16, tzinfo=UTC)
-    taken = take("spy", SPY, tmp_path, now=noon)
+    taken = refresh("spy", SPY, tmp_path, now=noon)
     assert taken.comparisons["SPY"].counts["appended"] == len(history) - 101
     assert taken.snapshot.of("SPY").index[-1] == history.index[-2]
     assert any("left out" in warning for warning in taken.snapshot.manifest.warnings)
@@ -289,7 +289,7 @@ def test_a_kill_between_snapshot_and_name_is_healed_by_the_next_run(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(refresh, "write_name", killed)
+        patched.setattr(refresh_module, "write_name", killed)
         with pytest.raises(KeyboardInterrupt):
             again(tmp_path)
     orphan = bars_digest({"SPY": history})

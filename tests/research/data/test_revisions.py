@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from research.data.bars import OHLCV, bars_digest
-from research.data.revisions import WORDS, Comparison, compare
+from research.data.revisions import WORDS, BarRevisions, compare
 from tests.conftest import random_bars
 
 DAYS = 24
@@ -33,7 +33,7 @@ def fates(draw: st.DrawFn) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, str]]:
     return old, new, {f"{day:%Y-%m-%d}": word for day, word in words.items()}
 
 
-def words_of(found: Comparison) -> dict[str, str]:
+def words_of(found: BarRevisions) -> dict[str, str]:
     return {f"{day:%Y-%m-%d}": word for day, word in found.words.items()}
 
 

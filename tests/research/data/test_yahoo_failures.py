@@ -11,7 +11,7 @@ import pytest
 
 from research.data.sources import Request, SourceBars
 from research.data.yahoo import client as yahoo_source
-from research.data.yahoo.client import Patience, fetch
+from research.data.yahoo.client import RetryPolicy, fetch
 from research.errors import InputError
 from tests.support.yahoo_server import (
     BROKEN,
@@ -47,7 +47,7 @@ class Naps:
         self, *symbols: str, start: date | None = None, end: date | None = END, jitter: float = 0.0, timeout: str = "5"
     ) -> SourceBars:
         request = Request(source="yahoo", symbols=symbols, start=start, end=end, settings={"timeout": timeout})
-        return fetch(request, Patience(sleep=self.taken.append, jitter=lambda: jitter))
+        return fetch(request, RetryPolicy(sleep=self.taken.append, jitter=lambda: jitter))
 
 
 def refusal_of(naps: Naps, *symbols: str, **options: object) -> list[str]:

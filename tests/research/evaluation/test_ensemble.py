@@ -9,7 +9,7 @@ import pytest
 from scipy.special import expit
 
 from research.evaluation.calibration import Temperature, fitted
-from research.evaluation.ensemble import Answering, answering, seed_interval
+from research.evaluation.ensemble import EnsembleOutput, load_ensemble_output, seed_interval
 
 
 def seeds(count: int, rows: int = 4000) -> np.ndarray:
@@ -22,7 +22,7 @@ def seeds(count: int, rows: int = 4000) -> np.ndarray:
 def test_a_further_seed_lies_within_as_often_as_is_said(count: int) -> None:
     logits = seeds(count + 1)
     interval = seed_interval(logits[:count])
-    said = Answering(interval=interval)(logits[:count])
+    said = EnsembleOutput(interval=interval)(logits[:count])
     further = expit(logits[count])
     assert ((said["low"] <= further) & (further <= said["high"])).mean() == pytest.approx(interval.level, abs=0.02)
     assert interval.coverage(logits[:count]) == pytest.approx(interval.level, abs=1e-3)
@@ -32,18 +32,18 @@ def test_a_further_seed_lies_within_as_often_as_is_said(count: int) -> None:
 def test_bounds_are_calibrated_as_the_answer_is_and_do_not_depend_on_other_rows(method: str) -> None:
     logits = seeds(3)
     labels = (np.random.default_rng(1).uniform(size=4000) < expit(0.5 * logits[0])).astype(np.int8)
-    whole = Answering(calibration=fitted(method, logits[0], labels), interval=seed_interval(logits))  # type: ignore[arg-type]
+    whole = EnsembleOutput(calibration=fitted(method, logits[0], labels), interval=seed_interval(logits))  # type: ignore[arg-type]
     said, part = whole(logits), whole(logits[:, -5:])
     assert (said["low"] <= said["probability"]).all()
     assert (said["probability"] <= said["high"]).all()
     assert all(np.array_equal(said[name][-5:], part[name]) for name in said)
-    assert answering(json.loads(json.dumps(whole.files()))) == whole
+    assert load_ensemble_output(json.loads(json.dumps(whole.files()))) == whole
 
 
 def test_a_model_from_before_has_neither_calibration_nor_bounds() -> None:
     logits = seeds(2)
-    assert Answering().files() == {}
-    assert list(answering({"spec": {}, "scaler": {}})(logits)) == ["probability"]
-    assert Answering()(logits)["probability"] == pytest.approx(expit(logits).mean(axis=0), abs=1e-12)
-    cooler = Answering(calibration=Temperature(temperature=2.0))(logits[:1])["probability"]
+    assert EnsembleOutput().files() == {}
+    assert list(load_ensemble_output({"spec": {}, "scaler": {}})(logits)) == ["probability"]
+    assert EnsembleOutput()(logits)["probability"] == pytest.approx(expit(logits).mean(axis=0), abs=1e-12)
+    cooler = EnsembleOutput(calibration=Temperature(temperature=2.0))(logits[:1])["probability"]
     assert cooler == pytest.approx(expit(logits[0] / 2), abs=1e-12)

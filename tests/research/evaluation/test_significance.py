@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 
 from research.evaluation import significance
-from research.evaluation.significance import block_length, by_day, paired_difference
+from research.evaluation.significance import block_length, daily_means, paired_difference
 
 
 def noise(seed: int, days: int, memory: float = 0.0) -> NDArray[np.float64]:
@@ -112,14 +112,14 @@ def test_blocks_have_sixty_days_where_there_are_enough() -> None:
 def test_rows_of_one_day_become_one_value_and_the_mean_stays() -> None:
     losses = np.array([1.0, 3.0, 2.0, 6.0])
     days = np.array(["2020-01-03", "2020-01-02", "2020-01-03", "2020-01-02"], dtype="datetime64[D]")
-    assert by_day(losses, days).tolist() == [4.5, 1.5]
-    assert by_day(losses[:3], days[:3]).mean() == pytest.approx(losses[:3].mean())
+    assert daily_means(losses, days).tolist() == [4.5, 1.5]
+    assert daily_means(losses[:3], days[:3]).mean() == pytest.approx(losses[:3].mean())
 
 
 def test_an_instrument_that_begins_late_widens_no_interval() -> None:
     """The same loss every day of every instrument has no noise, however many rows a day has."""
     days = np.concatenate([np.arange(600), np.arange(300, 600)])
-    found = paired_difference(by_day(np.full(900, 0.5), days), np.zeros(600))
+    found = paired_difference(daily_means(np.full(900, 0.5), days), np.zeros(600))
     assert (found.mean, found.low, found.high) == pytest.approx((0.5, 0.5, 0.5))
 
 
@@ -127,7 +127,7 @@ def test_an_instrument_that_begins_late_widens_no_interval() -> None:
 def test_the_interval_of_a_growing_pool_holds_the_true_mean() -> None:
     days = np.concatenate([np.arange(600), np.arange(300, 600)])
     found = [
-        paired_difference(by_day(0.5 + noise(seed, 600)[days] + noise(seed + 1000, 900), days), np.zeros(600))
+        paired_difference(daily_means(0.5 + noise(seed, 600)[days] + noise(seed + 1000, 900), days), np.zeros(600))
         for seed in range(100)
     ]
     assert 0.85 <= np.mean([one.low <= 0.5 <= one.high for one in found]) <= 0.99

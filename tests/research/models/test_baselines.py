@@ -8,10 +8,10 @@ from research.errors import InputError
 from research.features.indicators import ewma_volatility
 from research.models.baselines import BASELINES
 from research.task.task import BaselineRows
-from research.task.windows import Prepared
+from research.task.windows import WindowedData
 
 
-def rows_of(prepared: Prepared, volatility: np.ndarray) -> BaselineRows:
+def rows_of(prepared: WindowedData, volatility: np.ndarray) -> BaselineRows:
     values = prepared.standardised.astype(np.float64)
     train, validation = prepared.split.train, prepared.split.validation
     return BaselineRows(
@@ -24,7 +24,7 @@ def rows_of(prepared: Prepared, volatility: np.ndarray) -> BaselineRows:
 
 
 @pytest.fixture(scope="module")
-def rows(sp500: pd.DataFrame, prepared: Prepared) -> BaselineRows:
+def rows(sp500: pd.DataFrame, prepared: WindowedData) -> BaselineRows:
     return rows_of(prepared, ewma_volatility(sp500["close"].to_numpy(np.float64)))
 
 

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from scipy.signal import lfilter
 
-from research.task.evidence import Evidence, EvidenceFloor, effective_labels, evidence_of, thin_evidence
-from research.task.windows import Prepared, prepare
+from research.task.evidence import EvidenceFloor, SplitEvidence, effective_labels, evidence_of, thin_evidence
+from research.task.windows import WindowedData, prepare
 
 DAYS = pd.bdate_range("2000-01-03", periods=4000)
 
@@ -75,7 +75,7 @@ def test_labels_that_never_change_have_no_error_and_no_labels_are_worth_nothing(
     assert effective_labels(np.array([], np.int8), DAYS[:0], 1) == 0
 
 
-def test_evidence_counts_days_and_touches_of_each_split(prepared: Prepared):
+def test_evidence_counts_days_and_touches_of_each_split(prepared: WindowedData):
     evidence = evidence_of(prepared)
     assert [one.split for one in evidence] == ["train", "validation", "test"]
     for one in evidence:
@@ -97,11 +97,11 @@ def test_evidence_counts_days_and_touches_of_each_split(prepared: Prepared):
     ],
 )
 def test_a_split_below_the_floor_is_told(days: int, rarer: int, said: list[str]):
-    evidence = [Evidence(split="validation", n=1000, positives=500, days=days, rarer_days=rarer, effective=1000.0)]
+    evidence = [SplitEvidence(split="validation", n=1000, positives=500, days=days, rarer_days=rarer, effective=1000.0)]
     assert thin_evidence(evidence, EvidenceFloor()) == said
 
 
-def test_many_instruments_on_few_days_are_little_evidence(prepared: Prepared):
+def test_many_instruments_on_few_days_are_little_evidence(prepared: WindowedData):
     """Thirty copies of the index have seen no day more than it."""
     (alone,) = prepared.parts
     rows = alone.split.validation[:50]
@@ -113,7 +113,7 @@ def test_many_instruments_on_few_days_are_little_evidence(prepared: Prepared):
     assert thin_evidence([found], EvidenceFloor())
 
 
-def test_the_rarer_class_may_be_the_positive_or_the_negative_one(prepared: Prepared):
+def test_the_rarer_class_may_be_the_positive_or_the_negative_one(prepared: WindowedData):
     (part,) = prepared.parts
     turned = replace(part, target=replace(part.target, labels=(1 - part.target.labels).astype(np.int8)))
     known, other = (evidence_of(prepare([one], 60))[0] for one in (part, turned))
@@ -122,5 +122,5 @@ def test_the_rarer_class_may_be_the_positive_or_the_negative_one(prepared: Prepa
 
 
 def test_an_empty_split_has_no_base_rate():
-    nothing = Evidence(split="test", n=0, positives=0, days=0, rarer_days=0, effective=0.0)
+    nothing = SplitEvidence(split="test", n=0, positives=0, days=0, rarer_days=0, effective=0.0)
     assert np.isnan(nothing.base_rate)

@@ -17,29 +17,33 @@ from research.features.feature_sets import A25S, build
 from research.spec import SplitSpec, TargetSpec
 from research.task.splits import holdout, holdout_ends
 from research.task.targets import label
-from research.task.windows import Part, Prepared, prepare
+from research.task.windows import InstrumentData, WindowedData, prepare
 from tests.conftest import SPLIT, random_bars
 
 CPU = torch.device("cpu")
 
 
-def part_of(symbol: str, bars: pd.DataFrame, spec: SplitSpec = SPLIT, horizon: int = 3, context_length: int = 60) -> Part:
+def part_of(
+    symbol: str, bars: pd.DataFrame, spec: SplitSpec = SPLIT, horizon: int = 3, context_length: int = 60
+) -> InstrumentData:
     matrix, target = build(A25S, bars), label(bars, TargetSpec(horizon=horizon))
-    return Part(symbol=symbol, matrix=matrix, target=target, split=holdout(target, spec, matrix.first_row, context_length))
+    return InstrumentData(
+        symbol=symbol, matrix=matrix, target=target, split=holdout(target, spec, matrix.first_row, context_length)
+    )
 
 
-def pool(bars: Mapping[str, pd.DataFrame], *, windows: int | None = None, validate_on: list[str] | None = None) -> Prepared:
+def pool(bars: Mapping[str, pd.DataFrame], *, windows: int | None = None, validate_on: list[str] | None = None) -> WindowedData:
     spec = replace(SPLIT, train_windows=windows)
     return prepare([part_of(symbol, one, spec) for symbol, one in bars.items()], 60, validate_on=validate_on)
 
 
 @pytest.fixture(scope="module")
-def both(bundled_bars: dict[str, pd.DataFrame]) -> Prepared:
+def both(bundled_bars: dict[str, pd.DataFrame]) -> WindowedData:
     # A younger instrument, so that the rows of one day differ between the two.
     return pool({"^GSPC": bundled_bars["^GSPC"], "^IXIC": bundled_bars["^IXIC"][400:]})
 
 
-def test_every_window_is_the_one_of_its_instrument_alone(both: Prepared, bundled_bars: dict[str, pd.DataFrame]):
+def test_every_window_is_the_one_of_its_instrument_alone(both: WindowedData, bundled_bars: dict[str, pd.DataFrame]):
     dataset = both.dataset(CPU)
     starts = [0, len(bundled_bars["^GSPC"])]
     for place, part in enumerate(both.parts):
@@ -53,7 +57,7 @@ def test_every_window_is_the_one_of_its_instrument_alone(both: Prepared, bundled
         assert (dataset.symbols_R[rows + starts[place]] == place).all()
 
 
-def test_rows_before_an_instruments_first_complete_one_are_zero(both: Prepared):
+def test_rows_before_an_instruments_first_complete_one_are_zero(both: WindowedData):
     """A hole left in one instrument's warm-up would spoil whatever reads the whole table."""
     assert np.isfinite(both.standardised).all()
     younger = len(both.parts[0].matrix.days)
@@ -62,13 +66,13 @@ def test_rows_before_an_instruments_first_complete_one_are_zero(both: Prepared):
     assert both.standardised[first].any()
 
 
-def test_a_label_ends_on_its_own_instruments_session(both: Prepared):
+def test_a_label_ends_on_its_own_instruments_session(both: WindowedData):
     younger, horizon = len(both.parts[0].matrix.days), both.parts[0].target.spec.horizon
     rows = np.array([300, younger + 300])
     assert list(both.label_ends(rows)) == [part.matrix.days[300 + horizon] for part in both.parts]
 
 
-def test_no_training_label_of_any_instrument_reaches_a_validation_day(both: Prepared):
+def test_no_training_label_of_any_instrument_reaches_a_validation_day(both: WindowedData):
     train, validation, test = (getattr(both.split, name) for name in ("train", "validation", "test"))
     assert both.label_ends(train).max() < both.days[validation].min()
     assert both.label_ends(validation).max() < both.days[test].min()
@@ -77,19 +81,19 @@ def test_no_training_label_of_any_instrument_reaches_a_validation_day(both: Prep
         assert set(both.days[validation[both.symbols[validation] == place]].year) == {2012, 2013, 2014, 2015}
 
 
-def test_the_scaler_is_fitted_on_the_training_windows_of_all_instruments(both: Prepared):
+def test_the_scaler_is_fitted_on_the_training_windows_of_all_instruments(both: WindowedData):
     trained = [part.matrix.values[part.matrix.first_row : part.split.train[-1] + 1] for part in both.parts]
     np.testing.assert_allclose(both.standardiser.mean, np.concatenate(trained).mean(axis=0))
 
 
-def test_one_instrument_in_a_pool_of_one_is_the_study_of_that_instrument(prepared: Prepared, sp500: pd.DataFrame):
+def test_one_instrument_in_a_pool_of_one_is_the_study_of_that_instrument(prepared: WindowedData, sp500: pd.DataFrame):
     single = prepare([part_of("^GSPC", sp500, horizon=1)], 60)
     np.testing.assert_array_equal(single.standardised, prepared.standardised)
     assert single.target_digest == prepared.parts[0].target.digest
     assert single.feature_digest == prepared.parts[0].matrix.digest
 
 
-def test_only_the_chosen_instruments_are_validated_and_tested(both: Prepared, bundled_bars: dict[str, pd.DataFrame]):
+def test_only_the_chosen_instruments_are_validated_and_tested(both: WindowedData, bundled_bars: dict[str, pd.DataFrame]):
     chosen = pool(bundled_bars, validate_on=["^GSPC"])
     assert chosen.validated == ["^GSPC"]
     assert set(chosen.symbols[chosen.split.train]) == {0, 1}

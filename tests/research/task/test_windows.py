@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from research.task.windows import Prepared, WindowDataset, joined, known_by, prepare
+from research.task.windows import WindowDataset, WindowedData, merge_train_validation, prepare, walk_forward_fold
 from tests.conftest import prepare_study
 
 CPU = torch.device("cpu")
@@ -29,7 +29,7 @@ def test_a_window_ends_on_its_own_day():
     assert y_B.tolist() == [1, 0, 1]
 
 
-def with_values(prepared: Prepared, values: np.ndarray) -> Prepared:
+def with_values(prepared: WindowedData, values: np.ndarray) -> WindowedData:
     """The same study with other features."""
     part = prepared.parts[0]
     return prepare([replace(part, matrix=replace(part.matrix, values=values))], prepared.context_length)
@@ -54,7 +54,7 @@ def test_a_gathered_batch_is_a_copy_that_may_be_changed():
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
-def test_real_windows_hold_the_standardised_days_up_to_the_predicted_one(prepared: Prepared, split: str):
+def test_real_windows_hold_the_standardised_days_up_to_the_predicted_one(prepared: WindowedData, split: str):
     dataset, rows = prepared.dataset(CPU), getattr(prepared.split, split)
     x_BTF, y_B = dataset.gather(dataset.rows(rows))
     standardiser, values = prepared.standardiser, prepared.values
@@ -78,7 +78,7 @@ def test_the_first_training_window_starts_on_the_first_complete_day(sp500: pd.Da
     assert (prepared.standardised[:199] == 0).all()
 
 
-def test_the_standardiser_sees_no_row_after_the_last_training_day(prepared: Prepared):
+def test_the_standardiser_sees_no_row_after_the_last_training_day(prepared: WindowedData):
     values = prepared.values.copy()
     values[prepared.split.train[-1] + 1 :] = 1e6
     other = with_values(prepared, values)
@@ -86,7 +86,7 @@ def test_the_standardiser_sees_no_row_after_the_last_training_day(prepared: Prep
     np.testing.assert_array_equal(other.standardiser.scale, prepared.standardiser.scale)
 
 
-def test_the_standardiser_sees_every_row_of_the_training_windows(prepared: Prepared):
+def test_the_standardiser_sees_every_row_of_the_training_windows(prepared: WindowedData):
     first, last = prepared.parts[0].matrix.first_row, prepared.split.train[-1]
     for row in (first, last):
         values = prepared.values.copy()
@@ -97,7 +97,7 @@ def test_the_standardiser_sees_every_row_of_the_training_windows(prepared: Prepa
     np.testing.assert_allclose(prepared.standardised[first : last + 1].std(axis=0), 1, atol=1e-4)
 
 
-def test_a_study_is_the_same_when_the_future_is_not_there_yet(sp500: pd.DataFrame, prepared: Prepared):
+def test_a_study_is_the_same_when_the_future_is_not_there_yet(sp500: pd.DataFrame, prepared: WindowedData):
     days = int(prepared.split.validation[-1]) + 2
     known = prepare_study(sp500[:days], horizon=1)
     np.testing.assert_array_equal(known.standardised, prepared.standardised[:days])
@@ -109,7 +109,7 @@ def test_a_study_is_the_same_when_the_future_is_not_there_yet(sp500: pd.DataFram
 def test_joined_rows_end_before_the_test_and_its_days_scale_nothing(sp500: pd.DataFrame, horizon: int) -> None:
     before = prepare_study(sp500, horizon)
     split = before.split
-    found = joined(before)
+    found = merge_train_validation(before)
     assert np.array_equal(found.split.train, np.concatenate([split.train, split.validation]))
     assert found.label_ends(found.split.train).max() < found.days[split.test].min()
     assert len(found.split.validation) == 0
@@ -117,22 +117,22 @@ def test_joined_rows_end_before_the_test_and_its_days_scale_nothing(sp500: pd.Da
     assert not np.array_equal(found.standardiser.mean, before.standardiser.mean)
     changed = sp500.copy()
     changed.iloc[split.test[0] :] *= 3
-    later = joined(prepare_study(changed, horizon))
+    later = merge_train_validation(prepare_study(changed, horizon))
     assert np.array_equal(later.standardiser.mean, found.standardiser.mean)
     assert np.array_equal(later.standardiser.scale, found.standardiser.scale)
 
 
-def test_rows_whose_labels_reach_into_the_test_cannot_be_joined(prepared: Prepared) -> None:
+def test_rows_whose_labels_reach_into_the_test_cannot_be_joined(prepared: WindowedData) -> None:
     split = prepared.split
     reaching = replace(split, validation=np.append(split.validation, split.test[0]))
     with pytest.raises(AssertionError, match="a training label reaches 2015-07"):
-        joined(replace(prepared, split=reaching))
+        merge_train_validation(replace(prepared, split=reaching))
 
 
 @pytest.mark.parametrize("horizon", [1, 5])
 def test_a_year_of_the_test_is_met_with_all_that_was_known_before_it(sp500: pd.DataFrame, horizon: int) -> None:
-    whole = joined(prepare_study(sp500, horizon=horizon))
-    years = [known_by(whole, year) for year in (2016, 2017, 2018)]
+    whole = merge_train_validation(prepare_study(sp500, horizon=horizon))
+    years = [walk_forward_fold(whole, year) for year in (2016, 2017, 2018)]
     days, first = whole.days, whole.split.test[whole.days[whole.split.test].year == 2015]
     # Every test day is predicted once, and the labels of training end just before the year.
     assert np.array_equal(np.concatenate([first, *(one.split.test for one in years)]), whole.split.test)
@@ -145,9 +145,9 @@ def test_a_year_of_the_test_is_met_with_all_that_was_known_before_it(sp500: pd.D
 
 def test_days_after_the_year_neither_train_nor_scale(sp500: pd.DataFrame) -> None:
     prepared = prepare_study(sp500, horizon=3)
-    year = known_by(joined(prepared), 2017)
+    year = walk_forward_fold(merge_train_validation(prepared), 2017)
     values = prepared.values.copy()
     values[prepared.days.year >= 2017] = 1e9
-    spoilt = known_by(joined(with_values(prepared, values)), 2017)
+    spoilt = walk_forward_fold(merge_train_validation(with_values(prepared, values)), 2017)
     assert np.array_equal(spoilt.split.train, year.split.train)
     assert np.array_equal(spoilt.standardiser.mean, year.standardiser.mean)

@@ -101,10 +101,10 @@ def test_sql_and_client_read_the_same(written: Store, monkeypatch: pytest.Monkey
             query.sweep_with(written, experiment, "no such"),
             query.experiments(written),
             query.experiments(written, "sp500-threshold-1pct"),
-            [run.run_id for run in query.of_kinds(written, [experiment], ("sweep", "baseline"))],
-            query.moments(written, [run.run_id for run in query.children(written, experiment, sweep)], "epoch/val_loss"),
+            [run.run_id for run in query.runs_of_kind(written, [experiment], ("sweep", "baseline"))],
+            query.metric_history(written, [run.run_id for run in query.children(written, experiment, sweep)], "epoch/val_loss"),
             [repr(sorted_(run)) for run in query.children(written, experiment, sweep)],
-            [run.run_id for run in query.with_tag(written, experiment, "trial_fingerprint", "it's")],
+            [run.run_id for run in query.runs_with_tag(written, experiment, "trial_fingerprint", "it's")],
             repr(
                 query.histories(written, [run.run_id for run in query.children(written, experiment, sweep)], "epoch/val_loss")
             ),
@@ -153,7 +153,7 @@ def test_moments_come_in_the_order_of_their_time(store: Store, monkeypatch: pyte
     for step, at in ((9, 20), (5, 30), (3, 10), (4, 10)):
         store.client.log_metric(log.run_id, schema.PROGRESS_STEP, float(step), timestamp=at, step=step)
     only(monkeypatch, reader)
-    found = query.moments(store, [log.run_id, other.run_id], schema.PROGRESS_STEP)
+    found = query.metric_history(store, [log.run_id, other.run_id], schema.PROGRESS_STEP)
     assert found == {log.run_id: [(10, 3), (10, 4), (20, 9), (30, 5)], other.run_id: []}
 
 
@@ -164,7 +164,7 @@ def test_a_deleted_evaluation_is_still_a_look(store: Store, monkeypatch: pytest.
     store.client.delete_run(log.run_id)
     only(monkeypatch, reader)
     assert [run.run_id for run in query.evaluations(store)] == [log.run_id]
-    assert query.of_kinds(store, list(query.experiments(store)), ("evaluation",)) == []
+    assert query.runs_of_kind(store, list(query.experiments(store)), ("evaluation",)) == []
 
 
 @pytest.mark.parametrize("reader", ["sql", "client"])
@@ -177,9 +177,9 @@ def test_deleted_experiments_are_not_there(written: Store, monkeypatch: pytest.M
 
 def test_with_tag_finds_the_kinds_asked_for(written: Store) -> None:
     experiment = written.experiment("sp500-threshold-1pct")
-    found = query.with_tag(written, experiment, schema.SWEEP_FINGERPRINT, "s1", kinds=("sweep",))
+    found = query.runs_with_tag(written, experiment, schema.SWEEP_FINGERPRINT, "s1", kinds=("sweep",))
     assert [run.name for run in found] == ["2K-h1"]
-    assert query.with_tag(written, experiment, schema.SWEEP_FINGERPRINT, "s1") == []
+    assert query.runs_with_tag(written, experiment, schema.SWEEP_FINGERPRINT, "s1") == []
 
 
 @pytest.mark.parametrize("reader", ["sql", "client"])

@@ -19,7 +19,7 @@ from sqlalchemy.engine import Engine
 
 from research.tracking import query, schema
 from research.tracking import retry as patience
-from research.tracking.retry import Patience, StoreUnavailable, passing
+from research.tracking.retry import RetryPolicy, StoreUnavailable, passing
 from research.tracking.run_writer import Input, RunLog
 from research.tracking.store import Store, open_store
 
@@ -233,7 +233,7 @@ def test_the_wait_ends_with_the_patience_and_not_after_the_next_pause(monkeypatc
         raise sqlite3.OperationalError("database is locked")
 
     with pytest.raises(StoreUnavailable):
-        Patience("x", 300.0).call(fail)
+        RetryPolicy("x", 300.0).call(fail)
     assert sum(slept) == pytest.approx(300.0)
     assert max(slept) <= patience.LONGEST_PAUSE
 

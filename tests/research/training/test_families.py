@@ -24,7 +24,7 @@ from research.runtime import Runtime
 from research.spec import TRANSFORMER, ArchitectureSpec, OptimizerName
 from research.training.low_memory import to_low_memory
 from research.training.memory_estimate import memory_plan
-from research.training.time_estimate import Speed
+from research.training.time_estimate import TimeEstimator
 from research.training.trainer import Trainer, build_model
 from tests.research.training.peak_of_training import data, in_use
 from tests.research.training.test_memory_estimate import saved_bytes
@@ -137,7 +137,7 @@ def test_what_a_model_says_goes_through_the_blocks_of_its_family() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_its_time_can_be_predicted(name: str) -> None:
     a = replace(SHAPE, family=name)
-    assert Speed(CPU).trial(a, batch_size=8, micro_batch=4, windows=(64, 32), epochs=2) > 0
+    assert TimeEstimator(CPU).trial(a, batch_size=8, micro_batch=4, windows=(64, 32), epochs=2) > 0
 
 
 def test_a_budget_has_a_grid_in_each_family_and_one_head_without_attention() -> None:

@@ -12,7 +12,7 @@ import torch
 
 from research.runtime import Runtime
 from research.task.windows import WindowDataset
-from research.training.fixed_length_trainer import FinalTrainer
+from research.training.fixed_length_trainer import FixedLengthTrainer
 from research.training.trainer import Trainer, TrainingResult, build_model
 from research.training.trial_state import EpochRecord
 from tests.research.training.test_trainer import (
@@ -38,7 +38,7 @@ def dataset() -> WindowDataset:
 def final(stop_after: int, listener: Listening, checkpoint: Path | None = None) -> TrainingResult:
     split = replace(SPLIT, validation=NOTHING)
     model = build_model(ARCHITECTURE, LONG, CPU)
-    trainer = FinalTrainer(model, dataset(), split, LONG, Runtime(device=CPU, threads=1), stop_after=stop_after)
+    trainer = FixedLengthTrainer(model, dataset(), split, LONG, Runtime(device=CPU, threads=1), stop_after=stop_after)
     return trainer.run(listener, checkpoint)
 
 

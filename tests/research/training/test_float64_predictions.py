@@ -12,11 +12,11 @@ import torch
 from scipy.special import expit
 
 from research.evaluation.calibration import METHODS, Isotonic, Method, fitted
-from research.evaluation.ensemble import Answering, ensemble, seed_interval
+from research.evaluation.ensemble import EnsembleOutput, ensemble, seed_interval
 from research.evaluation.metrics import Array, Labels
 from research.models.patch_transformer import PatchTransformer
 from research.spec import ArchitectureSpec
-from research.task.windows import WindowDataset, answer_logits, predict
+from research.task.windows import WindowDataset, predict, predict_float64
 
 ROWS, FEATURES, CONTEXT = 700, 5, 20
 SHAPE = {"d_model": 16, "n_layers": 4, "n_heads": 2, "d_ff": 64, "context_length": CONTEXT, "n_features": FEATURES}
@@ -60,7 +60,7 @@ def hardly_trained(windows: WindowDataset) -> tuple[Array, Labels, list[PatchTra
 
 def logits_of(models: list[PatchTransformer], windows: WindowDataset, first: int = CONTEXT - 1) -> Array:
     rows = torch.arange(first, ROWS)
-    return np.stack([answer_logits(model, windows, rows) for model in models])
+    return np.stack([predict_float64(model, windows, rows) for model in models])
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -69,7 +69,7 @@ def test_batch_and_threads_do_not_show_in_an_answer(windows: WindowDataset, meth
     calibration = fitted(method, logits, labels)
     if isinstance(calibration, Isotonic):
         assert (np.diff(calibration.seen) / np.diff(calibration.said)).max() > 100
-    answering = Answering(calibration=calibration, interval=seed_interval(logits_of(models, windows)))
+    answering = EnsembleOutput(calibration=calibration, interval=seed_interval(logits_of(models, windows)))
     said = answering(logits_of(models, windows))
     for at_once, threads in WAYS:
         torch.set_num_threads(threads)
@@ -82,7 +82,7 @@ def test_batch_and_threads_do_not_show_in_an_answer(windows: WindowDataset, meth
 @pytest.mark.parametrize("changes", [{}, {"window_norm": True}, {"n_symbols": 3}, {"base_width": 8}])
 def test_nothing_inside_a_model_is_rounded_to_single_precision(windows: WindowDataset, changes: dict[str, int | bool]) -> None:
     model, rows = net(0, **changes), torch.arange(CONTEXT - 1, ROWS)  # type: ignore[arg-type]
-    said = answer_logits(model, windows, rows)
+    said = predict_float64(model, windows, rows)
     twin = predict(copy.deepcopy(model).double(), windows, rows, dtype=torch.float64)
     assert said == pytest.approx(twin, abs=1e-12)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}

@@ -10,7 +10,7 @@ import torch
 from research.models.accounting import parameter_count
 from research.spec import ArchitectureSpec
 from research.training import time_estimate as speed
-from research.training.time_estimate import Cost, Speed, timed_part
+from research.training.time_estimate import Cost, TimeEstimator, timed_part
 
 CPU = torch.device("cpu")
 SMALL = ArchitectureSpec(d_model=16, n_layers=4, n_heads=2, d_ff=32)
@@ -19,15 +19,15 @@ UPDATE = Cost(fixed=1e-3, each=1e-6)
 
 
 @pytest.fixture
-def known(monkeypatch: pytest.MonkeyPatch) -> Speed:
+def known(monkeypatch: pytest.MonkeyPatch) -> TimeEstimator:
     """A machine whose parts take known times."""
-    monkeypatch.setattr(Speed, "_time_block", lambda self, a: BLOCK)
-    monkeypatch.setattr(Speed, "_time_stem", lambda self, a: STEM)
-    monkeypatch.setattr(Speed, "_time_update", lambda self: UPDATE)
-    return Speed(CPU)
+    monkeypatch.setattr(TimeEstimator, "_time_block", lambda self, a: BLOCK)
+    monkeypatch.setattr(TimeEstimator, "_time_stem", lambda self, a: STEM)
+    monkeypatch.setattr(TimeEstimator, "_time_update", lambda self: UPDATE)
+    return TimeEstimator(CPU)
 
 
-def test_a_step_is_its_micro_batches_through_all_blocks_and_one_update(known: Speed) -> None:
+def test_a_step_is_its_micro_batches_through_all_blocks_and_one_update(known: TimeEstimator) -> None:
     update = 12 * 4 * 1e-3 + 1e-6 * parameter_count(SMALL)
     whole = 4 * (1 + 64 * 0.1) + (0.5 + 64 * 0.05)
     assert known.step(SMALL, batch_size=64, micro_batch=64) == pytest.approx(whole + update)
@@ -37,14 +37,14 @@ def test_a_step_is_its_micro_batches_through_all_blocks_and_one_update(known: Sp
     assert known.step(SMALL, batch_size=20, micro_batch=16) == pytest.approx(fourth + rest + update)
 
 
-def test_a_trial_is_its_steps_and_evaluations_for_every_epoch(known: Speed) -> None:
+def test_a_trial_is_its_steps_and_evaluations_for_every_epoch(known: TimeEstimator) -> None:
     step = known.step(SMALL, batch_size=64, micro_batch=64)
     evaluation = (4 * (1 + 300 * 0.1) + (0.5 + 300 * 0.05)) / 3
     found = known.trial(SMALL, batch_size=64, micro_batch=64, windows=(130, 300), epochs=5)
     assert found == pytest.approx(5 * (3 * step + evaluation))
 
 
-def test_a_block_too_large_to_time_is_timed_in_part_and_scaled(known: Speed) -> None:
+def test_a_block_too_large_to_time_is_timed_in_part_and_scaled(known: TimeEstimator) -> None:
     large = replace(SMALL, d_model=2048, d_ff=8192, n_layers=1, n_heads=16)
     part = timed_part(large)
     assert (part.d_model, part.d_ff) == (2048, 4096)
@@ -68,9 +68,9 @@ def test_heads_are_told_apart_only_where_they_show() -> None:
     assert timed_part(replace(narrow, n_heads=2)) != timed_part(replace(narrow, n_heads=32))
 
 
-def test_each_distinct_part_is_timed_once(known: Speed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_distinct_part_is_timed_once(known: TimeEstimator, monkeypatch: pytest.MonkeyPatch) -> None:
     timed: list[ArchitectureSpec] = []
-    monkeypatch.setattr(Speed, "_time_block", lambda self, a: timed.append(a) or BLOCK)
+    monkeypatch.setattr(TimeEstimator, "_time_block", lambda self, a: timed.append(a) or BLOCK)
     for depth in (1, 2, 8):
         known.step(replace(SMALL, n_layers=depth), batch_size=8, micro_batch=8)
     assert len(timed) == 1
@@ -79,7 +79,7 @@ def test_each_distinct_part_is_timed_once(known: Speed, monkeypatch: pytest.Monk
 def test_a_real_block_takes_time_that_grows_with_its_width(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "TIMING_SECONDS", 0.0)
     monkeypatch.setattr(speed, "MOST_WINDOWS", 16)
-    found = Speed(CPU)
+    found = TimeEstimator(CPU)
     narrow, wide = (replace(SMALL, d_model=d, d_ff=4 * d, n_layers=2) for d in (16, 256))
     times = [found.step(a, batch_size=64, micro_batch=64) for a in (narrow, wide)]
     assert 0 < 5 * times[0] < times[1]

@@ -120,7 +120,7 @@ class Record:
 def read(store: Store, seed: int = 0) -> Record:
     """The sweep of that seed."""
     found = store.client.get_experiment_by_name("sp500-threshold-1pct")
-    sweeps = query.with_tag(store, found.experiment_id, schema.KIND, "sweep", kinds=("sweep",))
+    sweeps = query.runs_with_tag(store, found.experiment_id, schema.KIND, "sweep", kinds=("sweep",))
     (parent,) = [run for run in sweeps if run.params["seed"] == seed]
     return Record(parent=parent, children=query.children(store, found.experiment_id, parent.run_id))
 

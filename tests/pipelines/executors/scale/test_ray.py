@@ -26,7 +26,7 @@ from pipelines.executors.ray_tasks import RayTasks
 from pipelines.options import SweepOptions
 from pipelines.sweep.driver import run_sweep
 from pipelines.trial.context import Context
-from pipelines.trial.job import Ended, Job
+from pipelines.trial.job import Job, StackResult
 from research.errors import InputError
 from research.models.budget import Budget
 from research.spec import ArchitectureSpec, TrainingSpec, TrialSpec
@@ -174,10 +174,10 @@ def job(context: Context, number: int, epochs: int) -> Job:
     training = TrainingSpec(
         epochs=epochs, patience=epochs, learning_rate=1e-3, weight_decay=0.0, dropout=0.0, warmup_steps=1, batch_size=64, seed=0
     )
-    return Job(number=number, spec=TrialSpec(study=context.study.spec, architecture=template, training=training))
+    return Job(number=number, spec=TrialSpec(task=context.task.spec, architecture=template, training=training))
 
 
-def run(tasks: RayTasks, watching: Watching, *jobs: Job) -> dict[int, Ended]:
+def run(tasks: RayTasks, watching: Watching, *jobs: Job) -> dict[int, StackResult]:
     for one in jobs:
         tasks.submit((one,))
     return {ended.team[0].number: ended for ended in (tasks.wait(watching) for _ in jobs)}

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch.distributed.tensor import DTensor
 
 from research.models.patch_transformer import PatchTransformer
-from research.processes import leave
+from research.processes import exit_now
 from research.runtime import seed_everything
 from research.spec import ArchitectureSpec
 from research.training.distributed.fsdp import choose_shards, devices_together, part_of, shard, shard_memory, shard_plan, whole
@@ -40,7 +40,7 @@ def one_of(rank: int, count: int, folder: Path) -> None:
         same = [torch.equal(again[name].to_local(), part.to_local()) for name, part in parts.items()]
         held = sum(part.to_local().numel() for part in parts.values())
         save_file({**together, "held": torch.tensor(held), "same": torch.tensor(same)}, folder / f"{rank}.safetensors")
-    leave()
+    exit_now()
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ from research.training.checkpoint import Checkpoint, epochs_done, micro_batch_of
 from research.training.distributed.fsdp import devices_together
 from research.training.distributed.launcher import DeviceProcessError, Rank, cause_of_failure, train_across_devices
 from research.training.distributed.trainer import ShardedTrainer
-from research.training.distributed.worker import Failure, InUse, SharedTraining, work
+from research.training.distributed.worker import AppliedSettings, SharedTraining, WorkerFailure, work
 from research.training.trainer import Trainer, TrainingResult, TrialOver, build_model
 from research.training.trial_state import DivergedError, EpochRecord
 from tests.research.training.test_continue import StoppedError, StoppingAfter, values_of
@@ -126,15 +126,15 @@ def test_products_are_as_short_as_asked_for(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def together(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainingResult, Listening, list[InUse]]:
+def together(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainingResult, Listening, list[AppliedSettings]]:
     listening: Listening = Listening()
-    built: list[InUse] = []
+    built: list[AppliedSettings] = []
     path = tmp_path_factory.mktemp("together") / "c.safetensors"
     return train_across_devices(shared(checkpoint=path), listening, built.append), listening, built
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_device_does(together: tuple[TrainingResult, Listening, list[InUse]]) -> None:
+def test_two_processes_train_as_one_device_does(together: tuple[TrainingResult, Listening, list[AppliedSettings]]) -> None:
     found, listening, built = together
     expected = alone().run(Listening())
     assert len(SPLIT.train) % SPEC.batch_size == 1
@@ -151,7 +151,7 @@ def test_two_processes_train_as_one_device_does(together: tuple[TrainingResult, 
 
 @pytest.mark.slow
 def test_a_stopped_training_goes_on_to_the_bit_or_on_another_number_of_devices(
-    together: tuple[TrainingResult, Listening, list[InUse]], tmp_path: Path
+    together: tuple[TrainingResult, Listening, list[AppliedSettings]], tmp_path: Path
 ) -> None:
     whole, *_ = together
     path, copy = tmp_path / "c.safetensors", tmp_path / "copy.safetensors"
@@ -176,7 +176,7 @@ def test_a_stopped_training_goes_on_to_the_bit_or_on_another_number_of_devices(
 
 @pytest.mark.slow
 def test_a_checkpoint_of_one_device_goes_on_on_two(
-    together: tuple[TrainingResult, Listening, list[InUse]], tmp_path: Path
+    together: tuple[TrainingResult, Listening, list[AppliedSettings]], tmp_path: Path
 ) -> None:
     whole, *_ = together
     path = tmp_path / "c.safetensors"
@@ -239,12 +239,16 @@ def test_a_killed_process_ends_the_others_and_is_the_reason(rank: int) -> None:
     ("last", "raised", "reason"),
     [
         (None, DeviceProcessError, "the second was killed by signal 9"),
-        (Failure("OutOfMemoryError: no room", of_memory=True), torch.OutOfMemoryError, "the second: OutOfMemoryError: no room"),
-        (Failure("ValueError: wrong", of_memory=False), DeviceProcessError, "the first: RuntimeError: connection closed"),
+        (
+            WorkerFailure("OutOfMemoryError: no room", of_memory=True),
+            torch.OutOfMemoryError,
+            "the second: OutOfMemoryError: no room",
+        ),
+        (WorkerFailure("ValueError: wrong", of_memory=False), DeviceProcessError, "the first: RuntimeError: connection closed"),
     ],
 )
 def test_who_only_waited_for_the_one_that_failed_is_not_the_reason(
-    last: Failure | None, raised: type[Exception], reason: str
+    last: WorkerFailure | None, raised: type[Exception], reason: str
 ) -> None:
     ours, theirs = multiprocessing.Pipe()
     if last is not None:
@@ -255,7 +259,7 @@ def test_who_only_waited_for_the_one_that_failed_is_not_the_reason(
         first: Rank(MagicMock(exitcode=1), first, "the first"),
         ours: Rank(MagicMock(exitcode=-9), ours, "the second"),
     }
-    found = cause_of_failure(ranks, first, Failure("RuntimeError: connection closed", of_memory=False))
+    found = cause_of_failure(ranks, first, WorkerFailure("RuntimeError: connection closed", of_memory=False))
     assert type(found) is raised
     assert str(found) == reason
     assert all(rank.process.kill.called for rank in ranks.values())  # type: ignore[attr-defined]
@@ -277,7 +281,7 @@ def test_an_exploding_loss_diverges() -> None:
 
 @pytest.mark.slow
 def test_what_is_in_use_can_be_refused_before_the_first_step() -> None:
-    def refuse(_: InUse) -> None:
+    def refuse(_: AppliedSettings) -> None:
         raise ValueError("not what was declared")
 
     listening = Listening()
