@@ -117,7 +117,7 @@ def law_table(frontier: Frontier) -> Table | None:
 def show(options: ScalingOptions) -> None:
     """Print the table, write figure and CSV, say where they are."""
     from analysis.results.frontier import frontiers
-    from research.cli.console import console, shown
+    from research.cli.console import console, short_path
     from research.cli.next_steps import print_next
     from research.tracking.store import open_store
 
@@ -127,7 +127,7 @@ def show(options: ScalingOptions) -> None:
     for frontier in found:
         _print(frontier, screen)
         for path in draw(frontier, store.root / REPORTS):
-            screen.print(f"figure {shown(path)}", soft_wrap=True, highlight=False)
+            screen.print(f"figure {short_path(path)}", soft_wrap=True, highlight=False)
         screen.print("beside each: the same as PDF, its numbers as CSV\n", highlight=False)
     for axis in data_axes(found):
         screen.print(data_table(axis))

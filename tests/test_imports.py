@@ -1,4 +1,4 @@
-"""The layout's floors hold: who may import whom is read off the imports of every file."""
+"""Rooms import only what their row allows, and never in a circle; read off the imports of every file."""
 
 from __future__ import annotations
 
@@ -7,86 +7,101 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-OURS = ("research", "pipelines", "analysis")
+OURS = ("research", "pipelines", "analysis", "benchmarks", "tapescale")
 BY_NAME = ("importlib.import_module", "import_module", "__import__")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Floor:
+class Room:
     """What the files of one room may import."""
 
     ours: tuple[str, ...] = ()
-    """Packages and modules of this repository."""
+    """Packages and modules of this repository, besides the room itself."""
     others: tuple[str, ...] | None = None
     """Third-party packages; None means any that has no owner. The standard library is always allowed."""
     never: tuple[str, ...] = ()
     """Third-party packages that this room must work without."""
 
 
-# The longest path that a file's path starts with is its room.
-FLOORS = {
-    "research/__init__.py": Floor(others=()),
-    "research/spec.py": Floor(others=()),
-    "research/runtime.py": Floor(ours=("research.spec",), others=("torch", "numpy", "psutil")),
-    "research/processes.py": Floor(others=()),
-    "research/cli/next_steps.py": Floor(others=()),
-    "research/evaluation/significance.py": Floor(ours=("research.spec",), others=("numpy", "scipy")),
-    "research/cli/run.py": Floor(
-        ours=("research.spec", "research.cli.parse_errors", "research.cli.next_steps"), others=("tyro",)
-    ),
-    "research/cli/parse_errors.py": Floor(ours=("research.spec",), others=("tyro",)),
-    "research/data/": Floor(ours=("research.spec", "research.data")),
-    "research/features/": Floor(ours=("research.spec", "research.data", "research.features")),
-    "research/features/__main__.py": Floor(ours=("research.cli.run", "research.spec", "research.features")),
-    "research/windows/": Floor(ours=("research.spec", "research.data", "research.features", "research.windows")),
-    "research/models/": Floor(ours=("research.spec", "research.models")),
-    "research/training/": Floor(
+BASE = ("research.errors", "research.counts", "research.fingerprint", "research.spec")
+NUMBERS = ("torch", "optuna", "ray")
+TRIAL = ("research", "pipelines.trial", "pipelines.data", "pipelines.options")
+SWEEP = (*TRIAL, "pipelines.executors", "pipelines.serving", "pipelines.sweep")
+READ = (*BASE, "research.cli", "research.evaluation", "research.tracking")
+
+# One row per room: the longest path that a file's path starts with. Rooms stand below those that they import.
+ROOMS = {
+    "research/__init__.py": Room(others=()),
+    "research/errors.py": Room(others=()),
+    "research/counts.py": Room(ours=("research.errors",), others=()),
+    "research/fingerprint.py": Room(others=()),
+    "research/spec.py": Room(ours=("research.errors", "research.fingerprint"), others=()),
+    "research/processes.py": Room(others=()),
+    "research/runtime.py": Room(ours=("research.errors",), others=("torch", "numpy", "psutil")),
+    "research/measurement_cache.py": Room(ours=(*BASE, "research.runtime"), others=("torch", "filelock")),
+    "research/cli/": Room(ours=("research.errors",), others=("tyro", "rich")),
+    "research/data/": Room(ours=BASE, never=NUMBERS),
+    "research/features/": Room(ours=(*BASE, "research.data"), never=NUMBERS),
+    "research/features/__main__.py": Room(ours=(*BASE, "research.cli", "research.features")),
+    "research/task/": Room(ours=(*BASE, "research.data", "research.features")),
+    "research/models/": Room(ours=(*BASE, "research.task")),
+    "research/models/kernels/": Room(ours=("research.errors",), others=("torch", "numpy")),
+    "research/evaluation/": Room(ours=BASE, others=("numpy", "scipy", "pandas", "sklearn")),
+    "research/training/": Room(
         ours=(
-            "research.spec",
+            *BASE,
             "research.runtime",
             "research.processes",
-            "research.features",
-            "research.windows",
+            "research.task",
             "research.models",
-            "research.training",
+            "research.evaluation",
         )
     ),
-    "research/tracking/": Floor(ours=("research.spec", "research.cli.next_steps", "research.tracking"), never=("torch",)),
-    "pipelines/": Floor(ours=("research", "pipelines")),
-    "analysis/": Floor(
-        ours=(
-            "research.spec",
-            "research.evaluation.significance",
-            "research.cli.run",
-            "research.cli.next_steps",
-            "research.tracking",
-            "analysis",
-        ),
-        never=("torch",),
+    "research/tracking/": Room(ours=(*BASE, "research.cli.next_steps"), never=NUMBERS),
+    "pipelines/__init__.py": Room(ours=("research.tracking",)),
+    "pipelines/options.py": Room(ours=(*BASE, "research.task.options")),
+    "pipelines/data/": Room(ours=("research",)),
+    "pipelines/trial/": Room(ours=("research",)),
+    "pipelines/executors/": Room(ours=("research", "pipelines.trial", "pipelines.options")),
+    "pipelines/serving/": Room(ours=("research", "pipelines.data")),
+    "pipelines/sweep/": Room(ours=SWEEP),
+    "pipelines/plan/": Room(ours=SWEEP),
+    "pipelines/study/": Room(ours=(*SWEEP, "pipelines.plan")),
+    "pipelines/final/": Room(ours=SWEEP),
+    "pipelines/registry/": Room(ours=("research", "pipelines.final", "pipelines.serving")),
+    "pipelines/checks/": Room(ours=SWEEP),
+    "pipelines/adopt/": Room(ours=("research",)),
+    "analysis/": Room(
+        ours=(*READ, "analysis.results", "analysis.laws", "analysis.figures", "analysis.monitor", "analysis"), never=NUMBERS
     ),
-    # A trade needs prices: the one part that reads bars, by the reader that verifies them.
-    "analysis/backtest/predictions.py": Floor(
-        ours=("research.spec", "research.tracking", "research.data.snapshots", "research.data.dividend_adjustment", "analysis"),
-        never=("torch",),
+    "analysis/results/": Room(ours=(*READ, "analysis.laws"), never=(*NUMBERS, "rich", "matplotlib")),
+    "analysis/laws/": Room(ours=(*BASE, "research.cli"), never=NUMBERS),
+    "analysis/figures/": Room(ours=(*READ, "analysis.results"), never=NUMBERS),
+    "analysis/monitor/": Room(ours=(*READ,), never=NUMBERS),
+    "analysis/report/": Room(ours=(*READ, "analysis"), never=NUMBERS),
+    # A trade needs prices: the one room of analysis that reads bars, by the reader that verifies them.
+    "analysis/backtest/": Room(
+        ours=(*READ, "analysis", "research.data.snapshots", "research.data.dividend_adjustment"), never=NUMBERS
     ),
+    "tapescale/": Room(ours=("research", "pipelines", "analysis"), never=NUMBERS),
+    "benchmarks/": Room(ours=("research", "pipelines", "analysis")),
 }
 
 # Packages that only these places may import.
 OWNERS = {
     "mlflow": (
         "research/tracking/",
-        "pipelines/serving/packaging.py",
-        "pipelines/serving/served_model.py",
-        "pipelines/serving/scoring_app.py",
+        "pipelines/serving/",
         "benchmarks/peer_tracking.py",
     ),
-    "optuna": ("pipelines/",),
-    "ray": ("pipelines/",),
+    "optuna": ("pipelines/sweep/", "benchmarks/"),
+    "ray": ("pipelines/executors/",),
 }
 
 
@@ -112,7 +127,7 @@ def imports(source: str, path: str) -> Iterator[tuple[int, str]]:
 
 def violations(source: str, path: str) -> list[str]:
     """One sentence, with file and line, for every import that the table forbids."""
-    room = max((room for room in FLOORS if path.startswith(room)), key=len, default=None)
+    room = max((room for room in ROOMS if path.startswith(room)), key=len, default=None)
     if room is None:
         return [f"{path} is in no room of the table: add one for it"]
     return [
@@ -123,31 +138,49 @@ def violations(source: str, path: str) -> list[str]:
 
 
 def _forbidden(name: str, path: str, room: str) -> str:
-    floor, top = FLOORS[room], name.split(".")[0]
+    rule, top = ROOMS[room], name.split(".")[0]
     if top in OURS:
-        allowed = any(f"{name}.".startswith(f"{prefix}.") for prefix in floor.ours)
-        return "" if allowed else f"{room} may import of ours only {', '.join(floor.ours) or 'nothing'}"
+        own = room.rstrip("/").replace("/", ".") if room.endswith("/") else ""
+        allowed = any(f"{name}.".startswith(f"{prefix}.") for prefix in (*rule.ours, own) if prefix)
+        return "" if allowed else f"{room} may import of ours only {', '.join(rule.ours) or 'nothing'}"
     if top in sys.stdlib_module_names:
         return ""
     if top in OWNERS and not path.startswith(OWNERS[top]):
         return f"only {', '.join(OWNERS[top])} may"
-    if top in floor.never:
+    if top in rule.never:
         return f"{room} must work without it"
-    if floor.others is not None and top not in floor.others:
-        return f"{room} may import only {', '.join(floor.others) or 'the standard library'}"
+    if rule.others is not None and top not in rule.others:
+        return f"{room} may import only {', '.join(rule.others) or 'the standard library'}"
     return ""
 
 
 @pytest.mark.parametrize("package", OURS)
-def test_every_import_stays_on_its_floor(package: str) -> None:
+def test_every_room_imports_what_its_row_allows(package: str) -> None:
     files = sorted((ROOT / package).rglob("*.py"))
     found = [line for file in files for line in violations(file.read_text(), file.relative_to(ROOT).as_posix())]
     assert files
     assert not found, "\n" + "\n".join(found)
 
 
+def test_no_room_and_no_file_imports_in_a_circle() -> None:
+    files = [file.relative_to(ROOT).as_posix() for package in OURS for file in (ROOT / package).rglob("*.py")]
+    modules = {path.removesuffix(".py").removesuffix("/__init__").replace("/", "."): path for path in files}
+    between_files: dict[str, set[str]] = {}
+    between_rooms: dict[str, set[str]] = {}
+    for path in files:
+        for _, name in imports((ROOT / path).read_text(), path):
+            target = modules.get(name) or modules.get(name.rpartition(".")[0])
+            if target and target != path:
+                between_files.setdefault(path, set()).add(target)
+                room, other = Path(path).parent.as_posix(), Path(target).parent.as_posix()
+                if room != other and not other.endswith("research"):
+                    between_rooms.setdefault(room, set()).add(other)
+    assert list(TopologicalSorter(between_files).static_order())
+    assert list(TopologicalSorter(between_rooms).static_order())
+
+
 def test_every_room_of_the_table_exists() -> None:
-    places = [*FLOORS, *(place for owned in OWNERS.values() for place in owned)]
+    places = [*ROOMS, *(place for owned in OWNERS.values() for place in owned)]
     assert [place for place in places if not (ROOT / place).exists()] == []
 
 
@@ -158,7 +191,7 @@ def test_every_room_of_the_table_exists() -> None:
         ("research/runtime.py", 1, "research.models.layers", "from research.models import layers"),
         ("research/data/bars.py", 1, "research.features.indicators", "import research.features.indicators"),
         ("research/features/new.py", 1, "research.windows", "from research import windows"),
-        ("research/windows/new.py", 2, "mlflow.pyfunc", "def late():\n    import mlflow.pyfunc"),
+        ("research/task/new.py", 2, "mlflow.pyfunc", "def late():\n    import mlflow.pyfunc"),
         ("research/models/new.py", 1, "research.training.trainer", "import research.training.trainer"),
         ("research/models/new.py", 1, "research.specimen", "import research.specimen"),
         ("research/training/new.py", 1, "optuna", "import torch, optuna"),
@@ -173,6 +206,10 @@ def test_every_room_of_the_table_exists() -> None:
         ),
         ("pipelines/trial/trial.py", 1, "mlflow", "import mlflow"),
         ("pipelines/sweep/sweep.py", 1, "analysis.leaderboard.main", "from analysis.leaderboard import main"),
+        ("pipelines/trial/new.py", 1, "pipelines.sweep.sampler", "import pipelines.sweep.sampler"),
+        ("pipelines/serving/new.py", 1, "optuna", "import optuna"),
+        ("pipelines/sweep/new.py", 1, "ray", "import ray"),
+        ("analysis/results/new.py", 1, "rich.table.Table", "from rich.table import Table"),
         ("analysis/new.py", 1, "research", "import research"),
         ("analysis/new.py", 2, "optuna", "import importlib\nimportlib.import_module('optuna')"),
         ("analysis/new.py", 4, "pipelines.trial.trial", "if TYPE_CHECKING:\n    pass\nelse:\n    import pipelines.trial.trial"),
@@ -191,10 +228,10 @@ def test_a_file_without_a_room_is_named() -> None:
     ("path", "source"),
     [
         ("research/spec.py", "from __future__ import annotations\nimport json, os.path\nfrom datetime import date"),
-        ("research/windows/new.py", "from research.features.scaler import Standardiser\nfrom research import spec"),
+        ("research/task/new.py", "from research.features.scaler import Standardiser\nfrom research import spec"),
         ("research/training/new.py", "import torch.nn.functional as F\nfrom .metrics import scores"),
         ("research/training/new.py", "if TYPE_CHECKING:\n    from research.tracking import store"),
-        ("pipelines/serving/packaging.py", "import mlflow.pyfunc\nimport optuna\nfrom research.tracking import store"),
+        ("pipelines/serving/packaging.py", "import mlflow.pyfunc\nfrom research.tracking import store"),
     ],
 )
 def test_what_the_table_allows_passes(path: str, source: str) -> None:

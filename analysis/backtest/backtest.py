@@ -20,7 +20,7 @@ def main(options: BacktestOptions) -> None:
     from analysis.backtest.output import keep, write
     from analysis.backtest.predictions import subject
     from analysis.backtest.results import read
-    from research.cli.console import console, shown
+    from research.cli.console import console, short_path
 
     found = subject(store, options)
     reading = read(store, found, cost=(options.cost + options.slippage) / 1e4, enter=options.enter)
@@ -38,7 +38,9 @@ def main(options: BacktestOptions) -> None:
     for line in (*lines, *told.LEGEND):
         screen.print(line, soft_wrap=True, highlight=False, markup=False)
     files = write(reading, store.root / "reports")
-    screen.print(f"wrote {shown(files[0])} and beside it equity, trades and measures as CSV", soft_wrap=True, highlight=False)
+    screen.print(
+        f"wrote {short_path(files[0])} and beside it equity, trades and measures as CSV", soft_wrap=True, highlight=False
+    )
     if options.log:
         run_id = keep(store, reading, files, "\n\n".join((heading, *lines)))
         screen.print(f"logged as report {run_id[:12]}", highlight=False)

@@ -15,7 +15,7 @@ def main(options: ReportOptions) -> None:
     from analysis.report.assemble import compose
     from analysis.report.inputs import read
     from analysis.report.output import keep, write
-    from research.cli.console import console, shown
+    from research.cli.console import console, short_path
     from research.cli.next_steps import print_next
     from research.tracking.store import open_store
 
@@ -29,7 +29,7 @@ def main(options: ReportOptions) -> None:
         screen.print(line, soft_wrap=True, highlight=False)
     screen.print()
     for page in pages:
-        screen.print(f"report {shown(page)}", soft_wrap=True, highlight=False)
+        screen.print(f"report {short_path(page)}", soft_wrap=True, highlight=False)
     if options.log:
         screen.print(f"run    {keep(store, sources, folder)}", highlight=False)
     print_next(screen, options.store, "open the page in a browser", "make ui", "make forecast BUDGET=<a larger size>")

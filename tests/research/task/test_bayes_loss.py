@@ -125,7 +125,7 @@ def test_the_error_of_the_simulation_is_small_and_none_in_closed_form(bars: pd.D
     assert 0 < bayes_loss(bars, TargetSpec(horizon=3), rows).expected_error < 5e-4
 
 
-@pytest.mark.parametrize("spec", [TargetSpec(horizon=1), TargetSpec(horizon=5, kind="end")], ids=lambda spec: spec.task)
+@pytest.mark.parametrize("spec", [TargetSpec(horizon=1), TargetSpec(horizon=5, kind="end")], ids=lambda spec: spec.name)
 def test_the_realised_loss_scatters_around_the_expected_as_its_error_says(spec: TargetSpec):
     surprises = []
     for seed in range(30):

@@ -122,7 +122,7 @@ def test_changing_only_the_horizon_changes_labels_digest_and_base_rate(sp500: pd
         TargetSpec(horizon=1, kind="direction"),
         TargetSpec(horizon=1, shuffled=0),
     ],
-    ids=lambda spec: f"{spec.task}-h{spec.horizon}",
+    ids=lambda spec: f"{spec.name}-h{spec.horizon}",
 )
 def test_the_digest_follows_the_question(sp500: pd.DataFrame, other: TargetSpec):
     assert label(sp500, other).digest != label(sp500, TargetSpec(horizon=1)).digest
@@ -247,7 +247,7 @@ def test_shuffled_labels_have_lost_their_relation_to_the_day_before(sp500: pd.Da
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_task_says_what_is_asked(spec: TargetSpec, task: str, question: str):
-    assert (spec.task, spec.question) == (task, question)
+    assert (spec.name, spec.question) == (task, question)
 
 
 @pytest.mark.parametrize(
