@@ -134,7 +134,7 @@ class ReportOptions(ReaderOptions):
     examples:
       make report
       make report ARGS='--experiment sp500-threshold-1pct --no-log'
-      python -m analysis.report --ui http://127.0.0.1:5002
+      python -m analysis.report.report --ui http://127.0.0.1:5002
     """
 
     ui: str = "http://127.0.0.1:5000"

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from research.counts import count_label
-
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -16,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.options import ScalingOptions
-from analysis.results.data_scaling import DataAxis, data_axes, gain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -116,6 +113,8 @@ def law_table(frontier: Frontier) -> Table | None:
 
 def show(options: ScalingOptions) -> None:
     """Print the table, write figure and CSV, say where they are."""
+    from analysis.data_scaling_table import data_law_table, data_table
+    from analysis.results.data_scaling import data_axes
     from analysis.results.frontier import frontiers
     from research.cli.console import console, short_path
     from research.cli.next_steps import print_next
@@ -193,39 +192,3 @@ def _print(frontier: Frontier, screen: Console) -> None:
 
 def _slug(title: str) -> str:
     return title.replace(", horizon ", "-h").replace(", ", "-")
-
-
-def data_table(axis: DataAxis) -> Table:
-    """Budgets down, training windows across, and what the windows gave."""
-    from research.cli.console import plain_table
-
-    windows = [f"{count_label(one.n_train_windows)} windows" for one in axis.frontiers]
-    table = plain_table(f"{axis.title}: best val_loss by training windows", ["budget", *windows, "most - fewest windows"])
-    for budget, cells in axis.cells().items():
-        found = gain(cells)
-        sure = "" if found is None else "~" if found.inside_noise else " "
-        told = "" if found is None else f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]{sure}"
-        table.add_row(budget, *(f"{entry.val_loss:.4f}" if entry else "" for entry in cells), told)
-    return table
-
-
-def data_law_table(axis: DataAxis) -> Table | None:
-    """Laws in size N and training windows D, fitted to the best trials; None where no such law can be determined."""
-    from analysis.laws.fit import fit_laws
-    from analysis.laws.observations import observations
-    from research.cli.console import plain_table
-
-    cells = axis.table()
-    columns = {"n": cells["n_params"].to_numpy(float), "d": cells["n_train_windows"].to_numpy(float)}
-    fits = [
-        one for one in fit_laws(observations(loss=cells["val_loss"].to_numpy(float), **columns)) if "d" in one.law.variables
-    ]
-    if not fits:
-        return None
-    table = plain_table(f"{axis.title}: laws in size N and training windows D", ["law", "loss", "fitted", "what to beware of"])
-    for column in table.columns:
-        column.justify = "left"
-    for one in fits:
-        fitted = ", ".join(f"{name} {value:.3g}" for name, value in one.parameters.items())
-        table.add_row(one.law.name, one.law.formula, fitted, " ".join(one.flags))
-    return table

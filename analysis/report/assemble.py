@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import store_scaling
+from analysis import data_scaling_table
 from analysis.figures import scaling as figures_scaling
 from analysis.figures import search as figures_search
 from analysis.figures import shape as figures_shape
@@ -109,7 +109,7 @@ def _windows_section(sources: Sources) -> Section:
     tables = [
         table
         for axis in sources.data_axes
-        for table in (store_scaling.data_table(axis), store_scaling.data_law_table(axis))
+        for table in (data_scaling_table.data_table(axis), data_scaling_table.data_law_table(axis))
         if table
     ]
     return Section(title="More training windows", blocks=[of_terminal(table) for table in tables])

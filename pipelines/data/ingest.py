@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipelines.data.load_task import _recorded
 from pipelines.data.options import IngestOptions
 
 if TYPE_CHECKING:
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
 def main(options: IngestOptions) -> None:
     """Take in, record, and print what was found."""
+    from pipelines.data.load_task import record_snapshot
     from pipelines.data.request import order_of
     from pipelines.data.table import console, print_snapshot, print_taken
     from research.tracking.store import open_store
@@ -28,10 +28,10 @@ def main(options: IngestOptions) -> None:
     store = open_store(options.store)
     if order.name:
         taken = _take(order, options, store, screen)
-        _recorded(taken.snapshot, store, order.name)
+        record_snapshot(taken.snapshot, store, order.name)
         print_taken(taken, options.store, screen)
     else:
-        print_snapshot(_recorded(_as_it_is(order, options, store), store), options.store, screen)
+        print_snapshot(record_snapshot(_as_it_is(order, options, store), store), options.store, screen)
 
 
 def _take(order: IngestRequest, options: IngestOptions, store: Store, screen: Console) -> RefreshResult:

@@ -36,11 +36,11 @@ def ingest(data: str, store: Store) -> Snapshot:
 
     choice = parse_data_argument(data, store.snapshots)
     if isinstance(choice, str):
-        return _recorded(load_snapshot(choice, store.snapshots), store)
-    return _recorded(write_snapshot(source_named(choice.source)(choice), store.snapshots), store)
+        return record_snapshot(load_snapshot(choice, store.snapshots), store)
+    return record_snapshot(write_snapshot(source_named(choice.source)(choice), store.snapshots), store)
 
 
-def _recorded(snapshot: Snapshot, store: Store, name: str = "") -> Snapshot:
+def record_snapshot(snapshot: Snapshot, store: Store, name: str = "") -> Snapshot:
     from pipelines.data.snapshot_run import record
 
     record(snapshot, store, name)

@@ -113,7 +113,7 @@ VERBS = {
     "analysis.compare": "STORE=mlruns: no finished trial",
     "analysis.scaling": "STORE=mlruns: no finished trial",
     "analysis.forecast": "STORE=mlruns: no finished trial",
-    "analysis.report": "STORE=mlruns: no finished trial",
+    "analysis.report.report": "STORE=mlruns: no finished trial",
     "analysis.scaling --csv no/such --n n --loss loss": "CSV=no/such",
     "analysis.scaling --csv x": "N=: name the column",
 }
@@ -135,7 +135,7 @@ def test_every_verb_says_what_to_type_instead(command: str, store_root: Path) ->
     assert mistake_of(command, "--store", str(store_root)).startswith(VERBS[command])
 
 
-@pytest.mark.parametrize("verb", ["scaling", "compare", "architecture_effects", "leaderboard", "forecast", "report", "status"])
+@pytest.mark.parametrize("verb", ["scaling", "compare", "effects", "leaderboard", "forecast", "report.report", "status"])
 def test_a_store_that_is_not_there_is_not_made(verb: str, tmp_path: Path) -> None:
     assert mistake_of(f"analysis.{verb}", "--store", str(tmp_path / "none")).endswith("start with `make sweep`.")
     assert list(tmp_path.iterdir()) == []

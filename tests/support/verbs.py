@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-MODULES = sorted(set(re.findall(r"-m ((?:pipelines|analysis|research)\.\w+)", (ROOT / "Makefile").read_text())))
+MODULES = sorted(set(re.findall(r"-m ((?:pipelines|analysis|research)(?:\.\w+)+)", (ROOT / "Makefile").read_text())))
 
 
 def commands_to_type(said: str, store: Path) -> list[str]:

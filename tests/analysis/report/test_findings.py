@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import leaderboard, scaling, store_scaling
+from analysis import data_scaling_table, leaderboard, scaling
 from analysis.figures import style as figures
 from analysis.results import data_scaling as data_axis
 from analysis.results.frontier import BudgetResult, Frontier
@@ -130,7 +130,7 @@ def test_training_windows_become_an_axis_where_a_study_varied_them() -> None:
         (2000, 4000, 0.40),
     ]
     assert data_axis.data_axes([many, elsewhere, others]) == []
-    assert store_scaling.data_law_table(axis) is None
+    assert data_scaling_table.data_law_table(axis) is None
 
 
 def test_enough_sizes_and_windows_determine_laws_in_both() -> None:
@@ -139,7 +139,7 @@ def test_enough_sizes_and_windows_determine_laws_in_both() -> None:
         return replace(frontier(*(entry(size, loss) for size, loss in losses)), n_train_windows=windows, study=f"{windows}")
 
     (axis,) = data_axis.data_axes([at(500), at(1_000), at(2_000), at(4_000)])
-    table = store_scaling.data_law_table(axis)
+    table = data_scaling_table.data_law_table(axis)
     assert table is not None
     fitted = dict(zip(table.columns[0].cells, table.columns[2].cells, strict=True))
     assert "alpha 0.4" in str(fitted["chinchilla"])

@@ -99,7 +99,7 @@ def evaluated(trained: Trained) -> RunRecord:
         assert opened.status == "RUNNING"
         return predict_float64(*arguments)  # type: ignore[arg-type]
 
-    with patch("pipelines.final.predictions.answer_logits", watched):
+    with patch("pipelines.final.predictions.predict_float64", watched):
         run_id = open_test_set(trained.store, asked(trained), QUIET)
     (run,) = records(trained.store, "evaluation")
     assert run.run_id == run_id
@@ -186,7 +186,7 @@ def test_each_seed_is_registered_as_a_model_of_its_own(trained: Trained, evaluat
 def test_the_same_training_is_not_done_twice(trained: Trained) -> None:
     options = TrainOptions(run=trained.final.tags[schema.TRAINED_FROM][:10], seeds=2, device="cpu", store=trained.store.root)
     told = io.StringIO()
-    with patch("pipelines.final.seed_run.FinalTrainer", side_effect=AssertionError("trained again")):
+    with patch("pipelines.final.seed_run.FixedLengthTrainer", side_effect=AssertionError("trained again")):
         assert train_final(trained.store, options, Console(file=told, width=80)) == trained.final.run_id
     assert commands_to_type(told.getvalue(), trained.store.root) == [f"make evaluate RUN={trained.final.run_id[:12]}"]
 
@@ -274,7 +274,8 @@ def test_a_second_look_is_refused_and_marked_where_it_is_insisted_on(trained: Tr
     with pytest.raises(InputError, match="AGAIN=1"):
         open_test_set(trained.store, asked(trained), QUIET)
     assert len(records(trained.store, "evaluation")) == 1
-    with patch("pipelines.final.evaluation.say", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+    killed = patch("pipelines.final.evaluation.holdout_predictions", side_effect=KeyboardInterrupt)
+    with killed, pytest.raises(KeyboardInterrupt):
         open_test_set(trained.store, asked(trained, budget="", run=trained.final.run_id[:8], again=True), QUIET)
     again = records(trained.store, "evaluation")[1]
     assert again.tags[schema.SECOND_LOOK] == "1 before"
@@ -354,7 +355,7 @@ def test_an_evaluation_says_which_other_questions_opened_its_days(trained: Train
 def test_what_a_look_needs_is_read_before_the_days_are_opened(trained: Trained, evaluated: RunRecord) -> None:
     """Weights that are gone, or code that has moved on, must not use up the look."""
     looks = len(records(trained.store, "evaluation"))
-    for needed in ("seed_models", "maps_of", "chosen_thresholds", "plan_of"):
+    for needed in ("seed_models", "calibration_maps", "chosen_thresholds", "plan_of"):
         with (
             patch(f"pipelines.final.evaluation.{needed}", side_effect=InputError("gone")),
             pytest.raises(InputError, match="gone"),
@@ -423,7 +424,7 @@ def test_a_calibrated_ensemble_answers_as_its_evaluation_says(trained: Trained, 
     assert run.metrics["test_calibration_slope"] == run.metrics[f"calibration_{method}/slope"]
     # Replicates that came later would fit another map; what is trained again carries that of the final run.
     later = (np.array([-9.0, 0.1, 0.2, 0.3]), np.array([1, 0, 1, 0], dtype=np.int8))
-    with patch("pipelines.final.plan.unseen_validation", return_value=later):
+    with patch("pipelines.final.plan.out_of_sample_validation", return_value=later):
         assert plan_of(trained.store, final, calibration_maps(trained.store, final)).seeds == SEEDS
 
 

@@ -232,7 +232,7 @@ def test_a_failed_trial_has_no_value_for_the_sampler() -> None:
     search = proposer(architectures)
     search.tell(search.propose(0), replace(complete(0.1), outcome="diverged", scores=None))
     search.recall(search.propose(1).suggested, replace(complete(0.1), outcome="crashed", scores=None))
-    assert [trial.value for trial in search.task.trials] == [None, None, None]
+    assert [trial.value for trial in search.study.trials] == [None, None, None]
     assert search.study.trials[0].state == search.study.trials[2].state == optuna.trial.TrialState.FAIL
     search.propose(2)
 

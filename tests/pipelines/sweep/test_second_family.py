@@ -74,7 +74,7 @@ def test_each_family_has_a_leaderboard_of_its_own(store: Store, sweep: Sweep) ->
     assert sweep.best is not None
     assert found[EXPERIMENT].entries[0].run_id == sweep.best.run_id
     assert found[EXPERIMENT].entries[0].architecture.startswith(MIXER)
-    assert found[EXPERIMENT].task != found["sp500-threshold-1pct"].task
+    assert found[EXPERIMENT].study != found["sp500-threshold-1pct"].study
     assert found[EXPERIMENT].setting == found["sp500-threshold-1pct"].setting
 
 

@@ -92,7 +92,7 @@ def test_the_tour_leads_to_its_pages_and_then_to_the_users_own_store(
 def test_no_hint_goes_past_the_one_place_for_them() -> None:
     texts = {(path.name, node.value) for path in SOURCES for node in constants(ast.parse(path.read_text()))}
     found = {(name, text) for name, text in texts if isinstance(text, str) and re.match(r"\s*next  ", text)}
-    assert found == {("hints.py", "next  ")}, "say it with research.cli.next_steps.print_next"
+    assert found == {("next_steps.py", "next  ")}, "say it with research.cli.next_steps.print_next"
 
 
 def test_every_command_of_a_hint_is_one_that_takes_a_store() -> None:

@@ -96,11 +96,11 @@ def test_an_empty_store_gives_an_empty_table(store: Store) -> None:
     assert query.trials(store).empty
 
 
-def register(store: Store, val_loss: float, task: str = "s") -> registry.RegisteredVersion:
+def register(store: Store, val_loss: float, study: str = "s") -> registry.RegisteredVersion:
     log = start(store)
     log.artifacts(lambda folder: ((folder / "model").mkdir(), (folder / "model" / "MLmodel").write_text("{}")))
     log.finish("complete")
-    return registry.register(store, name="m", run_id=log.run_id, val_loss=val_loss, study=task, description="d")
+    return registry.register(store, name="m", run_id=log.run_id, val_loss=val_loss, study=study, description="d")
 
 
 def test_the_challenger_moves_only_to_a_better_model_of_the_same_study(store: Store) -> None:
