@@ -41,6 +41,7 @@ def ingest(data: str, store: Store) -> Snapshot:
 
 
 def record_snapshot(snapshot: Snapshot, store: Store, name: str = "") -> Snapshot:
+    """Record a snapshot as a run of its own, once per store, and return it."""
     from pipelines.data.snapshot_run import record
 
     record(snapshot, store, name)
