@@ -1,6 +1,6 @@
-"""`make scaling`: does the loss fall with size? Of the store's own trials, or of any table of results with --csv.
+"""`make scaling`: whether the loss falls with size, in the store's own trials or in any table of results (`--csv`).
 
-The functions are for other programs too: `from analysis.scaling import fit_laws, bootstrap, forecast, verdict`.
+Other programs can use the functions: `from analysis.scaling import fit_laws, bootstrap, forecast, verdict`.
 """
 
 from __future__ import annotations
@@ -8,14 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from analysis.options import ScalingOptions
-from analysis.store_scaling import BudgetStep, findings, slope_per_decade, steps
+from analysis.store_scaling import BudgetStep, budget_steps, scaling_sentences, slope_per_decade
 from research.errors import require
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from analysis.laws import (
-        Observations,
         bootstrap,
         fit_laws,
         forecast,
@@ -30,22 +29,22 @@ if TYPE_CHECKING:
 __all__ = [
     "BudgetStep",
     "bootstrap",
-    "findings",
+    "budget_steps",
     "fit_laws",
     "forecast",
     "observations",
     "predict",
     "read_csv",
+    "scaling_sentences",
     "score",
     "slope_per_decade",
-    "steps",
     "validate",
     "verdict",
 ]
 
 
 def __getattr__(name: str) -> object:
-    """The functions of `analysis.laws`, loaded when they are first used: `--help` needs no numpy."""
+    """Load a function of `analysis.laws` at its first use: `--help` needs no numpy."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from analysis import laws
@@ -54,23 +53,29 @@ def __getattr__(name: str) -> object:
 
 
 def main(options: ScalingOptions) -> None:
-    """Fit laws to a table if one is given, else show what the store holds."""
+    """Fit laws to a table if the options name one, else print the scaling of the store."""
     if options.csv is not None:
-        _outside(options.csv, options)
+        _print_laws_of_table(options.csv, options)
         return
     for flag in ("n", "d", "unique", "loss", "cluster"):
-        value = getattr(options, flag)
-        require(value is None, f"--{flag}", value, "it names a column of a table; give the table with --csv FILE.")
-    from analysis.store_scaling import show
+        column = getattr(options, flag)
+        require(column is None, f"--{flag}", column, "it names a column of a table; give the table with --csv FILE.")
+    from analysis.store_scaling import print_scaling
 
-    show(options)
+    print_scaling(options)
 
 
-def _outside(path: Path, options: ScalingOptions) -> None:
+def _print_laws_of_table(path: Path, options: ScalingOptions) -> None:
+    from analysis.laws.observations import read_csv
     from analysis.laws.report import report
+    from analysis.laws.table import show
+    from research.cli.console import console
 
-    table = _table(path, options)
-    found = report(
+    require(options.n is not None, "N", "", "name the column of parameters, for example --n parameters.")
+    require(options.loss is not None, "LOSS", "", "name the column of losses, for example --loss val_loss.")
+    columns = {"d": options.d, "unique": options.unique, "cluster": options.cluster}
+    table = read_csv(path, n=str(options.n), loss=str(options.loss), **columns)
+    law_report = report(
         table,
         options.law,
         delta=options.delta,
@@ -78,27 +83,9 @@ def _outside(path: Path, options: ScalingOptions) -> None:
         holdout_largest=options.holdout_largest,
     )
     if options.json:
-        print(found.to_json())
-        return
-    from analysis.laws.table import show
-    from research.cli.console import console
-
-    show(found, console())
-
-
-def _table(path: Path, options: ScalingOptions) -> Observations:
-    from analysis.laws.observations import read_csv
-
-    require(options.n is not None, "N", "", "name the column of parameters, for example --n parameters.")
-    require(options.loss is not None, "LOSS", "", "name the column of losses, for example --loss val_loss.")
-    return read_csv(
-        path,
-        n=str(options.n),
-        loss=str(options.loss),
-        d=options.d,
-        unique=options.unique,
-        cluster=options.cluster,
-    )
+        print(law_report.to_json())
+    else:
+        show(law_report, console())
 
 
 if __name__ == "__main__":

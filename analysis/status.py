@@ -1,4 +1,4 @@
-"""`make status`: running sweeps, what they train, how long it takes, what has stalled, and the room left."""
+"""`make status`: running sweeps, what they train, time left, stalls, and free disk space."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from analysis.options import StatusOptions
 
 if TYPE_CHECKING:
-    from rich.console import Console, Group
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
@@ -29,22 +29,24 @@ def main(options: StatusOptions) -> None:
     require(options.watch is None or options.watch >= 1, "WATCH", options.watch, "give 1 second or more.")
     store = open_store(options.store, must_exist=True)
     if options.watch is None:
-        console().print(view(store, options.experiment))
+        console().print(status_view(store, options.experiment))
     else:
-        _redraw(store, options.experiment, options.watch, console())
+        _redraw(store, options.experiment, options.watch)
 
 
-def _redraw(store: Store, experiment: str | None, seconds: float, screen: Console) -> None:
+def _redraw(store: Store, experiment: str | None, seconds: float) -> None:
     from rich.live import Live
 
-    with suppress(KeyboardInterrupt), Live(console=screen, auto_refresh=False, vertical_overflow="visible") as live:
+    from research.cli.console import console
+
+    with suppress(KeyboardInterrupt), Live(console=console(), auto_refresh=False, vertical_overflow="visible") as live:
         while True:
-            live.update(view(store, experiment), refresh=True)
+            live.update(status_view(store, experiment), refresh=True)
             time.sleep(seconds)
 
 
-def view(store: Store, experiment: str | None) -> Group:
-    """Everything, as it is at this moment."""
+def status_view(store: Store, experiment: str | None) -> Group:
+    """Return running sweeps, the last ended ones and the disk, at this moment."""
     from rich.console import Group
 
     from analysis.monitor.disk import disk_under
@@ -54,18 +56,20 @@ def view(store: Store, experiment: str | None) -> Group:
     running, finished = sweeps(store, experiment, FINISHED_SHOWN)
     blocks: list[Text | Table] = []
     for sweep in running:
-        blocks += [_text(*sentences(sweep)), *([_trainings(sweep.trainings)] if sweep.trainings else []), _text("")]
+        blocks += [_text(*sweep_lines(sweep)), *([_training_table(sweep.trainings)] if sweep.trainings else []), _text("")]
     if finished:
-        blocks.append(_text("ended", *(f"  {ending(sweep)}" for sweep in finished), ""))
+        blocks.append(_text("ended", *(f"  {ended_line(sweep)}" for sweep in finished), ""))
     if not running:
         where = f" in experiment {experiment}" if experiment else ""
         start = with_store_argument(store.root, "make sweep BUDGET=3K")
         blocks.append(_text(f"no sweep is running{where}; start one with `{start}`.", ""))
-    return Group(*blocks, _text(room(disk_under(store.root))))
+    return Group(*blocks, _text(disk_line(disk_under(store.root))))
 
 
-def sentences(sweep: SweepState) -> list[str]:
-    """What there is to say about a running sweep, the warnings marked."""
+def sweep_lines(sweep: SweepState) -> list[str]:
+    """Return the lines on a running sweep; a stalled trial has a line that begins with `warning`."""
+    from research.cli.console import duration
+
     counts = [f"{sweep.done} of {sweep.planned} trials done", f"{sweep.running} running", f"{sweep.left} left"]
     counts += [f"{sweep.replicates} replicates"] if sweep.replicates else []
     lines = [f"{sweep.name} on {sweep.experiment}: {', '.join(counts)}", f"  driver  {_driver(sweep)}"]
@@ -76,62 +80,59 @@ def sentences(sweep: SweepState) -> list[str]:
     if sweep.seconds_per_trial is not None:
         left = "" if sweep.seconds_left is None else f", about {duration(sweep.seconds_left)} left"
         lines.append(f"  time    {duration(sweep.seconds_per_trial)} a trial (median){left}")
-    return lines + [f"  warning {one.name}: {text}" for one in sweep.trainings if (text := _warning(one))]
+    return lines + [f"  warning {training.name}: {text}" for training in sweep.trainings if (text := _warning(training))]
 
 
 def _driver(sweep: SweepState) -> str:
-    heard = f"{sweep.owner.process}, last heard of {duration(sweep.owner.silent_seconds)} ago"
+    from research.cli.console import duration
+
+    heartbeat = f"{sweep.owner.process}, last heartbeat {duration(sweep.owner.silent_seconds)} ago"
     if sweep.owner.is_gone:
-        return f"{heard}; its driver is gone: start the same command again and it goes on"
+        return f"{heartbeat}; the driver is gone: the same command continues the sweep"
     if sweep.owner.is_stale:
-        return f"{heard}; it is there but silent: suspended, or its store is away"
-    return f"{heard}, alive"
+        return f"{heartbeat}; the driver exists but is silent: suspended, or its store does not answer"
+    return f"{heartbeat}, alive"
 
 
-def _warning(one: Training) -> str:
-    return f"{one.lost}, which trained it, is gone" if one.lost else one.pace.stall
+def _warning(training: Training) -> str:
+    return f"{training.lost}, which trained it, is gone" if training.lost else training.pace.stall
 
 
-def _trainings(trainings: list[Training]) -> Table:
-    """One row per trial that is being trained."""
-    from research.cli.console import plain_table
+def _training_table(trainings: list[Training]) -> Table:
+    """Return one row per trial in training."""
+    from research.cli.console import duration, plain_table
 
-    table = plain_table("", ["trial", "epoch", "steps", "steps/s", "last step", "running for"])
-    table.columns[0].justify = "left"
-    for one in trainings:
-        pace = one.pace
+    table = plain_table("", ["trial", "epoch", "steps", "steps/s", "last step", "running for"], left=["trial"])
+    for training in trainings:
+        pace = training.pace
         table.add_row(
-            one.name + ("" if one.kind == "trial" else f" ({one.kind})"),
-            f"{one.epochs_done}/{one.epochs}",
+            training.name + ("" if training.kind == "trial" else f" ({training.kind})"),
+            f"{training.epochs_done}/{training.epochs}",
             "-" if pace.step is None else f"{pace.step:,}",
             "-" if pace.steps_per_second is None else f"{pace.steps_per_second:,.3g}",
             "none yet" if pace.step is None else f"{duration(pace.silent_seconds)} ago",
-            duration(one.seconds),
-            style="bold red" if _warning(one) else "",
+            duration(training.seconds),
+            style="bold red" if _warning(training) else "",
         )
     return table
 
 
-def ending(sweep: SweepState) -> str:
-    """One line about a sweep that has ended."""
+def ended_line(sweep: SweepState) -> str:
+    """Return one line on a sweep that has ended."""
+    from research.cli.console import duration
+
     best = f", best {sweep.best.name} val_loss {sweep.best.val_loss:.4f}" if sweep.best else ""
     when = "" if sweep.ended_seconds_ago is None else f", {duration(sweep.ended_seconds_ago)} ago"
     return f"{sweep.name} on {sweep.experiment}: {sweep.outcome}, {sweep.done} of {sweep.planned} trials{best}{when}"
 
 
-def room(disk: Disk) -> str:
-    """One line about the disk, with a warning where it is nearly full."""
-    free = f"{disk.free / 1e9:,.1f} GB of {disk.total / 1e9:,.1f} GB free ({disk.free / disk.total:.0%})"
-    low = "; warning: a sweep stops when this is used up, free some" if disk.is_low else ""
-    return f"disk  {free}; checkpoints take {disk.checkpoints / 1e6:,.1f} MB{low}"
+def disk_line(disk: Disk) -> str:
+    """Return one line on the disk, with a warning if it is nearly full."""
+    from research.cli.console import byte_size
 
-
-def duration(seconds: float) -> str:
-    """A time in the unit that reads best."""
-    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"
+    free = f"{byte_size(disk.free)} of {byte_size(disk.total)} free ({disk.free / disk.total:.0%})"
+    low = "; warning: a sweep stops when the disk is full; free some space" if disk.is_low else ""
+    return f"disk  {free}; checkpoints take {byte_size(disk.checkpoints)}{low}"
 
 
 def _text(*lines: str) -> Text:

@@ -1,15 +1,8 @@
-"""Does the validation loss in a store fall with counted parameters? A table, a figure, and how sure it is."""
+"""Validation loss against counted parameters, from a store: table, figures, verdict and laws."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from analysis.results.frontier import BudgetResult, Frontier
-    from research.evaluation.significance import Difference
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,18 +21,72 @@ ENOUGH_BUDGETS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetStep:
-    """From one budget to the next."""
+    """Change of the best loss from one budget to the next."""
 
     smaller: str
     larger: str
     factor: float
     """Ratio of counted parameters."""
     change: Difference
-    """Loss of the larger minus that of the smaller, per validation day."""
+    """Loss of the larger minus loss of the smaller, per validation day."""
 
 
-def steps(frontier: Frontier) -> list[BudgetStep]:
-    """The paired change between neighbouring budgets."""
+def print_scaling(options: ScalingOptions) -> None:
+    """Print tables and verdicts of every question; write figures and CSV files and print their paths."""
+    from analysis.data_scaling_table import data_law_table, data_table
+    from analysis.results.data_scaling import data_axes
+    from analysis.results.frontier import frontiers
+    from research.cli.console import console, print_line, short_path
+    from research.cli.next_steps import print_next
+    from research.tracking.store import open_store
+
+    screen = console()
+    store = open_store(options.store, must_exist=True)
+    store_frontiers = frontiers(store, options.experiment)
+    for frontier in store_frontiers:
+        _print_frontier(frontier, screen)
+        for path in draw_scaling(frontier, store.root / REPORTS):
+            print_line(screen, f"figure {short_path(path)}")
+        print_line(screen, "each figure is also there as PDF, its numbers as CSV\n")
+    for axis in data_axes(store_frontiers):
+        screen.print(data_table(axis))
+        print_line(screen, "~ inside the noise of the validation days; the reports folder has the table as CSV\n")
+        if laws := data_law_table(axis):
+            screen.print(laws)
+        slug = axis.title.replace(", horizon ", "-h").replace(", ", "-")
+        axis.table().to_csv(store.root / REPORTS / f"data-{slug}-{axis.frontiers[0].study[:6]}.csv", index=False)
+    print_next(screen, options.store, "make report", "make forecast BUDGET=<a larger size>", "make leaderboard")
+
+
+def _print_frontier(frontier: Frontier, screen: Console) -> None:
+    from research.cli.console import plain_table, print_line
+
+    title = (
+        f"{frontier.experiment}, horizon {frontier.horizon}, {frontier.n_train_windows:,} training windows: "
+        "best val_loss against counted parameters"
+    )
+    table = plain_table(title, ["budget", "best architecture", "parameters", "val_loss", "skill", "trials"])
+    for entry in frontier.entries:
+        loss, skill = f"{entry.val_loss:.4f}", f"{entry.skill:+.3f}"
+        table.add_row(entry.budget, entry.architecture, f"{entry.n_params:,}", loss, skill, f"{entry.complete}")
+    screen.print(table)
+    for step in budget_steps(frontier):
+        change = step.change
+        certainty = "inside the noise" if change.inside_noise else "outside the noise"
+        print_line(
+            screen,
+            f"{step.smaller} -> {step.larger} (x{step.factor:.1f}): {change.mean:+.4f} nats "
+            f"[{change.low:+.4f}, {change.high:+.4f}], {certainty}",
+            markup=False,
+        )
+    for line in scaling_sentences(frontier):
+        print_line(screen, line, markup=False)
+    if laws := law_table(frontier):
+        screen.print(laws)
+
+
+def budget_steps(frontier: Frontier) -> list[BudgetStep]:
+    """Return the paired change between neighbouring budgets."""
     from research.evaluation.significance import paired_difference
 
     return [
@@ -54,22 +101,22 @@ def steps(frontier: Frontier) -> list[BudgetStep]:
 
 
 def slope_per_decade(entries: list[BudgetResult]) -> Difference:
-    """Least-squares slope of the best losses over log10 of the counted sizes, in nats per tenfold size.
+    """Return the least-squares slope of the best losses over log10 of the counted sizes, in nats per tenfold size.
 
-    Its interval is the block bootstrap over days that all budgets share: it holds the noise of the validation days only,
-    not that of the search or of the seed.
+    Its interval is the block bootstrap over days that all budgets share. It holds the noise of the validation days only,
+    neither that of the search nor that of the seed.
     """
     import numpy as np
 
     from analysis.results.scaling_verdict import daily_slope
     from research.evaluation.significance import paired_difference
 
-    by_day = daily_slope(entries)
-    return paired_difference(by_day, np.zeros_like(by_day))
+    slopes_by_day = daily_slope(entries)
+    return paired_difference(slopes_by_day, np.zeros_like(slopes_by_day))
 
 
-def findings(frontier: Frontier) -> list[str]:
-    """What these budgets can and cannot tell."""
+def scaling_sentences(frontier: Frontier) -> list[str]:
+    """Return the verdict, its cautions, and the slope by the noise of the days alone."""
     from analysis.results.scaling_verdict import judge
 
     judged = judge(frontier)
@@ -83,12 +130,12 @@ def findings(frontier: Frontier) -> list[str]:
     return [
         f"verdict {judged.verdict.sentence()} The interval holds {judged.noise}.",
         *judged.cautions,
-        f"of the days alone, best trials: {days.mean:+.4f} nats per tenfold size, 95% [{days.low:+.4f}, {days.high:+.4f}].",
+        f"days alone, best trials: {days.mean:+.4f} nats per tenfold size, 95% [{days.low:+.4f}, {days.high:+.4f}].",
     ]
 
 
 def law_table(frontier: Frontier) -> Table | None:
-    """Laws fitted to the judged losses and how each foretold budgets that it had not seen; None below four budgets."""
+    """Return the laws fitted to the judged losses, with their held-out errors; None below four budgets."""
     from analysis.laws.fit import fit_laws
     from analysis.laws.observations import observations
     from analysis.laws.validation import FEWEST, validate
@@ -98,97 +145,34 @@ def law_table(frontier: Frontier) -> Table | None:
     judged = judge(frontier)
     if judged is None or judged.verdict.n_budgets <= FEWEST:
         return None
-    table = observations(n=judged.sizes, loss=judged.losses)
-    held = validate(table)
-    shown = plain_table(f"laws of the {judged.basis}", ["law", "loss", "held-out error", "what to beware of"])
-    for name in (0, 1, 3):
-        shown.columns[name].justify = "left"
-    for fit in fit_laws(table):
-        error = held.scores.get(fit.law.name)
-        chosen = " chosen" if fit.law.name == held.chosen else ""
-        told = "interpolates only" if error is None else f"{error:.2%}{chosen}"
-        shown.add_row(fit.law.name, fit.law.formula, told, " ".join(fit.flags))
-    return shown
+    budgets = observations(n=judged.sizes, loss=judged.losses)
+    validation = validate(budgets)
+    columns = ["law", "loss", "held-out error", "cautions"]
+    table = plain_table(f"laws of the {judged.basis}", columns, left=("law", "loss", "cautions"))
+    for fit in fit_laws(budgets):
+        error = validation.scores.get(fit.law.name)
+        chosen = " chosen" if fit.law.name == validation.chosen else ""
+        held_out = "interpolates only" if error is None else f"{error:.2%}{chosen}"
+        table.add_row(fit.law.name, fit.law.formula, held_out, " ".join(fit.flags))
+    return table
 
 
-def show(options: ScalingOptions) -> None:
-    """Print the table, write figure and CSV, say where they are."""
-    from analysis.data_scaling_table import data_law_table, data_table
-    from analysis.results.data_scaling import data_axes
-    from analysis.results.frontier import frontiers
-    from research.cli.console import console, short_path
-    from research.cli.next_steps import print_next
-    from research.tracking.store import open_store
-
-    screen = console()
-    store = open_store(options.store, must_exist=True)
-    found = frontiers(store, options.experiment)
-    for frontier in found:
-        _print(frontier, screen)
-        for path in draw(frontier, store.root / REPORTS):
-            screen.print(f"figure {short_path(path)}", soft_wrap=True, highlight=False)
-        screen.print("beside each: the same as PDF, its numbers as CSV\n", highlight=False)
-    for axis in data_axes(found):
-        screen.print(data_table(axis))
-        screen.print("~ inside the noise of the validation days; the table is in reports as CSV\n", highlight=False)
-        if laws := data_law_table(axis):
-            screen.print(laws)
-        axis.table().to_csv(store.root / REPORTS / f"data-{_slug(axis.title)}-{axis.frontiers[0].study[:6]}.csv", index=False)
-    print_next(screen, options.store, "make report", "make forecast BUDGET=<a larger size>", "make leaderboard")
-
-
-def draw(frontier: Frontier, folder: Path) -> list[Path]:
-    """The frontier with what lies ahead of it, and how well the same way of looking ahead did so far."""
-    from analysis.figures import scaling as figures_scaling
-    from analysis.figures import style as figures
+def draw_scaling(frontier: Frontier, folder: Path) -> list[Path]:
+    """Draw the frontier with its forecast, and how well the same forecasts did on smaller budgets; return the paths."""
+    from analysis.figures import scaling, style
     from analysis.results import extrapolation
 
     title = f"{frontier.experiment}, horizon {frontier.horizon}"
-    ahead = extrapolation.forecast_band(frontier)
-    drawn = {"scaling": (figures_scaling.fan(frontier, ahead), frontier.trials)}
+    band = extrapolation.forecast_band(frontier)
+    figures = {"scaling": (scaling.fan(frontier, band), frontier.trials)}
     for name in ("rollout", "residuals", "isoflop"):
         numbers = getattr(extrapolation, name)(frontier)
         if len(numbers):
-            drawn[name] = (getattr(figures_scaling, name)(numbers, title), numbers)
+            figures[name] = (getattr(scaling, name)(numbers, title), numbers)
     paths = []
-    for name, (figure, numbers) in drawn.items():
-        paths.append(figures.report_path(folder, name, frontier))
-        figures.save(figure, paths[-1], numbers)
-    if len(ahead):
-        ahead.to_csv(figures.report_path(folder, "ahead", frontier).with_suffix(".csv"), index=False)
+    for name, (figure, numbers) in figures.items():
+        paths.append(style.report_path(folder, name, frontier))
+        style.save(figure, paths[-1], numbers)
+    if len(band):
+        band.to_csv(style.report_path(folder, "ahead", frontier).with_suffix(".csv"), index=False)
     return paths
-
-
-def _print(frontier: Frontier, screen: Console) -> None:
-    from research.cli.console import plain_table
-
-    title = (
-        f"{frontier.experiment}, horizon {frontier.horizon}, {frontier.n_train_windows:,} training windows: "
-        "best val_loss against counted parameters"
-    )
-    table = plain_table(title, ["budget", "best architecture", "parameters", "val_loss", "skill", "trials"])
-    for entry in frontier.entries:
-        table.add_row(
-            entry.budget,
-            entry.architecture,
-            f"{entry.n_params:,}",
-            f"{entry.val_loss:.4f}",
-            f"{entry.skill:+.3f}",
-            f"{entry.complete}",
-        )
-    screen.print(table)
-    for step in steps(frontier):
-        sure = "inside the noise" if step.change.inside_noise else "outside the noise"
-        screen.print(
-            f"{step.smaller} -> {step.larger} (x{step.factor:.1f}): {step.change.mean:+.4f} nats "
-            f"[{step.change.low:+.4f}, {step.change.high:+.4f}], {sure}",
-            highlight=False,
-        )
-    for line in findings(frontier):
-        screen.print(line, soft_wrap=True, highlight=False)
-    if found := law_table(frontier):
-        screen.print(found)
-
-
-def _slug(title: str) -> str:
-    return title.replace(", horizon ", "-h").replace(", ", "-")

@@ -1,4 +1,4 @@
-"""The second table of `make leaderboard`: how sure each loss is, by layer of noise, and what to do where it is unknown."""
+"""The second table of `make leaderboard`: how certain each loss is, by layer of noise."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ if TYPE_CHECKING:
     from analysis.results.uncertainty import LossUncertainty
 
 
-def table_of(frontier: Frontier) -> Table:
-    """One row per budget, then the baselines, which nothing was chosen for."""
-    found = sureness(frontier)
-    n = found[0].n
+def uncertainty_table(frontier: Frontier) -> Table:
+    """Return one row per budget, then the baselines, which were not chosen on these days."""
+    uncertainties = sureness(frontier)
+    n = uncertainties[0].n
     columns = ["budget", "naive best", f"best of {n}" if n else "best of n", "fresh seeds", "flattered by"]
     noise = ["search", "seed", "days", "random trials"]
-    table = plain_table("how sure: loss, and the standard error that each layer of noise gives it", [*columns, *noise])
-    for one in found:
+    table = plain_table("uncertainty: loss, and the standard error from each layer of noise", [*columns, *noise])
+    for entry, loss in zip(frontier.entries, uncertainties, strict=True):
+        fresh = f"{loss.fresh_mean:.4f} ± {_number(loss.fresh_error, '.4f')} ({loss.fresh_seeds})" if loss.fresh_seeds else "-"
         table.add_row(
-            one.budget,
-            f"{one.naive_best:.4f}",
-            _number(one.expected_best, ".4f"),
-            f"{one.fresh_mean:.4f} ± {_number(one.fresh_error, '.4f')} ({one.fresh_seeds})" if one.fresh_seeds else "-",
-            _number(-one.curse, "+.4f"),
-            _number(one.search, ".4f"),
-            _number(one.seed, ".4f"),
-            _number(one.validation, ".4f"),
-            f"{one.random_trials} of {_tried(frontier, one)}",
+            loss.budget,
+            f"{loss.naive_best:.4f}",
+            _number(loss.expected_best, ".4f"),
+            fresh,
+            _number(-loss.curse, "+.4f"),
+            _number(loss.search, ".4f"),
+            _number(loss.seed, ".4f"),
+            _number(loss.validation, ".4f"),
+            f"{loss.random_trials} of {entry.complete}",
         )
     for name, title in baseline_titles(frontier.baselines).items():
         table.add_row(title, f"{frontier.baselines[name]:.4f}", *[""] * 7, style="cyan")
@@ -42,43 +43,35 @@ def table_of(frontier: Frontier) -> Table:
 LEGEND = (
     "naive best: lowest loss of all trials, chosen for it. best of n: expected lowest loss of n random trials, the same n at "
     "every budget. fresh seeds: the winner on seeds it was not chosen on.",
-    "search: had other random trials been drawn (standard error of best of n). seed: had one trial had another seed (standard "
-    "deviation). days: had other days been validated (standard error of the paired distance to the strongest baseline).",
-    "Each layer alone; none contains another. docs/reading-results.md says which to trust for which claim.",
+    "search: other random trials (standard error of best of n). seed: another seed of one trial (standard deviation). "
+    "days: other validation days (standard error of the paired distance to the strongest baseline).",
+    "Each layer alone; none contains another. docs/reading-results.md explains which to trust for which claim.",
 )
-"""What the columns mean, the same for every table."""
+"""Legend of the columns, the same for every table."""
 
 
-def findings(frontier: Frontier) -> list[str]:
-    """What these runs say of the choice of the winners, and what they cannot say."""
-    found = sureness(frontier)
-    n = found[0].n
-    missing = ", ".join(one.budget for one in found if not one.random_trials)
+def uncertainty_sentences(frontier: Frontier) -> list[str]:
+    """Return what is known about the choice of the winners, and how to measure what is unknown."""
+    uncertainties = sureness(frontier)
+    n = uncertainties[0].n
+    missing = ", ".join(loss.budget for loss in uncertainties if not loss.random_trials)
     if missing:
-        return [
-            f"best of n: unknown, {missing} has no random trial; search with --random-share 0.4, the default.",
-            *_curse(found),
-        ]
-    single = ", ".join(one.budget for one in found if one.random_trials == n)
-    return [
-        f"best of {n}: all random trials that {single} had; there it is plainly their best, its error 15-40% too small.",
-        *_curse(found),
-    ]
+        line = f"best of n: unknown, {missing} has no random trial; search with --random-share 0.4, the default."
+    else:
+        budgets = ", ".join(loss.budget for loss in uncertainties if loss.random_trials == n)
+        line = f"best of {n}: {budgets} had no more random trials; there it is simply their best, its error 15-40% too small."
+    return [line, *_winners_curse(uncertainties)]
 
 
-def _curse(found: list[LossUncertainty]) -> list[str]:
-    """The winner's curse where it was measured, and how to measure it elsewhere."""
-    told = [f"{one.budget} {-one.curse:+.4f}" for one in found if one.fresh_seeds]
-    lines = [f"Winner's curse (mean of fresh seeds - naive best): {', '.join(told)} nats."] if told else []
-    missing = [one.budget for one in found if not one.fresh_seeds]
+def _winners_curse(uncertainties: list[LossUncertainty]) -> list[str]:
+    """Return the winner's curse of the replicated budgets, and how to measure that of the others."""
+    measured = [f"{loss.budget} {-loss.curse:+.4f}" for loss in uncertainties if loss.fresh_seeds]
+    lines = [f"Winner's curse (mean of fresh seeds - naive best): {', '.join(measured)} nats."] if measured else []
+    missing = [loss.budget for loss in uncertainties if not loss.fresh_seeds]
     if missing:
-        how = "run the same sweep again with REPLICATES=3, which trains nothing else anew."
-        lines.append(f"Winner's curse unknown for {', '.join(missing)}: no fresh seeds of the best trial; {how}")
+        fix = "run the same sweep again with REPLICATES=3, which trains only the replicates."
+        lines.append(f"Winner's curse unknown for {', '.join(missing)}: no fresh seeds of the best trial; {fix}")
     return lines
-
-
-def _tried(frontier: Frontier, one: LossUncertainty) -> int:
-    return next(entry.complete for entry in frontier.entries if entry.budget == one.budget)
 
 
 def _number(value: float, form: str) -> str:

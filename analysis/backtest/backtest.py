@@ -17,16 +17,16 @@ def main(options: BacktestOptions) -> None:
     store = open_store(options.store, must_exist=True)
 
     from analysis.backtest import table as told
-    from analysis.backtest.output import keep, write
-    from analysis.backtest.predictions import subject
-    from analysis.backtest.results import read
+    from analysis.backtest.output import log_backtest, write_backtest
+    from analysis.backtest.predictions import backtest_input
+    from analysis.backtest.results import run_backtest
     from research.cli.console import console, short_path
 
-    found = subject(store, options)
-    reading = read(store, found, cost=(options.cost + options.slippage) / 1e4, enter=options.enter)
+    found = backtest_input(store, options)
+    reading = run_backtest(store, found, cost=(options.cost + options.slippage) / 1e4, enter=options.enter)
     screen = console()
-    heading = told.warning(found)
-    lines = told.findings(reading)
+    heading = told.validation_warning(found)
+    lines = told.backtest_sentences(reading)
     screen.print(heading, style="bold red" if found.split == "validation" else "bold", soft_wrap=True, highlight=False)
     for line in (
         told.describe_run(reading),
@@ -34,15 +34,15 @@ def main(options: BacktestOptions) -> None:
         told.assumptions(reading, options.cost, options.slippage),
     ):
         screen.print(line, soft_wrap=True, highlight=False)
-    screen.print(told.table_of(reading))
+    screen.print(told.backtest_table(reading))
     for line in (*lines, *told.LEGEND):
         screen.print(line, soft_wrap=True, highlight=False, markup=False)
-    files = write(reading, store.root / "reports")
+    files = write_backtest(reading, store.root / "reports")
     screen.print(
         f"wrote {short_path(files[0])} and beside it equity, trades and measures as CSV", soft_wrap=True, highlight=False
     )
     if options.log:
-        run_id = keep(store, reading, files, "\n\n".join((heading, *lines)))
+        run_id = log_backtest(store, reading, files, "\n\n".join((heading, *lines)))
         screen.print(f"logged as report {run_id[:12]}", highlight=False)
     further = ("make train", "make evaluate") if found.split == "validation" else ("make ui", "make compare")
     print_next(screen, options.store, *further)

@@ -19,7 +19,7 @@ from research.tracking.store import Store
 DRAWN = {MODEL: ACCENT, as_many(VOLATILITY): INK, EVERY_DAY: MUTED, HOLD: MUTED}
 
 
-def write(reading: BacktestResult, folder: Path) -> list[Path]:
+def write_backtest(reading: BacktestResult, folder: Path) -> list[Path]:
     """Figure with its numbers as CSV, the model's trades, and every measure; returns what was written."""
     subject = reading.subject
     stem = f"backtest-{subject.experiment}-h{subject.target.horizon}-{subject.run.run_id[:8]}"
@@ -63,7 +63,7 @@ def _title(reading: BacktestResult) -> str:
     return f"{subject.experiment}, horizon {subject.target.horizon}: {days}, {reading.cost * 1e4:g} bp a side"
 
 
-def keep(store: Store, reading: BacktestResult, files: Sequence[Path], note: str) -> str:
+def log_backtest(store: Store, reading: BacktestResult, files: Sequence[Path], note: str) -> str:
     """Log a run of kind `report`; returns its id."""
     # Loads MLflow's client, which readers of a store need not wait for.
     from research.tracking.provenance import provenance

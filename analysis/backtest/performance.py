@@ -33,7 +33,7 @@ class Performance:
     low: float
     high: float
     """Bounds of its 95% interval: stationary bootstrap (Politis & Romano 1994)."""
-    probabilistic: float
+    probabilistic_sharpe: float
     """Probability that the true Sharpe ratio is above 0."""
     drawdown: float
     """Largest loss from an earlier high, negative."""
@@ -52,7 +52,7 @@ def performance(account: EquityCurve, horizon: int) -> Performance:
         sharpe=float(annual),
         low=low,
         high=high,
-        probabilistic=probabilistic(returns),
+        probabilistic_sharpe=probabilistic_sharpe(returns),
         drawdown=max_drawdown(account.equity),
         exposure=account.exposure,
     )
@@ -69,7 +69,7 @@ def max_drawdown(equity: Array) -> float:
     return float((equity / np.maximum.accumulate(equity) - 1).min())
 
 
-def probabilistic(returns: Array, benchmark: float = 0.0) -> float:
+def probabilistic_sharpe(returns: Array, benchmark: float = 0.0) -> float:
     """Probability that the true Sharpe ratio is above the benchmark (Bailey & Lopez de Prado 2012).
 
     NaN where nothing moved.
@@ -88,7 +88,7 @@ def probability_above(found: float, benchmark: float, *, days: int, skewness: fl
     return float(norm.cdf((found - benchmark) * np.sqrt(days - 1) / np.sqrt(variance)))
 
 
-def best_of(trials: int, spread: float) -> float:
+def expected_best_sharpe(trials: int, spread: float) -> float:
     """Sharpe ratio to expect from the best of so many trials that have no skill (Bailey & Lopez de Prado 2014).
 
     `spread` is the standard deviation of the trials' Sharpe ratios.

@@ -51,7 +51,7 @@ class BacktestInput:
         return f"{self.run.name} ({self.run.run_id[:8]})"
 
 
-def subject(store: Store, options: BacktestOptions) -> BacktestInput:
+def backtest_input(store: Store, options: BacktestOptions) -> BacktestInput:
     """The run that the options mean; `InputError` where there is none, or nothing to trade on."""
     run = _run(store, options)
     target = _target(run)

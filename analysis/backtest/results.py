@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from analysis.backtest.performance import best_of, probabilistic, sharpe
+from analysis.backtest.performance import expected_best_sharpe, probabilistic_sharpe, sharpe
 from analysis.backtest.predictions import BacktestInput, same_rows
 from analysis.backtest.strategies import HOLD, BacktestMarket, Strategy, holding, market_of, strategy_of
 from analysis.backtest.trades import Mask, account, outcomes
@@ -58,7 +58,7 @@ class BacktestResult:
     """Trials that this is estimated from."""
 
 
-def read(store: Store, subject: BacktestInput, *, cost: float, enter: str) -> BacktestResult:
+def run_backtest(store: Store, subject: BacktestInput, *, cost: float, enter: str) -> BacktestResult:
     """Everything, by a threshold that knows nothing of the days it is used on. `cost` is a share, per side."""
     market = market_of(subject.bars, subject.rows, subject.target)
     _require_same_bars(subject, market)
@@ -88,7 +88,7 @@ def read(store: Store, subject: BacktestInput, *, cost: float, enter: str) -> Ba
             name: float((chosen & top(said, int(chosen.sum()))).sum() / max(chosen.sum(), 1))
             for name, said in subject.references.items()
         },
-        deflated=probabilistic(mine, best_of(trials, spread)) if count > 1 else float("nan"),
+        deflated=probabilistic_sharpe(mine, expected_best_sharpe(trials, spread)) if count > 1 else float("nan"),
         trials=trials,
         spread=spread,
         trials_read=count,

@@ -88,7 +88,7 @@ class Strategy:
             "sharpe": found.sharpe,
             "sharpe_low": found.low,
             "sharpe_high": found.high,
-            "probabilistic_sharpe": found.probabilistic,
+            "probabilistic_sharpe": found.probabilistic_sharpe,
             "max_drawdown": found.drawdown,
             "exposure": found.exposure,
             "turnover": self.turnover,

@@ -27,7 +27,7 @@ LEGEND = (
 )
 
 
-def warning(subject: BacktestInput) -> str:
+def validation_warning(subject: BacktestInput) -> str:
     """How far the days can be believed; the first thing that is said."""
     run = subject.run
     if subject.split == "validation":
@@ -77,7 +77,7 @@ def assumptions(reading: BacktestResult, cost: float, slippage: float) -> str:
     )
 
 
-def table_of(reading: BacktestResult) -> Table:
+def backtest_table(reading: BacktestResult) -> Table:
     """One row per strategy."""
     table = plain_table("", ["strategy", *COLUMNS])
     table.title, table.columns[0].justify = None, "left"
@@ -95,7 +95,7 @@ def _cells(one: Strategy) -> list[str]:
         f"{found.volatility:.1%}",
         f"{found.sharpe:+.2f}" if moved else "-",
         f"[{found.low:+.2f}, {found.high:+.2f}]" if moved else "-",
-        f"{found.probabilistic:.2f}" if moved else "-",
+        f"{found.probabilistic_sharpe:.2f}" if moved else "-",
         f"{found.drawdown:.1%}",
         f"{found.exposure:.0%}",
         f"{one.turnover:.0f}x",
@@ -104,7 +104,7 @@ def _cells(one: Strategy) -> list[str]:
     ]
 
 
-def findings(reading: BacktestResult) -> list[str]:
+def backtest_sentences(reading: BacktestResult) -> list[str]:
     """What may be concluded, a sentence each."""
     if not reading.strategies[MODEL].entries:
         return [f"no probability reaches {reading.threshold:.3f}: nothing is traded at these costs, nothing can be concluded."]

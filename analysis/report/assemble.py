@@ -16,8 +16,8 @@ from analysis.figures import style as figures
 from analysis.report import champions_part as use_part
 from analysis.report import data_part, frontier_part, limits_part, shape_part
 from analysis.report.document import Block, Image, Items, Paragraph, ReportDocument, Section
-from analysis.report.inputs import ReportQuestion, Sources
-from analysis.report.tables import of_terminal
+from analysis.report.inputs import ReportInputs, ReportQuestion
+from analysis.report.tables import report_table
 from analysis.results import extrapolation
 from analysis.results import run_curves as curves
 from research.tracking.store import Store
@@ -33,7 +33,7 @@ AHEAD = {
 }
 
 
-def compose(store: Store, sources: Sources, folder: Path) -> ReportDocument:
+def assemble_report(store: Store, sources: ReportInputs, folder: Path) -> ReportDocument:
     """All parts; figures are written to the folder as PNG, PDF and CSV on the way."""
     folder.mkdir(parents=True, exist_ok=True)
     experiments = dict.fromkeys(one.frontier.experiment for one in sources.questions)
@@ -57,7 +57,7 @@ def compose(store: Store, sources: Sources, folder: Path) -> ReportDocument:
     )
 
 
-def _summary(sources: Sources) -> list[Block]:
+def _summary(sources: ReportInputs) -> list[Block]:
     scope = (
         "All losses are mean log losses in nats on validation days that trials were also chosen on, none on test days. "
         "A claim must survive the noise of seeds, search and days, and the baselines are the bar."
@@ -68,7 +68,7 @@ def _summary(sources: Sources) -> list[Block]:
     ]
 
 
-def _count(sources: Sources) -> int:
+def _count(sources: ReportInputs) -> int:
     return sum(len(one.frontier.trials) + len(one.frontier.baseline_runs) for one in sources.questions)
 
 
@@ -104,7 +104,7 @@ def _shape_figure(one: ReportQuestion, folder: Path) -> Image:
     )
 
 
-def _windows_section(sources: Sources) -> Section:
+def _windows_section(sources: ReportInputs) -> Section:
     """What more training windows gave, at each size."""
     tables = [
         table
@@ -112,10 +112,10 @@ def _windows_section(sources: Sources) -> Section:
         for table in (data_scaling_table.data_table(axis), data_scaling_table.data_law_table(axis))
         if table
     ]
-    return Section(title="More training windows", blocks=[of_terminal(table) for table in tables])
+    return Section(title="More training windows", blocks=[report_table(table) for table in tables])
 
 
-def _trust_section(store: Store, sources: Sources, folder: Path) -> Section:
+def _trust_section(store: Store, sources: ReportInputs, folder: Path) -> Section:
     """Is the search long enough, do trainings converge, are probabilities true, did budgets foretell each other."""
     blocks: list[Block] = []
     for one in sources.questions:

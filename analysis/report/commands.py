@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from analysis.report.inputs import ReportQuestion, Sources
+from analysis.report.inputs import ReportInputs, ReportQuestion
 from research.spec import TRANSFORMER
 from research.tracking import schema
 
@@ -74,7 +74,7 @@ UNSET = ("none", "all", "", "nan", "0")
 """Values that a variable has when it is not given."""
 
 
-def bundled_digests(sources: Sources) -> set[str]:
+def bundled_digests(sources: ReportInputs) -> set[str]:
     """Of the snapshots that a fresh clone has."""
     return {str(run[schema.SNAPSHOT_DIGEST]) for _, run in sources.snapshots.iterrows() if run["source"] == "bundled"}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from analysis.report.commands import as_words, bundled_digests, settings_of
 from analysis.report.document import Block, Commands, Inline, Paragraph, Section, Table
-from analysis.report.inputs import ReportQuestion, Sources
+from analysis.report.inputs import ReportInputs, ReportQuestion
 from research.tracking import schema
 from research.tracking.test_set_access import questions_as_text
 
@@ -16,7 +16,7 @@ TASKS = {
 }
 
 
-def question_section(sources: Sources) -> Section:
+def question_section(sources: ReportInputs) -> Section:
     """One row per question; data by their digests."""
     asked = [_asked(one) for one in sources.questions]
     rows: list[list[Inline]] = []
@@ -54,7 +54,7 @@ def _asked(one: ReportQuestion) -> str:
     return f"{one.title}: {asked} Seen: {one.frontier.context_length} days of {one.frontier.features}."
 
 
-def _snapshot_table(sources: Sources) -> Table:
+def _snapshot_table(sources: ReportInputs) -> Table:
     rows: list[list[Inline]] = [
         [
             str(run[schema.SNAPSHOT_DIGEST])[:12],
@@ -73,7 +73,7 @@ def _snapshot_table(sources: Sources) -> Table:
     )
 
 
-def evidence_section(sources: Sources) -> Section:
+def evidence_section(sources: ReportInputs) -> Section:
     """Splits by date with the number of rows, of independent labels, and the base rate with its standard error."""
     rows: list[list[Inline]] = []
     for one in sources.questions:
@@ -117,7 +117,7 @@ def _counts(run: Any, split: str) -> list[Inline]:
     return [f"{value('n'):,.0f}", f"{value('positives'):,.0f}", f"{value('base_rate'):.3f} ± {value('base_rate_se'):.3f}"]
 
 
-def reproduction_section(sources: Sources) -> Section:
+def reproduction_section(sources: ReportInputs) -> Section:
     """One command for all sweeps that differ in budget and horizon only."""
     bundled = bundled_digests(sources)
     sweeps = [(one, run) for one in sources.questions for _, run in one.sweeps.iterrows()]

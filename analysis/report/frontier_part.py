@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from analysis.compare import probability
+from analysis.compare import p_value_text
 from analysis.laws.verdicts import Claim, Verdict
-from analysis.leaderboard import findings as standing_findings
+from analysis.leaderboard import leaderboard_sentences as standing_findings
 from analysis.report.document import Block, Image, Inline, Items, Paragraph, Section, Table
 from analysis.report.inputs import ReportQuestion, RunLink
-from analysis.report.tables import of_terminal
+from analysis.report.tables import report_table
 from analysis.results.preregistered import MEANINGS
 from analysis.store_scaling import law_table
 from research.tracking.schema import BASELINE_TITLES, baseline_titles
@@ -33,7 +33,7 @@ def section(one: ReportQuestion, link: RunLink, figure: Image) -> Section:
         blocks.append(_verdict_table(one.judgement.verdict))
         blocks += [Paragraph(text=caution, tone="caution") for caution in one.judgement.cautions]
     if laws := law_table(one.frontier):
-        blocks.append(of_terminal(laws))
+        blocks.append(report_table(laws))
     blocks.append(Items(items=standing_findings(one.frontier)))
     if one.standings:
         blocks.append(_standings_table(one, link))
@@ -160,7 +160,7 @@ def _standings_table(one: ReportQuestion, link: RunLink) -> Table:
         [
             BASELINE_TITLES.get(each.name, each.name),
             link(f"{each.loss:.4f}", runs[each.name]),
-            probability(each.p_value),
+            p_value_text(each.p_value),
             "may be the best" if each.is_in else "is not the best",
         ]
         for each in sorted(one.standings, key=lambda each: each.loss)

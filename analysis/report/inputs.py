@@ -68,7 +68,7 @@ class Champion:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sources:
+class ReportInputs:
     """What the store holds."""
 
     questions: list[ReportQuestion]
@@ -82,7 +82,7 @@ class Sources:
     link: RunLink
 
 
-def read(store: Store, experiment: str | None, ui: str) -> Sources:
+def read_inputs(store: Store, experiment: str | None, ui: str) -> ReportInputs:
     """All questions of an experiment, or of the store."""
     found = frontiers(store, experiment)
     every = effects(found)
@@ -104,7 +104,7 @@ def read(store: Store, experiment: str | None, ui: str) -> Sources:
         )
         for frontier, effect, opened, title in zip(found, every, looks_at, titles(found), strict=True)
     ]
-    return Sources(
+    return ReportInputs(
         questions=questions,
         movements=movements(every),
         transfers=transfers(store, found),

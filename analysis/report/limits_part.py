@@ -9,7 +9,7 @@ from analysis.laws.forecasting import FEWEST
 from analysis.report.commands import NARROWED, as_words, bundled_digests, differing, settings_of
 from analysis.report.data_part import test_days
 from analysis.report.document import Commands, Items, Paragraph, Section
-from analysis.report.inputs import ReportQuestion, Sources
+from analysis.report.inputs import ReportInputs, ReportQuestion
 from research.cli.next_steps import with_store_argument
 from research.counts import count_label, parse_count
 
@@ -18,7 +18,7 @@ MORE = 8
 """Times the largest budget: far enough for a slope to show."""
 
 
-def not_established(sources: Sources) -> Section:
+def not_established(sources: ReportInputs) -> Section:
     """One line for each thing that somebody might read into the tables and that is not there."""
     lines = [line for one in sources.questions for line in _open(one)]
     lines += _common(sources)
@@ -44,7 +44,7 @@ def _open(one: ReportQuestion) -> Iterator[str]:
         yield f"{one.title}: that the best of {', '.join(collapsed)} is a forecast at all; it says nearly the same every day."
 
 
-def _common(sources: Sources) -> list[str]:
+def _common(sources: ReportInputs) -> list[str]:
     instruments = sorted({one.frontier.instruments for one in sources.questions})
     return [
         f"Anything about markets other than {'; '.join(instruments)}, or about other years.",
@@ -56,7 +56,7 @@ def _common(sources: Sources) -> list[str]:
     ]
 
 
-def next_steps(sources: Sources, store: Path) -> Section:
+def next_steps(sources: ReportInputs, store: Path) -> Section:
     """Commands that would settle what is open, cheapest first."""
     bundled = bundled_digests(sources)
     only = len({one.frontier.experiment for one in sources.questions}) == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from analysis.report import html, markdown
 from analysis.report.document import ReportDocument
-from analysis.report.inputs import Sources
+from analysis.report.inputs import ReportInputs
 from research.tracking import schema
 from research.tracking.store import Store
 
@@ -16,7 +16,7 @@ NOTE_LENGTH = 5_000
 """MLflow cuts a tag at 8,000 characters."""
 
 
-def write(report: ReportDocument, folder: Path) -> list[Path]:
+def write_report(report: ReportDocument, folder: Path) -> list[Path]:
     """The pages; the figures lie in `figures` below the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     texts = (html.page(report), markdown.page(report))
@@ -26,7 +26,7 @@ def write(report: ReportDocument, folder: Path) -> list[Path]:
     return paths
 
 
-def keep(store: Store, sources: Sources, folder: Path) -> str:
+def log_report(store: Store, sources: ReportInputs, folder: Path) -> str:
     """Log the folder as a run of kind `report` in the experiment of the first question; returns the run id."""
     # Loads MLflow's client, which readers of a store need not wait for.
     from research.tracking.provenance import provenance
@@ -50,7 +50,7 @@ def keep(store: Store, sources: Sources, folder: Path) -> str:
     return log.run_id
 
 
-def _metrics(sources: Sources) -> dict[str, float]:
+def _metrics(sources: ReportInputs) -> dict[str, float]:
     """The slopes, so that reports can be compared in a table."""
     judged = [one for one in sources.questions if one.judgement]
     return {

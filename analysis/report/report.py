@@ -12,26 +12,26 @@ if TYPE_CHECKING:
 
 def main(options: ReportOptions) -> None:
     """Write the report and say where it is."""
-    from analysis.report.assemble import compose
-    from analysis.report.inputs import read
-    from analysis.report.output import keep, write
+    from analysis.report.assemble import assemble_report
+    from analysis.report.inputs import read_inputs
+    from analysis.report.output import log_report, write_report
     from research.cli.console import console, short_path
     from research.cli.next_steps import print_next
     from research.tracking.store import open_store
 
     screen = console()
     store = open_store(options.store, must_exist=True)
-    sources = read(store, options.experiment, options.ui)
+    sources = read_inputs(store, options.experiment, options.ui)
     folder = store.root / "reports" / f"report-{options.experiment or 'all'}"
-    report = compose(store, sources, folder / "figures")
-    pages = write(report, folder)
+    report = assemble_report(store, sources, folder / "figures")
+    pages = write_report(report, folder)
     for line in summary(report):
         screen.print(line, soft_wrap=True, highlight=False)
     screen.print()
     for page in pages:
         screen.print(f"report {short_path(page)}", soft_wrap=True, highlight=False)
     if options.log:
-        screen.print(f"run    {keep(store, sources, folder)}", highlight=False)
+        screen.print(f"run    {log_report(store, sources, folder)}", highlight=False)
     print_next(screen, options.store, "open the page in a browser", "make ui", "make forecast BUDGET=<a larger size>")
 
 

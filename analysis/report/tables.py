@@ -7,7 +7,7 @@ from rich import table as rich_table
 from analysis.report.document import Table
 
 
-def of_terminal(shown: rich_table.Table) -> Table:
+def report_table(shown: rich_table.Table) -> Table:
     """The same columns and cells."""
     columns = [[str(cell).strip() for cell in column.cells] for column in shown.columns]
     return Table(

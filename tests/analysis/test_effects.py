@@ -119,7 +119,7 @@ def test_a_best_shape_that_moves_with_the_horizon_is_seen(monkeypatch: pytest.Mo
     by_horizon = {one.at: one for one in moving if one.along == "horizon"}
     assert by_horizon["sp500-threshold-1pct, 2K"].p_value < 0.01
     assert by_horizon["sp500-threshold-1pct, 20K"].p_value > 0.05
-    assert "it moves" in architecture_effects.moved(by_horizon["sp500-threshold-1pct, 2K"])
+    assert "it moves" in architecture_effects.shift_sentence(by_horizon["sp500-threshold-1pct, 2K"])
 
 
 def test_a_best_at_the_edge_is_no_best_that_could_move(monkeypatch: pytest.MonkeyPatch) -> None:

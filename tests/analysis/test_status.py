@@ -101,7 +101,7 @@ def only(store: Store) -> SweepState:
 
 def shown(store: Store) -> str:
     screen = Console(file=io.StringIO(), width=140)
-    screen.print(status.view(store, None))
+    screen.print(status.status_view(store, None))
     return screen.file.getvalue()
 
 
@@ -152,20 +152,20 @@ def test_a_slow_trial_is_judged_by_its_own_epochs(store: Store) -> None:
 
 def test_a_living_driver_is_shown_with_its_last_sign(store: Store) -> None:
     sweep(store, silent=12.0)
-    assert f"driver  {ProcessId.mine()}, last heard of 12 s ago, alive" in shown(store)
+    assert f"driver  {ProcessId.mine()}, last heartbeat 12 s ago, alive" in shown(store)
 
 
 def test_a_driver_that_is_there_but_silent_is_not_called_gone(store: Store) -> None:
     sweep(store, silent=STALE_SECONDS + 60)
     text = shown(store)
-    assert "it is there but silent" in text
+    assert "the driver exists but is silent" in text
     assert "gone" not in text
 
 
 @pytest.mark.parametrize(("silent", "gone"), [(STALE_SECONDS - 60, False), (STALE_SECONDS + 60, True)])
 def test_a_driver_on_another_host_is_gone_when_it_has_been_silent_too_long(store: Store, silent: float, gone: bool) -> None:
     complete(sweep(store, owner=ELSEWHERE, silent=silent), 0, 0.4)
-    assert ("start the same command again" in shown(store)) == gone
+    assert ("the same command continues" in shown(store)) == gone
     assert "process 7 on another-host" in shown(store)
     assert (only(store).seconds_left is None) == gone
 
@@ -174,7 +174,7 @@ def test_a_sweep_whose_driver_died_says_how_it_goes_on(store: Store, dead: Proce
     parent = sweep(store, owner=dead, silent=3.0)
     child(parent, 0, worker=dead)
     text = shown(store)
-    assert "its driver is gone: start the same command again and it goes on" in text
+    assert "the driver is gone: the same command continues the sweep" in text
     assert f"warning 0000 d4 L4 h1 ff2: {dead}, which trained it, is gone" in text
 
 
@@ -282,7 +282,7 @@ def test_watching_draws_again_until_it_is_stopped(store: Store, monkeypatch: pyt
     ("free", "total", "low"), [(6e9, 100e9, False), (4.9e9, 50e9, True), (40e9, 1000e9, True), (60e9, 1000e9, False)]
 )
 def test_a_disk_that_is_nearly_full_is_warned_of(free: float, total: float, low: bool) -> None:
-    line = status.room(Disk(free=int(free), total=int(total), checkpoints=2_500_000))
+    line = status.disk_line(Disk(free=int(free), total=int(total), checkpoints=2_500_000))
     assert ("warning" in line) == low
     assert "checkpoints take 2.5 MB" in line
 

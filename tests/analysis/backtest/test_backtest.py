@@ -13,8 +13,8 @@ import pytest
 from rich.console import Console
 
 from analysis.backtest import backtest as verb
-from analysis.backtest.predictions import subject
-from analysis.backtest.results import MODEL, read
+from analysis.backtest.predictions import backtest_input
+from analysis.backtest.results import MODEL, run_backtest
 from analysis.options import BacktestOptions
 from pipelines.sweep.driver import run_sweep
 from research.errors import InputError
@@ -92,7 +92,7 @@ def test_the_best_trial_is_read_and_said_to_be_in_sample(swept: Swept, capsys: p
 
 
 def test_every_trade_is_one_of_the_bars(swept: Swept, sp500: pd.DataFrame) -> None:
-    found = read(swept.store, subject(swept.store, swept.asked()), cost=COST, enter="0")
+    found = run_backtest(swept.store, backtest_input(swept.store, swept.asked()), cost=COST, enter="0")
     trades, model = found.strategies[MODEL].trades, found.strategies[MODEL]
     assert len(trades) == len(swept.predictions()) == 877
     assert (trades["entry"].to_numpy() == sp500.loc[trades["entered"], "close"].to_numpy()).all()
@@ -105,7 +105,7 @@ def test_every_trade_is_one_of_the_bars(swept: Swept, sp500: pd.DataFrame) -> No
 
 def test_the_spread_of_all_trials_deflates(swept: Swept) -> None:
     median = str(swept.predictions()["probability"].median())
-    found = read(swept.store, subject(swept.store, swept.asked()), cost=COST, enter=median)
+    found = run_backtest(swept.store, backtest_input(swept.store, swept.asked()), cost=COST, enter=median)
     assert (found.trials, found.trials_read) == (2, 2)
     assert found.spread > 0
     assert found.deflated < found.strategies[MODEL].performance.probabilistic
@@ -113,8 +113,8 @@ def test_the_spread_of_all_trials_deflates(swept: Swept) -> None:
 
 def test_a_run_is_found_by_its_first_letters(swept: Swept) -> None:
     worse = next(one for one in swept.trials if one.run_id != swept.best.run_id)
-    assert subject(swept.store, swept.asked(run=worse.run_id[:12], budget="")).run.run_id == worse.run_id
-    assert subject(swept.store, swept.asked(budget="")).run.run_id == swept.best.run_id
+    assert backtest_input(swept.store, swept.asked(run=worse.run_id[:12], budget="")).run.run_id == worse.run_id
+    assert backtest_input(swept.store, swept.asked(budget="")).run.run_id == swept.best.run_id
 
 
 @pytest.mark.parametrize(
@@ -145,13 +145,13 @@ def test_runs_without_predictions_to_trade_on_are_refused(swept: Swept) -> None:
         (old, "its predictions have no column symbol: an older version wrote them"),
     ):
         with pytest.raises(InputError, match=match):
-            subject(swept.store, swept.asked(run=run_id))
+            backtest_input(swept.store, swept.asked(run=run_id))
 
 
 def test_bars_that_are_gone_are_named(swept: Swept) -> None:
     away = swept.store.snapshots.rename(swept.store.root / "away")
     try:
         with pytest.raises(InputError, match=r"its bars cannot be read here\. DATA=e56348962ae6f5b4: no such snapshot"):
-            subject(swept.store, swept.asked())
+            backtest_input(swept.store, swept.asked())
     finally:
         away.rename(swept.store.snapshots)

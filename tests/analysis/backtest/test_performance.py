@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from analysis.backtest.performance import (
-    best_of,
+    expected_best_sharpe,
     max_drawdown,
     performance,
-    probabilistic,
+    probabilistic_sharpe,
     probability_above,
     sharpe,
     sharpe_interval,
@@ -32,7 +32,7 @@ def test_the_example_of_the_paper_on_the_deflated_sharpe_ratio(
     trials: int, skewness: float, kurt: float, expected: float
 ) -> None:
     """Bailey & Lopez de Prado (2014), "A numerical example": annual 2.5 in five years of 250 days, variance of trials 1/2."""
-    benchmark = best_of(trials, np.sqrt(1 / 2 / 250))
+    benchmark = expected_best_sharpe(trials, np.sqrt(1 / 2 / 250))
     found = probability_above(2.5 / np.sqrt(250), benchmark, days=1250, skewness=skewness, kurt=kurt)
     assert found == pytest.approx(expected, abs=1e-4)
     if trials == 100:
@@ -41,8 +41,8 @@ def test_the_example_of_the_paper_on_the_deflated_sharpe_ratio(
 
 def test_the_best_of_many_without_skill_is_as_good_as_expected() -> None:
     drawn = np.random.default_rng(1).normal(0, 0.02, (4000, 50)).max(axis=1).mean()
-    assert best_of(50, 0.02) == pytest.approx(drawn, rel=0.02)
-    assert best_of(1, 0.02) == 0
+    assert expected_best_sharpe(50, 0.02) == pytest.approx(drawn, rel=0.02)
+    assert expected_best_sharpe(1, 0.02) == 0
 
 
 def test_measures_are_those_of_quantstats() -> None:
@@ -90,4 +90,4 @@ def test_a_single_trade_is_measured_too() -> None:
 
 def test_a_loss_is_counted_from_the_last_high() -> None:
     assert max_drawdown(np.array([1, 2, 1.5, 1.8, 1.0, 3])) == pytest.approx(-0.5)
-    assert probabilistic(-RETURNS) == pytest.approx(1 - probabilistic(RETURNS), abs=1e-3)
+    assert probabilistic_sharpe(-RETURNS) == pytest.approx(1 - probabilistic_sharpe(RETURNS), abs=1e-3)

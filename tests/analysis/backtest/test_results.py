@@ -12,7 +12,7 @@ import pytest
 from analysis.backtest import table as told
 from analysis.backtest.output import metrics
 from analysis.backtest.predictions import VOLATILITY, BacktestInput
-from analysis.backtest.results import EVERY_DAY, MODEL, BacktestResult, as_many, break_even, read, top
+from analysis.backtest.results import EVERY_DAY, MODEL, BacktestResult, as_many, break_even, run_backtest, top
 from analysis.backtest.strategies import HOLD
 from research.errors import InputError
 from research.spec import TargetSpec
@@ -58,7 +58,7 @@ def subject(
 
 
 def reading(one: BacktestInput, enter: str = "break-even", cost: float = COST) -> BacktestResult:
-    return read(UNUSED, one, cost=cost, enter=enter)
+    return run_backtest(UNUSED, one, cost=cost, enter=enter)
 
 
 def test_an_edge_that_was_planted_is_found() -> None:
@@ -68,14 +68,14 @@ def test_an_edge_that_was_planted_is_found() -> None:
     assert found.against[as_many(VOLATILITY)].difference.low > 0
     assert found.against[HOLD].difference.low > 0
     assert mine.probabilistic > 0.99
-    said = " ".join(told.findings(found))
+    said = " ".join(told.backtest_sentences(found))
     assert "better than one volatility number" in said
     assert "it beats buy-and-hold" in said
 
 
 def test_without_an_edge_nothing_is_claimed() -> None:
     """A rising market lets random entries earn; what they may not do is beat another random forecast, or holding."""
-    said = [" ".join(told.findings(reading(subject(seed), enter="0.55"))) for seed in range(12)]
+    said = [" ".join(told.backtest_sentences(reading(subject(seed), enter="0.55"))) for seed in range(12)]
     only = "NO MORE THAN VOLATILITY, which it does not follow: its daily results cannot be told from those of one volatility"
     assert sum(only in one for one in said) >= 10
     assert not any("it beats buy-and-hold" in one for one in said)
@@ -87,21 +87,23 @@ def test_volatility_seen_through_noise_is_called_volatility() -> None:
     for seed in range(6):
         one = subject(seed)
         follows = one.references[VOLATILITY] + 0.07 * np.random.default_rng(seed + 100).normal(size=len(one.rows))
-        said.append(" ".join(told.findings(reading(replace(one, rows=one.rows.assign(probability=follows)), enter="0.55"))))
+        said.append(
+            " ".join(told.backtest_sentences(reading(replace(one, rows=one.rows.assign(probability=follows)), enter="0.55")))
+        )
     assert sum("VOLATILITY ONLY: its daily results" in one for one in said) >= 5
 
 
 def test_few_trades_establish_nothing() -> None:
-    said = " ".join(told.findings(reading(subject(1), enter="0.75")))
+    said = " ".join(told.backtest_sentences(reading(subject(1), enter="0.75")))
     assert "trades are too few to tell the signal from one volatility number" in said
     nothing = reading(subject(1), enter="1")
-    assert told.findings(nothing) == [
+    assert told.backtest_sentences(nothing) == [
         "no probability reaches 1.000: nothing is traded at these costs, nothing can be concluded."
     ]
 
 
 def test_the_same_entries_cannot_be_told_apart_whatever_is_true() -> None:
-    said = " ".join(told.findings(reading(subject(1, edge=0.3), enter="0")))
+    said = " ".join(told.backtest_sentences(reading(subject(1, edge=0.3), enter="0")))
     assert "enters as the volatility regression does; these entries cannot tell the two signals apart" in said
     assert "would be seen" not in said
     assert "VOLATILITY ONLY" not in said
@@ -146,7 +148,7 @@ def test_a_younger_instrument_adds_nothing_to_the_threshold_that_others_could_no
 
 def test_without_other_trials_no_number_is_called_deflated() -> None:
     alone = reading(subject(1, edge=0.3))
-    assert "Not deflated" in " ".join(told.findings(alone))
+    assert "Not deflated" in " ".join(told.backtest_sentences(alone))
     assert "backtest/deflated_sharpe" not in metrics(alone)
     assert "backtest/probabilistic_sharpe" in metrics(alone)
 

@@ -65,22 +65,22 @@ def test_a_planted_slope_is_found_with_its_sign_and_size() -> None:
     slope = scaling.slope_per_decade(falling)
     assert slope.mean == pytest.approx(-0.01, abs=1e-9)
     assert not slope.inside_noise
-    assert "scaling: the loss falls with size" in scaling.findings(frontier(*falling))[0]
+    assert "scaling: the loss falls with size" in scaling.scaling_sentences(frontier(*falling))[0]
     rising = [entry(10**power, 0.40 + 0.01 * power) for power in (3, 4, 5)]
-    assert "inverse: the loss rises with size" in scaling.findings(frontier(*rising))[0]
+    assert "inverse: the loss rises with size" in scaling.scaling_sentences(frontier(*rising))[0]
 
 
 def test_noise_around_one_level_is_no_evidence_of_scaling() -> None:
     flat = [entry(10**power, 0.40 + shift, noise=0.3) for power, shift in ((3, 0.001), (4, -0.001), (5, 0.0005))]
-    assert "verdict inconclusive" in scaling.findings(frontier(*flat))[0]
+    assert "verdict inconclusive" in scaling.scaling_sentences(frontier(*flat))[0]
 
 
 def test_two_budgets_are_no_trend() -> None:
-    assert "no trend can be fitted" in scaling.findings(frontier(entry(1_000, 0.4), entry(10_000, 0.3)))[0]
+    assert "no trend can be fitted" in scaling.scaling_sentences(frontier(entry(1_000, 0.4), entry(10_000, 0.3)))[0]
 
 
 def test_neighbouring_budgets_are_compared_day_by_day() -> None:
-    (step,) = scaling.steps(frontier(entry(2_000, 0.40), entry(20_000, 0.39)))
+    (step,) = scaling.budget_steps(frontier(entry(2_000, 0.40), entry(20_000, 0.39)))
     assert step.factor == 10
     assert step.change.mean == pytest.approx(-0.01, abs=1e-9)
     # Paired: the days' common spread, a hundred times the difference, cancels.
@@ -89,15 +89,15 @@ def test_neighbouring_budgets_are_compared_day_by_day() -> None:
 
 def test_the_leaderboard_says_which_result_is_inside_the_noise() -> None:
     close, far = entry(2_000, 0.4003, noise=0.3), entry(20_000, 0.42)
-    lines = leaderboard.findings(frontier(close, far))
+    lines = leaderboard.leaderboard_sentences(frontier(close, far))
     assert any(line.startswith("2K") and "inside the noise" in line for line in lines)
     assert any(line.startswith("20K") and "worse than the strongest baseline" in line and "outside" in line for line in lines)
 
 
 def test_unequal_numbers_of_trials_are_called_out() -> None:
-    unequal = leaderboard.findings(frontier(entry(2_000, 0.4, trials=12), entry(20_000, 0.39, trials=50)))
+    unequal = leaderboard.leaderboard_sentences(frontier(entry(2_000, 0.4, trials=12), entry(20_000, 0.39, trials=50)))
     assert any("2K 12, 20K 50" in line for line in unequal)
-    equal = leaderboard.findings(frontier(entry(2_000, 0.4), entry(20_000, 0.39)))
+    equal = leaderboard.leaderboard_sentences(frontier(entry(2_000, 0.4), entry(20_000, 0.39)))
     assert not any("Trials differ" in line for line in equal)
 
 

@@ -15,7 +15,7 @@ from analysis.report.champions_part import section
 from analysis.report.commands import DATA_DEFAULTS, DEFAULTS, RANGES, VARIABLES, settings_of
 from analysis.report.data_part import test_days as days_told
 from analysis.report.document import Table
-from analysis.report.inputs import champions, read, titles
+from analysis.report.inputs import champions, read_inputs, titles
 from analysis.report.report import main
 from pipelines.options import SweepOptions
 from research.task.build import BUNDLED_ENDS
@@ -129,7 +129,7 @@ def test_looks_of_other_questions_are_told_even_where_there_was_none_of_ones_own
         tags = {schema.TARGET_DIGEST: f"labels of {horizon}"}
         experiment = store.experiment("sp500-threshold-1pct")
         RunLog.start(store, experiment_id=experiment, kind="evaluation", name="e", params=params, tags=tags).finish("complete")
-    (question,) = read(store, None, "http://127.0.0.1:5000").questions
+    (question,) = read_inputs(store, None, "http://127.0.0.1:5000").questions
     told = "not opened for this question. Other questions opened them: sp500-threshold-1pct h3 (2)."
     assert days_told(question).endswith(told)
 

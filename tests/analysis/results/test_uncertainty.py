@@ -73,7 +73,7 @@ def test_a_spread_is_pooled_over_configurations() -> None:
 
 def test_what_is_missing_is_said_with_the_way_to_get_it() -> None:
     bare = frontier(entry(2000, 0.4), entry(20_000, 0.39))
-    lines = sure_table.findings(bare)
+    lines = sure_table.uncertainty_sentences(bare)
     assert any("no random trial" in line and "--random-share" in line for line in lines)
     assert any("Winner's curse unknown for 2K, 20K" in line and "REPLICATES=3" in line for line in lines)
 

@@ -181,14 +181,14 @@ def test_native_readers_never_see_adopted_trials(files: Path, store_root: Path) 
 
 def test_the_adopted_table_sets_claims_beside_counts(files: Path, store_root: Path) -> None:
     store = open_store(store_root)
-    assert adopted_table.studies(store) == []
+    assert adopted_table.adopted_studies(store) == []
     bring_in(files, store)
-    logged, listed = adopted_table.studies(store)
+    logged, listed = adopted_table.adopted_studies(store)
     assert (logged.study, logged.metric, logged.best, logged.best_size) == ("1M_h5_touch_2pct", "val_loss", 0.4123, 1_224_833)
     assert (logged.claimed_budget, logged.claimed_horizon, logged.with_value, logged.trials) == ("1M", 5, 1, 3)
     assert (logged.smallest, logged.largest, logged.within, logged.judged) == (117_569, 1_224_833, 2, 3)
     assert (listed.metric, listed.best, listed.lowest, listed.best_name) == ("val_auc", 0.7, 0.6, "0002 d24 L3 h4 ff2")
-    assert adopted_table.studies(store, "legacy-unknown-task") == [listed]
+    assert adopted_table.adopted_studies(store, "legacy-unknown-task") == [listed]
 
 
 def test_the_leaderboard_shows_adopted_results_only_when_asked(

@@ -18,8 +18,8 @@ from rich.console import Console
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from analysis.backtest.predictions import subject
-from analysis.backtest.results import read
+from analysis.backtest.predictions import backtest_input
+from analysis.backtest.results import run_backtest
 from analysis.options import BacktestOptions
 from pipelines.final.calibration import calibration_maps, out_of_sample_validation
 from pipelines.final.evaluation import earlier_accesses, open_test_set
@@ -371,10 +371,10 @@ def test_a_look_says_whose_process_it_is(evaluated: RunRecord) -> None:
 
 
 def test_a_backtest_takes_the_evaluation_and_its_thresholds(trained: Trained, evaluated: RunRecord) -> None:
-    found = subject(trained.store, BacktestOptions(budget="2K", store=trained.store.root))
+    found = backtest_input(trained.store, BacktestOptions(budget="2K", store=trained.store.root))
     assert (found.run.run_id, found.split) == (evaluated.run_id, "test")
-    assert subject(trained.store, BacktestOptions(run=trained.final.run_id)).run.run_id == evaluated.run_id
-    told = read(trained.store, found, cost=0.0, enter="top tenth")
+    assert backtest_input(trained.store, BacktestOptions(run=trained.final.run_id)).run.run_id == evaluated.run_id
+    told = run_backtest(trained.store, found, cost=0.0, enter="top tenth")
     assert told.threshold == evaluated.metrics["at_top_tenth/threshold"]
     assert told.strategies["model"].entries == evaluated.metrics["at_top_tenth/said_yes"]
     assert told.strategies["volatility, as many entries"].entries == told.strategies["model"].entries

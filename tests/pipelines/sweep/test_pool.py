@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from analysis.leaderboard import table_of
+from analysis.leaderboard import leaderboard_table
 from analysis.results.frontier import frontiers
 from pipelines.options import SweepOptions
 from pipelines.serving.packaging import example_of, signature_of
@@ -148,7 +148,7 @@ def test_a_leaderboard_counts_days_and_not_rows(sweep: Sweep, store: Store):
     (frontier,) = frontiers(store, None)
     assert (frontier.n_days, frontier.n_train_windows, frontier.instruments) == (877, 2000, "^GSPC,^IXIC")
     assert frontier.entries[0].day_losses.mean() == pytest.approx(frontier.entries[0].val_loss, abs=1e-6)
-    assert "2,000 training windows, 877 validation days" in str(table_of(frontier).title)
+    assert "2,000 training windows, 877 validation days" in str(leaderboard_table(frontier).title)
 
 
 def test_validating_on_one_instrument_gives_the_rows_of_its_own_study():

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from analysis.report.data_part import reproduction_section
 from analysis.report.document import Commands
-from analysis.report.inputs import read
+from analysis.report.inputs import read_inputs
 from analysis.results.frontier import frontiers
 from pipelines.final.options import TrainOptions
 from pipelines.final.training import train_final
@@ -80,7 +80,7 @@ def test_each_family_has_a_leaderboard_of_its_own(store: Store, sweep: Sweep) ->
 
 def test_a_report_gives_the_command_with_the_family_where_it_is_another_one(store: Store) -> None:
     for experiment, named in ((EXPERIMENT, True), ("sp500-threshold-1pct", False)):
-        blocks = reproduction_section(read(store, experiment, ui="")).blocks
+        blocks = reproduction_section(read_inputs(store, experiment, ui="")).blocks
         (commands,) = [block for block in blocks if isinstance(block, Commands)]
         assert (f"--family {MIXER}" in commands.lines[0]) == named
 
