@@ -1,4 +1,4 @@
-"""Where a reading goes: figure and tables in the store's reports, and a run of kind `report` that MLflow can compare."""
+"""Output of a backtest: figure and tables in the store's reports, and a run of kind `report`."""
 
 from __future__ import annotations
 
@@ -10,46 +10,51 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.backtest.predictions import VOLATILITY
-from analysis.backtest.results import EVERY_DAY, MODEL, BacktestResult, as_many
+from analysis.backtest.results import EVERY_DAY, MODEL, BacktestResult, equal_entries
 from analysis.backtest.strategies import HOLD
 from analysis.figures.style import ACCENT, INK, LINES, MUTED, bare, save
 from research.tracking import schema
 from research.tracking.store import Store
 
-DRAWN = {MODEL: ACCENT, as_many(VOLATILITY): INK, EVERY_DAY: MUTED, HOLD: MUTED}
+COLORS = {MODEL: ACCENT, equal_entries(VOLATILITY): INK, EVERY_DAY: MUTED, HOLD: MUTED}
+"""Strategies in the figure."""
 
 
-def write_backtest(reading: BacktestResult, folder: Path) -> list[Path]:
-    """Figure with its numbers as CSV, the model's trades, and every measure; returns what was written."""
-    subject = reading.subject
-    stem = f"backtest-{subject.experiment}-h{subject.target.horizon}-{subject.run.run_id[:8]}"
+def write_backtest(result: BacktestResult, folder: Path) -> list[Path]:
+    """Write the figure with its numbers as CSV, the model's trades and all measures; return the paths."""
+    data = result.data
+    stem = f"backtest-{data.experiment}-h{data.target.horizon}-{data.run.run_id[:8]}"
     figure, trades, measures = folder / f"{stem}.png", folder / f"{stem}-trades.csv", folder / f"{stem}-measures.csv"
-    save(draw(reading), figure, equity_table(reading))
-    reading.strategies[MODEL].trades.to_csv(trades, index=False)
-    pd.DataFrame([{"strategy": name, **one.numbers()} for name, one in reading.strategies.items()]).to_csv(
-        measures, index=False
-    )
+    save(draw(result), figure, equity_table(result))
+    result.strategies[MODEL].trades.to_csv(trades, index=False)
+    rows = [{"strategy": name, **strategy.numbers()} for name, strategy in result.strategies.items()]
+    pd.DataFrame(rows).to_csv(measures, index=False)
     return [figure, figure.with_suffix(".pdf"), figure.with_suffix(".csv"), trades, measures]
 
 
-def equity_table(reading: BacktestResult) -> pd.DataFrame:
-    """Value of each account at every close; all begin with 1."""
-    accounts = {name: one.account for name, one in reading.strategies.items()}
-    return pd.DataFrame({"date": accounts[MODEL].days, **{name: one.equity for name, one in accounts.items()}})
+def equity_table(result: BacktestResult) -> pd.DataFrame:
+    """Return the value of each account at every close; all begin with 1."""
+    accounts = {name: strategy.account for name, strategy in result.strategies.items()}
+    return pd.DataFrame({"date": accounts[MODEL].days, **{name: account.equity for name, account in accounts.items()}})
 
 
-def draw(reading: BacktestResult) -> Figure:
-    """Equity above, loss from the last high below."""
+def draw(result: BacktestResult) -> Figure:
+    """Draw equity above and drawdown below."""
     figure = Figure(figsize=(7.0, 4.6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1.4])
-    shown = {name: color for name, color in DRAWN.items() if name in reading.strategies}
-    for place, (name, color) in enumerate(shown.items()):
-        equity = pd.Series(reading.strategies[name].account.equity, index=reading.strategies[name].account.days)
-        style = {"color": color, "linestyle": LINES[place], "linewidth": 1.6 if name == MODEL else 1.1}
+    drawn = {name: color for name, color in COLORS.items() if name in result.strategies}
+    for line_style, (name, color) in zip(LINES, drawn.items(), strict=False):
+        account = result.strategies[name].account
+        equity = pd.Series(account.equity, index=account.days)
+        style = {"color": color, "linestyle": line_style, "linewidth": 1.6 if name == MODEL else 1.1}
         above.plot(equity.index, equity, label=name, **style)
         below.plot(equity.index, equity / equity.cummax() - 1, **style)
+    data = result.data
+    days = "validation days, in-sample" if data.split == "validation" else "test days"
     above.legend(frameon=False, fontsize=8, loc="upper left")
-    above.set(title=_title(reading), ylabel="value of 1")
+    above.set(
+        title=f"{data.experiment}, horizon {data.target.horizon}: {days}, {result.cost * 1e4:g} bp a side", ylabel="value of 1"
+    )
     below.set(ylabel="from last high")
     below.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     for axes in (above, below):
@@ -57,53 +62,49 @@ def draw(reading: BacktestResult) -> Figure:
     return figure
 
 
-def _title(reading: BacktestResult) -> str:
-    subject = reading.subject
-    days = "validation days, in-sample" if subject.split == "validation" else "test days"
-    return f"{subject.experiment}, horizon {subject.target.horizon}: {days}, {reading.cost * 1e4:g} bp a side"
-
-
-def log_backtest(store: Store, reading: BacktestResult, files: Sequence[Path], note: str) -> str:
-    """Log a run of kind `report`; returns its id."""
+def log_backtest(store: Store, result: BacktestResult, files: Sequence[Path], note: str) -> str:
+    """Log a run of kind `report` and return its id."""
     # Loads MLflow's client, which readers of a store need not wait for.
     from research.tracking.provenance import provenance
     from research.tracking.run_writer import RunLog
 
-    subject = reading.subject
-    told = subject.run.params
+    def copy_files(folder: Path) -> None:
+        for file in files:
+            shutil.copy(file, folder)
+
+    data = result.data
+    params = data.run.params
     log = RunLog.start(
         store,
-        experiment_id=subject.run.experiment_id,
+        experiment_id=data.run.experiment_id,
         kind="report",
-        name=f"backtest {subject.run.name}",
+        name=f"backtest {data.run.name}",
         params={
-            **{name: told[name] for name in ("budget", "horizon", "task", "threshold", "touch") if name in told},
-            "backtest_days": subject.split,
-            "cost_bp": reading.cost * 1e4,
-            "enter_at": reading.threshold,
+            **{name: params[name] for name in ("budget", "horizon", "task", "threshold", "touch") if name in params},
+            "backtest_days": data.split,
+            "cost_bp": result.cost * 1e4,
+            "enter_at": result.threshold,
         },
         tags={
-            schema.BACKTEST_OF: subject.run.run_id,
-            **{name: subject.run.tags[name] for name in (schema.STUDY_FINGERPRINT, schema.SNAPSHOT_DIGEST)},
+            schema.BACKTEST_OF: data.run.run_id,
+            **{name: data.run.tags[name] for name in (schema.STUDY_FINGERPRINT, schema.SNAPSHOT_DIGEST)},
             schema.NOTE: note,
-            **provenance({}).tags("analysis.backtest.backtest"),
+            **provenance({}).tags("tapescale backtest"),
         },
     )
-    log.artifacts(lambda into: _copy(files, into))
-    log.finish("complete", metrics=metrics(reading))
+    log.artifacts(copy_files)
+    log.finish("complete", metrics=metrics(result))
     return log.run_id
 
 
-def _copy(files: Sequence[Path], into: Path) -> None:
-    for file in files:
-        shutil.copy(file, into)
-
-
-def metrics(reading: BacktestResult) -> dict[str, float]:
-    """The model's numbers under `backtest/`, and its distances to the others; what is not known is left out."""
-    told = {**reading.strategies[MODEL].numbers(), "deflated_sharpe": reading.deflated, "study_trials": float(reading.trials)}
-    for name, test in reading.against.items():
-        place, found = name.replace(",", "").replace(" ", "_"), test.difference
-        told |= {f"vs_{place}/mean": found.mean, f"vs_{place}/low": found.low, f"vs_{place}/high": found.high}
-        told[f"vs_{place}/dm_p"] = test.dm.p_value
-    return {f"backtest/{name}": value for name, value in told.items() if value == value}
+def metrics(result: BacktestResult) -> dict[str, float]:
+    """Return the model's measures under `backtest/` and its distances to the others, without NaN."""
+    model = result.strategies[MODEL]
+    values = {**model.numbers(), "deflated_sharpe": result.deflated, "study_trials": float(result.trials)}
+    for name, test in result.against.items():
+        # Stores know these strategies as "as many entries".
+        slug = name.replace("equal entries", "as many entries").replace(",", "").replace(" ", "_")
+        difference = test.difference
+        values |= {f"vs_{slug}/mean": difference.mean, f"vs_{slug}/low": difference.low, f"vs_{slug}/high": difference.high}
+        values[f"vs_{slug}/dm_p"] = test.dm.p_value
+    return {f"backtest/{name}": value for name, value in values.items() if value == value}

@@ -1,6 +1,6 @@
-"""What an account was worth: return, risk, Sharpe ratio and how sure it is. Everything here takes one return per day.
+"""Performance of an account: return, risk, and the Sharpe ratio with its uncertainty.
 
-Sharpe ratios are per day unless they are called annual.
+All functions take one return per day. Sharpe ratios are per day unless they are called annual.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ SEED = 0
 
 @dataclass(frozen=True, kw_only=True)
 class Performance:
-    """One account in numbers; a Sharpe ratio is NaN where nothing moved."""
+    """Measures of one account; a Sharpe ratio is NaN if nothing moved."""
 
     total: float
+    """Return over all days."""
     annual: float
     """Compound return of a year."""
     volatility: float
@@ -32,16 +33,17 @@ class Performance:
     """Annual, over cash that earns nothing."""
     low: float
     high: float
-    """Bounds of its 95% interval: stationary bootstrap (Politis & Romano 1994)."""
+    """Bounds of the 95% interval of `sharpe`: stationary bootstrap (Politis & Romano 1994)."""
     probabilistic_sharpe: float
     """Probability that the true Sharpe ratio is above 0."""
     drawdown: float
     """Largest loss from an earlier high, negative."""
     exposure: float
+    """Mean share of the capital in a position."""
 
 
 def performance(account: EquityCurve, horizon: int) -> Performance:
-    """All numbers of an account whose trades last `horizon` days."""
+    """Return the measures of an account whose trades last `horizon` days."""
     returns, year = account.returns, account.year
     annual = sharpe(returns) * np.sqrt(year)
     low, high = sharpe_interval(returns, horizon, year) if np.isfinite(annual) else (np.nan, np.nan)
@@ -59,39 +61,39 @@ def performance(account: EquityCurve, horizon: int) -> Performance:
 
 
 def sharpe(returns: Array) -> float:
-    """Mean over standard deviation of the daily returns."""
+    """Return the mean over the standard deviation of the daily returns; NaN if nothing moved."""
     spread = returns.std(ddof=1)
     return float(returns.mean() / spread) if spread > 0 else float("nan")
 
 
 def max_drawdown(equity: Array) -> float:
-    """Largest loss from an earlier high, as a negative share of it."""
+    """Return the largest loss from an earlier high, as a negative share of it."""
     return float((equity / np.maximum.accumulate(equity) - 1).min())
 
 
 def probabilistic_sharpe(returns: Array, benchmark: float = 0.0) -> float:
-    """Probability that the true Sharpe ratio is above the benchmark (Bailey & Lopez de Prado 2012).
+    """Return the probability that the true Sharpe ratio is above the benchmark; NaN if nothing moved.
 
-    NaN where nothing moved.
+    Bailey & Lopez de Prado 2012, "The Sharpe ratio efficient frontier".
     """
-    found = sharpe(returns)
-    if not np.isfinite(found):
+    ratio = sharpe(returns)
+    if not np.isfinite(ratio):
         return float("nan")
-    return probability_above(
-        found, benchmark, days=len(returns), skewness=float(skew(returns)), kurt=float(kurtosis(returns, fisher=False))
-    )
+    skewness, kurt = float(skew(returns)), float(kurtosis(returns, fisher=False))
+    return probability_above(ratio, benchmark, days=len(returns), skewness=skewness, kurt=kurt)
 
 
-def probability_above(found: float, benchmark: float, *, days: int, skewness: float, kurt: float) -> float:
-    """The same from moments; `kurt` is 3 for normal returns."""
-    variance = 1 - skewness * found + (kurt - 1) / 4 * found**2
-    return float(norm.cdf((found - benchmark) * np.sqrt(days - 1) / np.sqrt(variance)))
+def probability_above(ratio: float, benchmark: float, *, days: int, skewness: float, kurt: float) -> float:
+    """Return the same probability from moments; `kurt` is 3 for normal returns."""
+    variance = 1 - skewness * ratio + (kurt - 1) / 4 * ratio**2
+    return float(norm.cdf((ratio - benchmark) * np.sqrt(days - 1) / np.sqrt(variance)))
 
 
 def expected_best_sharpe(trials: int, spread: float) -> float:
-    """Sharpe ratio to expect from the best of so many trials that have no skill (Bailey & Lopez de Prado 2014).
+    """Return the expected Sharpe ratio of the best of `trials` without skill.
 
-    `spread` is the standard deviation of the trials' Sharpe ratios.
+    `spread` is the standard deviation of the trials' Sharpe ratios. Bailey & Lopez de Prado 2014, "The deflated Sharpe
+    ratio".
     """
     if trials < 2:
         return 0.0
@@ -100,16 +102,16 @@ def expected_best_sharpe(trials: int, spread: float) -> float:
 
 
 def sharpe_interval(returns: Array, horizon: int, year: float = YEAR) -> tuple[float, float]:
-    """95% interval of the annual Sharpe ratio.
+    """Return the 95% interval of the annual Sharpe ratio.
 
-    Blocks are as long as the dependence of returns and of their squares asks (Politis & White 2004), a horizon at least.
+    The block length follows the dependence of returns and of their squares (Politis & White 2004); it is at least the horizon.
     """
     from arch.bootstrap import StationaryBootstrap, optimal_block_length
 
-    asked = optimal_block_length(np.column_stack([returns, returns**2]))["stationary"].to_numpy(np.float64)
+    lengths = optimal_block_length(np.column_stack([returns, returns**2]))["stationary"].to_numpy(np.float64)
     # Few trades may leave no dependence to estimate.
-    length = max(horizon, *np.ceil(np.nan_to_num(asked, nan=1.0)).astype(int))
+    length = max(horizon, *np.ceil(np.nan_to_num(lengths, nan=1.0)).astype(int))
     blocks = StationaryBootstrap(length, returns, seed=SEED)
-    drawn = np.array([sharpe(np.asarray(data[0])) for data, _ in blocks.bootstrap(RESAMPLES)]) * np.sqrt(year)
-    low, high = np.nanquantile(drawn, [0.025, 0.975])
+    ratios = np.array([sharpe(np.asarray(data[0])) for data, _ in blocks.bootstrap(RESAMPLES)]) * np.sqrt(year)
+    low, high = np.nanquantile(ratios, [0.025, 0.975])
     return float(low), float(high)

@@ -1,4 +1,4 @@
-"""The economic reading of one run's predictions: accounts, their distances, and what they establish. Numbers only."""
+"""The backtest of one run's predictions: strategies, their distances, and the deflated Sharpe ratio. Numbers only."""
 
 from __future__ import annotations
 
@@ -23,153 +23,165 @@ BREAK_EVEN = "break-even"
 CHOSEN = {"F1": "at_F1/threshold", "base rate": "at_base_rate/threshold", "top tenth": "at_top_tenth/threshold"}
 """Rules whose thresholds an evaluation takes from validation days, and the metrics that hold them."""
 MODEL, EVERY_DAY = "model", "every session"
-FEWEST_TRADES = 250
-"""Earlier sessions that a break-even probability must rest on, a trade from each."""
-MOST_TRIALS = 300
+MIN_EARLIER_TRADES = 250
+"""Earlier sessions that a break-even probability must rest on, one trade from each."""
+MAX_TRIALS_READ = 300
 """Trials whose predictions are read; the variance of their Sharpe ratios needs no more."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BacktestResult:
-    """All that is told of one run."""
+    """Result of the backtest of one run."""
 
-    subject: BacktestInput
+    data: BacktestInput
     cost: float
-    """Per side, as a share of the traded value."""
+    """Cost per side, as a share of the traded value."""
     threshold: float
     rule: str
-    """Where the threshold comes from, in words."""
+    """Origin of the threshold, in words."""
     strategies: dict[str, Strategy]
-    """The model first."""
+    """Strategies by name, the model first."""
     against: dict[str, PairTest]
     """Strategy -> the model's daily returns against its own: positive where the model earns more."""
-    alike: dict[str, float]
+    correlations: dict[str, float]
     """Reference -> rank correlation of its probabilities with the model's."""
     shared: dict[str, float]
-    """Reference -> share of the model's entries that its as many entries have too."""
+    """Reference -> share of the model's entries that the reference with equal entries has too."""
     deflated: float
-    """Probability that the true Sharpe ratio is above what the best of all trials without skill would show; NaN if fewer
-    than two of them tell their spread."""
+    """Probability that the true Sharpe ratio exceeds that of the best of all trials without skill; NaN if the spread of
+    fewer than two trials is known."""
     trials: int
     """Trials that could have been chosen."""
     spread: float
-    """Standard deviation of their Sharpe ratios per day, on the validation days under the same rule."""
+    """Standard deviation of their daily Sharpe ratios, on the validation days under the same rule."""
     trials_read: int
-    """Trials that this is estimated from."""
+    """Trials that `spread` is estimated from."""
 
 
-def run_backtest(store: Store, subject: BacktestInput, *, cost: float, enter: str) -> BacktestResult:
-    """Everything, by a threshold that knows nothing of the days it is used on. `cost` is a share, per side."""
-    market = market_of(subject.bars, subject.rows, subject.target)
-    _require_same_bars(subject, market)
-    threshold, rule = _threshold(subject, enter, market, cost)
-    model = subject.rows["probability"].to_numpy(np.float64)
-    chosen = model >= threshold
-    strategies = {MODEL: strategy_of(MODEL, subject, market, chosen, cost)}
-    for name, said in subject.references.items():
+def run_backtest(store: Store, data: BacktestInput, *, cost: float, enter: str) -> BacktestResult:
+    """Backtest the predictions with a threshold that uses none of their days. `cost` is a share, per side."""
+    market = market_of(data.bars, data.rows, data.target)
+    _require_same_bars(data, market)
+    threshold, rule = _threshold(data, enter, market, cost)
+    probabilities = data.rows["probability"].to_numpy(np.float64)
+    chosen = probabilities >= threshold
+    count = int(chosen.sum())
+    strategies = {MODEL: strategy_of(MODEL, data, market, chosen, cost)}
+    for name, reference in data.references.items():
         if enter not in CHOSEN:
-            strategies[name] = strategy_of(name, subject, market, said >= threshold, cost)
-        same = as_many(name)
-        strategies[same] = strategy_of(same, subject, market, top(said, int(chosen.sum())), cost)
-    strategies[EVERY_DAY] = strategy_of(EVERY_DAY, subject, market, np.ones(len(model), dtype=bool), cost)
+            strategies[name] = strategy_of(name, data, market, reference >= threshold, cost)
+        equal = equal_entries(name)
+        strategies[equal] = strategy_of(equal, data, market, top(reference, count), cost)
+    strategies[EVERY_DAY] = strategy_of(EVERY_DAY, data, market, np.ones(len(chosen), dtype=bool), cost)
     strategies[HOLD] = holding(market, cost)
-    mine = strategies[MODEL].account.returns
-    others = {name: one.account.returns for name, one in strategies.items() if name != MODEL}
-    trials, spread, count = _trials(store, subject, enter, threshold, cost)
+    returns = {name: strategy.account.returns for name, strategy in strategies.items()}
+    model_returns = returns.pop(MODEL)
+    trials, spread, trials_read = _trial_sharpes(store, data, enter, threshold, cost)
+    benchmark = expected_best_sharpe(trials, spread)
     return BacktestResult(
-        subject=subject,
+        data=data,
         cost=cost,
         threshold=threshold,
         rule=rule,
         strategies=strategies,
-        against={name: pair_test(mine, returns, subject.target.horizon) for name, returns in others.items()},
-        alike={name: _rank_correlation(model, said) for name, said in subject.references.items()},
+        against={name: pair_test(model_returns, other, data.target.horizon) for name, other in returns.items()},
+        correlations={name: _rank_correlation(probabilities, other) for name, other in data.references.items()},
         shared={
-            name: float((chosen & top(said, int(chosen.sum()))).sum() / max(chosen.sum(), 1))
-            for name, said in subject.references.items()
+            name: float((chosen & top(reference, count)).sum() / max(count, 1)) for name, reference in data.references.items()
         },
-        deflated=probabilistic_sharpe(mine, expected_best_sharpe(trials, spread)) if count > 1 else float("nan"),
+        deflated=probabilistic_sharpe(model_returns, benchmark) if trials_read > 1 else float("nan"),
         trials=trials,
         spread=spread,
-        trials_read=count,
+        trials_read=trials_read,
     )
 
 
-def as_many(reference: str) -> str:
-    """Name of the reference that enters as often as the model."""
-    return f"{reference}, as many entries"
+def equal_entries(reference: str) -> str:
+    """Return the name of the strategy that enters as often as the model, on the reference's highest probabilities."""
+    return f"{reference}, equal entries"
 
 
-def top(said: Array, count: int) -> Mask:
-    """The rows with the highest probabilities; the earlier one where they are equal."""
-    chosen = np.zeros(len(said), dtype=bool)
-    chosen[np.argsort(-said, kind="stable")[:count]] = True
+def top(probabilities: Array, count: int) -> Mask:
+    """Return a mask of the `count` highest probabilities; among equal ones the earlier row is taken."""
+    chosen = np.zeros(len(probabilities), dtype=bool)
+    chosen[np.argsort(-probabilities, kind="stable")[:count]] = True
     return chosen
 
 
 def break_even(wins: Array, losses: Array) -> float:
-    """Probability of a 1 at which the trade earns nothing, from the net returns of trades with label 1 and with label 0.
+    """Return the probability of label 1 at which the trade earns nothing.
 
-    p win + (1 - p) loss = 0. 1 where even a certain 1 would not pay, 0 where a 0 loses nothing.
+    `wins` and `losses` are net returns of trades with label 1 and label 0; the result solves p win + (1 - p) loss = 0. It is
+    1 if even a certain label 1 would not pay, 0 if a label 0 loses nothing.
     """
     win, loss = float(wins.mean()), float(losses.mean())
     return float(np.clip(-loss / (win - loss), 0, 1)) if win > 0 else 1.0
 
 
-def _threshold(subject: BacktestInput, enter: str, market: BacktestMarket, cost: float) -> tuple[float, str]:
+def _threshold(data: BacktestInput, enter: str, market: BacktestMarket, cost: float) -> tuple[float, str]:
+    """Return the threshold and its origin in words."""
     if enter == BREAK_EVEN:
-        found, sessions = _earlier_break_even(subject, market, cost)
-        return found, f"break-even, by the trades of the {sessions:,} sessions before the first predicted one"
+        threshold, sessions = _earlier_break_even(data, market, cost)
+        return threshold, f"break-even, by the trades of the {sessions:,} sessions before the first predicted one"
     if enter in CHOSEN:
         fix = f"it is chosen on the validation days themselves; for a trial give {BREAK_EVEN} or a number."
-        require(subject.split == "test", "ENTER", enter, fix)
-        return subject.run.metrics[CHOSEN[enter]], f"{enter}, chosen on validation days by the trial"
+        require(data.split == "test", "ENTER", enter, fix)
+        return data.run.metrics[CHOSEN[enter]], f"{enter}, chosen on validation days by the trial"
     try:
-        found = float(enter)
+        threshold = float(enter)
     except ValueError:
         raise InputError(f"ENTER={enter}: give {BREAK_EVEN}, a probability such as 0.4, or {', '.join(CHOSEN)}.") from None
-    require(0 <= found <= 1, "ENTER", enter, "give a probability between 0 and 1.")
-    return found, "as given"
+    require(0 <= threshold <= 1, "ENTER", enter, "give a probability between 0 and 1.")
+    return threshold, "as given"
 
 
-def _earlier_break_even(subject: BacktestInput, market: BacktestMarket, cost: float) -> tuple[float, int]:
-    """From sessions whose trades were over before the first predicted one of any instrument: one threshold serves all."""
-    first = min(one.days[0] for one in market.traded)
-    earlier = {symbol: frame[frame.index < first] for symbol, frame in subject.bars.items()}
-    before = [outcomes(name, bars, subject.target) for name, bars in earlier.items() if len(bars) > subject.target.horizon]
-    known = sum(len(one.labels) for one in before)
-    fix = f"there are {known} earlier trades of {', '.join(earlier)}, too few to tell what they earn; give a probability."
-    require(known >= FEWEST_TRADES, "ENTER", BREAK_EVEN, fix)
-    won = np.concatenate([one.net(cost)[one.labels] for one in before])
-    lost = np.concatenate([one.net(cost)[~one.labels] for one in before])
-    require(len(won) > 0 and len(lost) > 0, "ENTER", BREAK_EVEN, "all earlier labels are the same; give a probability.")
-    return break_even(won, lost), len(won) + len(lost)
+def _earlier_break_even(data: BacktestInput, market: BacktestMarket, cost: float) -> tuple[float, int]:
+    """Return the break-even probability and the number of trades behind it.
+
+    Its trades were closed before the first predicted session of any instrument; one threshold serves all instruments.
+    """
+    first = min(trades.days[0] for trades in market.traded)
+    earlier = {symbol: bars[bars.index < first] for symbol, bars in data.bars.items()}
+    trades_by_symbol = [
+        outcomes(symbol, bars, data.target) for symbol, bars in earlier.items() if len(bars) > data.target.horizon
+    ]
+    count = sum(len(trades.labels) for trades in trades_by_symbol)
+    fix = f"{', '.join(earlier)} has {count} earlier trades, too few to estimate what they earn; give a probability."
+    require(count >= MIN_EARLIER_TRADES, "ENTER", BREAK_EVEN, fix)
+    wins = np.concatenate([trades.net(cost)[trades.labels] for trades in trades_by_symbol])
+    losses = np.concatenate([trades.net(cost)[~trades.labels] for trades in trades_by_symbol])
+    require(len(wins) > 0 and len(losses) > 0, "ENTER", BREAK_EVEN, "all earlier labels are the same; give a probability.")
+    return break_even(wins, losses), count
 
 
-def _require_same_bars(subject: BacktestInput, market: BacktestMarket) -> None:
-    """The label of every row must be what its trade found: else days, prices or question are not those of the run."""
-    labels = subject.rows["label"].to_numpy()
-    for one in market.traded:
-        rows, sessions = market.places[one.symbol]
-        wrong = int((one.labels[sessions] != (labels[rows] == 1)).sum())
-        fix = f"{wrong} labels of {one.symbol} are not what its bars say: they are of other bars or another question."
-        require(wrong == 0, "RUN", subject.run.run_id[:12], fix)
+def _require_same_bars(data: BacktestInput, market: BacktestMarket) -> None:
+    """Raise `InputError` if a row's label differs from its trade: days, prices or question are not those of the run."""
+    labels = data.rows["label"].to_numpy()
+    for trades in market.traded:
+        rows, sessions = market.positions[trades.symbol]
+        wrong = int((trades.labels[sessions] != (labels[rows] == 1)).sum())
+        fix = f"{wrong} labels of {trades.symbol} disagree with its bars: they belong to other bars or another question."
+        require(wrong == 0, "RUN", data.run.run_id[:12], fix)
 
 
-def _trials(store: Store, subject: BacktestInput, enter: str, threshold: float, cost: float) -> tuple[int, float, int]:
-    """How many could have been chosen, the spread of their Sharpe ratios per day, and how many tell it."""
-    runs = subject.trials[:: max(1, -(-len(subject.trials) // MOST_TRIALS))]
+def _trial_sharpes(store: Store, data: BacktestInput, enter: str, threshold: float, cost: float) -> tuple[int, float, int]:
+    """Return the number of trials that could have been chosen, the spread of their Sharpe ratios, and how many were read."""
+    runs = data.trials[:: max(1, -(-len(data.trials) // MAX_TRIALS_READ))]
     if not runs:
         return 1, 0.0, 0
-    on_test = subject.split == "test"
-    rows = query.predictions(store, subject.run.tags[schema.TRAINED_FROM]) if on_test else subject.rows
-    market = market_of(subject.bars, rows, subject.target)
-    at = _earlier_break_even(subject, market, cost)[0] if enter == BREAK_EVEN else threshold
-    said = [same_rows(store, run, rows) for run in runs]
-    found = [sharpe(account(market.traded, market.enters(one >= at), cost).returns) for one in said if one is not None]
-    known = np.array([one for one in found if np.isfinite(one)])
-    return len(subject.trials), float(known.std(ddof=1)) if len(known) > 1 else 0.0, len(known)
+    on_test = data.split == "test"
+    rows = query.predictions(store, data.run.tags[schema.TRAINED_FROM]) if on_test else data.rows
+    market = market_of(data.bars, rows, data.target)
+    if enter == BREAK_EVEN:
+        threshold, _ = _earlier_break_even(data, market, cost)
+    ratios = []
+    for run in runs:
+        probabilities = same_rows(store, run, rows)
+        if probabilities is not None:
+            ratios.append(sharpe(account(market.traded, market.enters(probabilities >= threshold), cost).returns))
+    finite = np.array([ratio for ratio in ratios if np.isfinite(ratio)])
+    return len(data.trials), float(finite.std(ddof=1)) if len(finite) > 1 else 0.0, len(finite)
 
 
-def _rank_correlation(one: Array, other: Array) -> float:
-    return float(spearmanr(one, other).statistic) if np.ptp(one) > 0 and np.ptp(other) > 0 else float("nan")
+def _rank_correlation(first: Array, second: Array) -> float:
+    return float(spearmanr(first, second).statistic) if np.ptp(first) > 0 and np.ptp(second) > 0 else float("nan")

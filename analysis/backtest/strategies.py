@@ -1,4 +1,4 @@
-"""Ways of choosing entries, laid on the sessions of their instruments, and what came of each."""
+"""Strategies: which rows are entered, aligned with the sessions of their instruments, and the result of each."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ HOLD = "buy and hold"
 
 @dataclass(frozen=True, kw_only=True)
 class BacktestMarket:
-    """The rows of the predictions laid on the sessions of their instruments."""
+    """Rows of the predictions, aligned with the sessions of their instruments."""
 
     traded: list[TradeOutcomes]
     """Per instrument, from its first predicted session to its last."""
-    places: Mapping[str, tuple[NDArray[np.int64], NDArray[np.int64]]]
+    positions: Mapping[str, tuple[NDArray[np.int64], NDArray[np.int64]]]
     """Instrument -> its rows, and the session of each."""
 
     def enters(self, chosen: Mask) -> dict[str, Mask]:
-        """Instrument -> whether to enter at each of its sessions, from whether to enter at each row."""
-        found = {}
-        for one in self.traded:
-            rows, sessions = self.places[one.symbol]
-            found[one.symbol] = np.zeros(len(one.entry), dtype=bool)
-            found[one.symbol][sessions] = chosen[rows]
-        return found
+        """Return, per instrument, whether to enter at each of its sessions, from whether to enter at each row."""
+        by_symbol = {}
+        for trades in self.traded:
+            rows, sessions = self.positions[trades.symbol]
+            by_symbol[trades.symbol] = np.zeros(len(trades.entry), dtype=bool)
+            by_symbol[trades.symbol][sessions] = chosen[rows]
+        return by_symbol
 
 
 @dataclass(frozen=True, kw_only=True)
 class Strategy:
-    """One way of choosing entries, and what came of it."""
+    """One way of choosing entries, with its account and trades."""
 
     name: str
     account: EquityCurve
@@ -47,50 +47,50 @@ class Strategy:
     trades: pd.DataFrame
     """One row per trade; empty for buy and hold, which is one trade per instrument."""
     turnover: float
-    """Value traded in a year, entries and exits, over the capital."""
+    """Value traded per year, entries and exits, over the capital."""
     break_even_cost: float
     """Cost per side, in basis points, at which the mean trade earns nothing; NaN without trades."""
 
     @property
     def entries(self) -> int:
-        """How many trades."""
+        """Number of trades."""
         return len(self.trades)
 
     @property
     def hit_rate(self) -> float:
-        """Share of trades that earned something after costs; NaN without trades."""
+        """Share of trades with a gain after costs; NaN without trades."""
         return float((self.trades["net"] > 0).mean()) if self.entries else float("nan")
 
     @property
     def mean_win(self) -> float:
-        """Mean net return of those; NaN without any."""
+        """Mean net return of the winning trades; NaN without any."""
         return self._mean(won=True)
 
     @property
     def mean_loss(self) -> float:
-        """Mean net return of the others; NaN without any."""
+        """Mean net return of the losing trades; NaN without any."""
         return self._mean(won=False)
 
     def _mean(self, *, won: bool) -> float:
         if not self.entries:
             return float("nan")
         net = self.trades["net"].to_numpy(np.float64)
-        mine = net[(net > 0) == won]
-        return float(mine.mean()) if len(mine) else float("nan")
+        selected = net[(net > 0) == won]
+        return float(selected.mean()) if len(selected) else float("nan")
 
     def numbers(self) -> dict[str, float]:
-        """All measures, as they are logged and written."""
-        found = self.performance
+        """Return all measures under the names of logs and CSV files."""
+        performance = self.performance
         return {
-            "total_return": found.total,
-            "annual_return": found.annual,
-            "volatility": found.volatility,
-            "sharpe": found.sharpe,
-            "sharpe_low": found.low,
-            "sharpe_high": found.high,
-            "probabilistic_sharpe": found.probabilistic_sharpe,
-            "max_drawdown": found.drawdown,
-            "exposure": found.exposure,
+            "total_return": performance.total,
+            "annual_return": performance.annual,
+            "volatility": performance.volatility,
+            "sharpe": performance.sharpe,
+            "sharpe_low": performance.low,
+            "sharpe_high": performance.high,
+            "probabilistic_sharpe": performance.probabilistic_sharpe,
+            "max_drawdown": performance.drawdown,
+            "exposure": performance.exposure,
             "turnover": self.turnover,
             "trades": float(self.entries),
             "hit_rate": self.hit_rate,
@@ -101,8 +101,8 @@ class Strategy:
 
 
 def market_of(bars: Mapping[str, pd.DataFrame], rows: pd.DataFrame, target: TargetSpec) -> BacktestMarket:
-    """Rows on sessions; `InputError` where the bars lack a predicted day or the days that its trade needs."""
-    traded, places = [], {}
+    """Align rows with sessions; `InputError` if the bars lack a predicted day or the days that its trade needs."""
+    traded, positions = [], {}
     for symbol, part in rows.reset_index(drop=True).groupby("symbol", sort=True):
         frame = bars[str(symbol)]
         sessions = frame.index.get_indexer(pd.DatetimeIndex(part["date"]))
@@ -111,12 +111,12 @@ def market_of(bars: Mapping[str, pd.DataFrame], rows: pd.DataFrame, target: Targ
         require(bool(complete), "SYMBOL", symbol, fix)
         first, last = int(sessions.min()), int(sessions.max())
         traded.append(outcomes(str(symbol), frame.iloc[first : last + target.horizon + 1], target))
-        places[str(symbol)] = (part.index.to_numpy(np.int64), (sessions - first).astype(np.int64))
-    return BacktestMarket(traded=traded, places=places)
+        positions[str(symbol)] = (part.index.to_numpy(np.int64), (sessions - first).astype(np.int64))
+    return BacktestMarket(traded=traded, positions=positions)
 
 
 def bearable_cost(trades: pd.DataFrame) -> float:
-    """Cost per side at which the mean trade earns nothing; NaN without trades.
+    """Return the cost per side at which the mean trade earns nothing; NaN without trades.
 
     With x the mean exit over entry price and g the mean gross return: (1 - c) (1 + g - c x) = 1.
     """
@@ -127,56 +127,52 @@ def bearable_cost(trades: pd.DataFrame) -> float:
     return float(half - np.sqrt(half**2 - g / x))
 
 
-def strategy_of(name: str, subject: BacktestInput, market: BacktestMarket, chosen: Mask, cost: float) -> Strategy:
-    """What entering the chosen rows gives."""
-    enters = market.enters(chosen)
-    found = account(market.traded, enters, cost)
-    trades = _trades(subject, market, chosen, cost)
-    tranches = subject.target.horizon * len(market.traded)
+def strategy_of(name: str, data: BacktestInput, market: BacktestMarket, chosen: Mask, cost: float) -> Strategy:
+    """Return the strategy that enters the chosen rows; `cost` is a share per side."""
+    equity = account(market.traded, market.enters(chosen), cost)
+    trades = _trades(data, market, chosen, cost)
+    tranches = data.target.horizon * len(market.traded)
     return Strategy(
         name=name,
-        account=found,
-        performance=performance(found, subject.target.horizon),
+        account=equity,
+        performance=performance(equity, data.target.horizon),
         trades=trades,
-        turnover=_yearly(found, 2 * len(trades) / tranches),
+        turnover=2 * len(trades) / tranches * equity.year / len(equity.returns),
         break_even_cost=1e4 * bearable_cost(trades),
     )
 
 
 def holding(market: BacktestMarket, cost: float) -> Strategy:
-    """Buy and hold as a strategy of one trade."""
-    found = buy_and_hold(market.traded, cost)
+    """Return buy and hold as a strategy of one trade."""
+    equity = buy_and_hold(market.traded, cost)
     return Strategy(
         name=HOLD,
-        account=found,
-        performance=performance(found, 1),
+        account=equity,
+        performance=performance(equity, 1),
         trades=pd.DataFrame(),
-        turnover=_yearly(found, 2.0),
+        turnover=2 * equity.year / len(equity.returns),
         break_even_cost=float("nan"),
     )
 
 
-def _yearly(found: EquityCurve, value: float) -> float:
-    return value * found.year / len(found.returns)
-
-
-def _trades(subject: BacktestInput, market: BacktestMarket, chosen: Mask, cost: float) -> pd.DataFrame:
-    probabilities = subject.rows["probability"].to_numpy(np.float64)
+def _trades(data: BacktestInput, market: BacktestMarket, chosen: Mask, cost: float) -> pd.DataFrame:
+    """Return one row per entered trade, by day and instrument."""
+    probabilities = data.rows["probability"].to_numpy(np.float64)
     parts = []
-    for one in market.traded:
-        rows, sessions = market.places[one.symbol]
+    for trades in market.traded:
+        rows, sessions = market.positions[trades.symbol]
         at, row = sessions[chosen[rows]], rows[chosen[rows]]
         columns = {
-            "symbol": one.symbol,
-            "entered": one.days[at],
-            "exited": one.days[at + one.held[at]],
-            "sessions": one.held[at],
+            "symbol": trades.symbol,
+            "entered": trades.days[at],
+            "exited": trades.days[at + trades.held[at]],
+            "sessions": trades.held[at],
             "model_probability": probabilities[row],
-            "label": one.labels[at].astype(int),
-            "entry": one.entry[at],
-            "exit": one.exit[at],
-            "gross": one.gross[at],
-            "net": one.net(cost)[at],
+            "label": trades.labels[at].astype(int),
+            "entry": trades.entry[at],
+            "exit": trades.exit[at],
+            "gross": trades.gross[at],
+            "net": trades.net(cost)[at],
         }
         parts.append(pd.DataFrame(columns))
     return pd.concat(parts, ignore_index=True).sort_values(["entered", "symbol"], ignore_index=True)

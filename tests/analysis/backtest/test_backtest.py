@@ -108,7 +108,7 @@ def test_the_spread_of_all_trials_deflates(swept: Swept) -> None:
     found = run_backtest(swept.store, backtest_input(swept.store, swept.asked()), cost=COST, enter=median)
     assert (found.trials, found.trials_read) == (2, 2)
     assert found.spread > 0
-    assert found.deflated < found.strategies[MODEL].performance.probabilistic
+    assert found.deflated < found.strategies[MODEL].performance.probabilistic_sharpe
 
 
 def test_a_run_is_found_by_its_first_letters(swept: Swept) -> None:

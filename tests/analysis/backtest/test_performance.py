@@ -52,7 +52,7 @@ def test_measures_are_those_of_quantstats() -> None:
     assert found.drawdown == pytest.approx(-0.174468814889)
     assert found.annual == pytest.approx(0.058470109616)
     assert found.volatility == pytest.approx(0.155606366241)
-    assert found.probabilistic == pytest.approx(0.7952306774, abs=1e-4)
+    assert found.probabilistic_sharpe == pytest.approx(0.7952306774, abs=1e-4)
 
 
 def test_the_interval_holds_the_ratio_and_narrows_with_the_days() -> None:
@@ -67,7 +67,7 @@ def test_the_interval_holds_the_ratio_and_narrows_with_the_days() -> None:
 def test_an_account_that_never_moves_has_no_ratio() -> None:
     found = performance(account(np.zeros(300)), 1)
     assert (found.total, found.volatility, found.drawdown) == (0, 0, 0)
-    assert all(np.isnan(value) for value in (found.sharpe, found.low, found.high, found.probabilistic))
+    assert all(np.isnan(value) for value in (found.sharpe, found.low, found.high, found.probabilistic_sharpe))
 
 
 def test_a_market_without_weekends_has_a_longer_year() -> None:
@@ -85,7 +85,7 @@ def test_a_single_trade_is_measured_too() -> None:
     returns = np.zeros(300)
     returns[40] = 0.01
     found = performance(account(returns), 5)
-    assert np.isfinite([found.sharpe, found.low, found.high, found.probabilistic]).all()
+    assert np.isfinite([found.sharpe, found.low, found.high, found.probabilistic_sharpe]).all()
 
 
 def test_a_loss_is_counted_from_the_last_high() -> None:

@@ -12,7 +12,7 @@ import pytest
 from analysis.backtest import table as told
 from analysis.backtest.output import metrics
 from analysis.backtest.predictions import VOLATILITY, BacktestInput
-from analysis.backtest.results import EVERY_DAY, MODEL, BacktestResult, as_many, break_even, run_backtest, top
+from analysis.backtest.results import EVERY_DAY, MODEL, BacktestResult, break_even, equal_entries, run_backtest, top
 from analysis.backtest.strategies import HOLD
 from research.errors import InputError
 from research.spec import TargetSpec
@@ -65,9 +65,9 @@ def test_an_edge_that_was_planted_is_found() -> None:
     found = reading(subject(1, edge=0.3))
     mine = found.strategies[MODEL].performance
     assert mine.low > 1
-    assert found.against[as_many(VOLATILITY)].difference.low > 0
+    assert found.against[equal_entries(VOLATILITY)].difference.low > 0
     assert found.against[HOLD].difference.low > 0
-    assert mine.probabilistic > 0.99
+    assert mine.probabilistic_sharpe > 0.99
     said = " ".join(told.backtest_sentences(found))
     assert "better than one volatility number" in said
     assert "it beats buy-and-hold" in said
@@ -112,7 +112,7 @@ def test_the_same_entries_cannot_be_told_apart_whatever_is_true() -> None:
 def test_a_downside_with_an_edge_earns_by_selling_first() -> None:
     found = reading(subject(2, edge=0.3, kind="downside"))
     assert found.strategies[MODEL].performance.low > 0
-    assert "sell short at the close" in told.describe_trade(found.subject)
+    assert "sell short at the close" in told.describe_trade(found.data)
 
 
 def test_the_break_even_probability_makes_the_mean_trade_worth_nothing() -> None:
@@ -155,7 +155,7 @@ def test_without_other_trials_no_number_is_called_deflated() -> None:
 
 def test_costs_are_taken_from_every_account_and_break_even_says_how_many_it_bears() -> None:
     free, dear = (reading(subject(1, edge=0.3), enter="0.5", cost=cost) for cost in (0.0, 10e-4))
-    for name in (MODEL, as_many(VOLATILITY), EVERY_DAY, HOLD):
+    for name in (MODEL, equal_entries(VOLATILITY), EVERY_DAY, HOLD):
         assert dear.strategies[name].performance.total < free.strategies[name].performance.total
     bears = free.strategies[MODEL].break_even_cost
     at_that = reading(subject(1, edge=0.3), enter="0.5", cost=bears / 1e4).strategies[MODEL]
@@ -164,20 +164,20 @@ def test_costs_are_taken_from_every_account_and_break_even_says_how_many_it_bear
 
 def test_a_reference_enters_as_often_where_it_says_most() -> None:
     found = reading(subject(1, edge=0.1), enter="0.6")
-    assert found.strategies[as_many(VOLATILITY)].entries == found.strategies[MODEL].entries > 0
+    assert found.strategies[equal_entries(VOLATILITY)].entries == found.strategies[MODEL].entries > 0
     assert top(np.array([0.3, 0.9, 0.3, 0.5]), 3).tolist() == [True, True, False, True]
 
 
 def test_other_bars_than_those_of_the_labels_are_refused() -> None:
     one = subject(1)
-    with pytest.raises(InputError, match=r"labels of X are not what its bars say"):
+    with pytest.raises(InputError, match=r"labels of X disagree with its bars"):
         reading(replace(one, bars={"X": random_bars(12, DAYS).set_axis(BARS.index)}))
     with pytest.raises(InputError, match="its bars do not hold all predicted days"):
         reading(replace(one, bars={"X": BARS.iloc[:-1]}))
 
 
 def test_too_few_earlier_sessions_give_no_break_even() -> None:
-    with pytest.raises(InputError, match=r"ENTER=break-even: there are 97 earlier trades of X, too few"):
+    with pytest.raises(InputError, match=r"ENTER=break-even: X has 97 earlier trades, too few"):
         reading(replace(subject(1), bars={"X": BARS.iloc[EARLIER - 100 :]}))
 
 

@@ -377,7 +377,7 @@ def test_a_backtest_takes_the_evaluation_and_its_thresholds(trained: Trained, ev
     told = run_backtest(trained.store, found, cost=0.0, enter="top tenth")
     assert told.threshold == evaluated.metrics["at_top_tenth/threshold"]
     assert told.strategies["model"].entries == evaluated.metrics["at_top_tenth/said_yes"]
-    assert told.strategies["volatility, as many entries"].entries == told.strategies["model"].entries
+    assert told.strategies["volatility, equal entries"].entries == told.strategies["model"].entries
     # Test days chose nothing, but all trials of the study deflate.
     assert (told.trials, told.trials_read) == (2, 2)
 
