@@ -1,4 +1,4 @@
-"""Which models are in use, and on what evidence."""
+"""Champions in use and the evidence for them."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ NOTES = ["Skill is against the training prior, on the test days of the evaluatio
 
 
 def section(champions: list[Champion]) -> Section:
-    """One row per model that has a champion."""
-    table = Table(caption="Champions", columns=COLUMNS, rows=[_row(one) for one in champions], notes=NOTES)
+    """Return one row per model with a champion."""
+    table = Table(caption="Champions", columns=COLUMNS, rows=[_row(champion) for champion in champions], notes=NOTES)
     return Section(title="In use", blocks=[table])
 
 
-def _row(one: Champion) -> list[Inline]:
-    skill = "-" if one.test_skill is None else f"{one.test_skill:+.3f}"
-    used = one.used
+def _row(champion: Champion) -> list[Inline]:
+    skill = "-" if champion.test_skill is None else f"{champion.test_skill:+.3f}"
+    used = champion.used
     return [
         used.name,
         used.version,
         used.run_id[:12],
         used.since[:16].replace("T", " ") or "set by hand",
         skill,
-        used.gates or "not asked",
+        used.gates or "no gates",
     ]

@@ -1,4 +1,4 @@
-"""How a sweep was started, in words that `make` takes: all of them to do it again, or those that are no default."""
+"""Settings of a sweep as variables of `make`: all of them, or those that differ from the defaults."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ RANGES = {
 }
 """Parameter of a sweep -> flag that sets it."""
 SWITCHES = {"window_norm": "--window-norm", "symbol_embedding": "--symbol-embedding"}
-"""Parameter of a sweep that is true -> flag that made it so."""
+"""Parameter of a sweep that is true -> flag that sets it."""
 NARROWED = ("layers", "widths", "heads")
-"""What a sweep may search instead of the budget's grid; its parameters are these with `search_` before them."""
+"""Parts of the budget's grid that a sweep may replace; its parameters have the prefix `search_`."""
 DATA_DEFAULTS = {
     "SYMBOLS": "^GSPC",
     "VALIDATE_ON": "^GSPC",
@@ -53,7 +53,7 @@ DATA_DEFAULTS = {
     "VALIDATION_END": "2015-06-30",
     "TEST_END": "2018-12-31",
 }
-"""What `make sweep` takes for the bundled data, where nothing is said."""
+"""Defaults of `make sweep` for the bundled data."""
 DEFAULTS = {
     "FEATURES": "a25s",
     "TASK": "threshold",
@@ -69,23 +69,22 @@ DEFAULTS = {
     "ARGS": "--learning-rate 0.0001 0.01 --weight-decay 0.0001 0.3 --dropout 0.0 0.4 --batch-sizes 64 128 256 "
     "--random-share 0.4",
 }
-"""What it takes for any data; the commands of `What to run next` are short where they say nothing else."""
+"""Defaults for any data; suggested commands leave them out."""
 UNSET = ("none", "all", "", "nan", "0")
-"""Values that a variable has when it is not given."""
+"""Values of a parameter that is not set."""
 
 
-def bundled_digests(sources: ReportInputs) -> set[str]:
-    """Of the snapshots that a fresh clone has."""
-    return {str(run[schema.SNAPSHOT_DIGEST]) for _, run in sources.snapshots.iterrows() if run["source"] == "bundled"}
+def bundled_digests(inputs: ReportInputs) -> set[str]:
+    """Return the digests of the snapshots that a fresh clone has."""
+    return {str(run[schema.SNAPSHOT_DIGEST]) for _, run in inputs.snapshots.iterrows() if run["source"] == "bundled"}
 
 
-def settings_of(one: ReportQuestion, run: Any, bundled: Collection[str]) -> dict[str, str]:
-    """Everything that was set or had a default then: defaults may change."""
+def settings_of(question: ReportQuestion, run: Any, bundled: Collection[str]) -> dict[str, str]:
+    """Return every setting of a sweep, defaults included: defaults may change."""
     digest = str(run[schema.SNAPSHOT_DIGEST])
     last = json.loads(str(run[schema.STARTS]))[-1]
-    # Sweeps of earlier versions do not say it.
-    family = str(run["family"]) if "family" in run and run["family"] == run["family"] else TRANSFORMER
-    replicates = max((each.fresh_seeds for each in one.sure if each.budget == run["budget"]), default=0)
+    family = str(run["family"])
+    replicates = max((loss.fresh_seeds for loss in question.sure if loss.budget == run["budget"]), default=0)
     ranges = [f"--{flag} {str(run[name]).replace(' .. ', ' ')}" for name, flag in RANGES.items()]
     switches = [flag for name, flag in SWITCHES.items() if name in run and str(run[name]) == "True"]
     named = [f"--family {family}"] if family != TRANSFORMER else []
@@ -100,11 +99,11 @@ def settings_of(one: ReportQuestion, run: Any, bundled: Collection[str]) -> dict
 
 
 def differing(settings: Mapping[str, str]) -> dict[str, str]:
-    """Those that `make sweep` must be told: without them it would ask another question, of other data or in another search."""
+    """Return the settings that `make sweep` needs: without them it would run another question, other data or another search."""
     usual = {"DATA": "bundled", **DATA_DEFAULTS, **DEFAULTS} if settings.get("DATA") == "bundled" else DEFAULTS
     return {name: value for name, value in settings.items() if usual.get(name) != value}
 
 
 def as_words(settings: Mapping[str, str]) -> str:
-    """As they are typed behind a verb."""
+    """Return the settings as they are typed after a verb."""
     return " ".join(f"{name}='{value}'" if set(value) & set(" ^,") else f"{name}={value}" for name, value in settings.items())

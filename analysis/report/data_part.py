@@ -1,4 +1,4 @@
-"""What was asked, of which bytes, with how much evidence, and the commands that do it again."""
+"""The report's questions, data and evidence, and the commands that reproduce it."""
 
 from __future__ import annotations
 
@@ -16,45 +16,46 @@ TASKS = {
 }
 
 
-def question_section(sources: ReportInputs) -> Section:
-    """One row per question; data by their digests."""
-    asked = [_asked(one) for one in sources.questions]
+def question_section(inputs: ReportInputs) -> Section:
+    """Return one row per question with the digests of its data."""
     rows: list[list[Inline]] = []
-    for one in sources.questions:
-        first = one.sweeps.iloc[0] if len(one.sweeps) else None
+    for question in inputs.questions:
+        first = question.sweeps.iloc[0] if len(question.sweeps) else None
         digests = [str(first[name])[:12] for name in DIGESTS] if first is not None else ["-"] * len(DIGESTS)
-        rows.append([one.title, one.frontier.features, one.frontier.instruments, one.frontier.study[:12], *digests])
+        rows.append(
+            [question.title, question.frontier.features, question.frontier.instruments, question.frontier.study[:12], *digests]
+        )
     blocks: list[Block] = [
-        *(Paragraph(text=text) for text in asked),
+        *(Paragraph(text=_question_text(question)) for question in inputs.questions),
         Table(
-            caption="What each question stands on; runs with equal digests saw equal bytes",
+            caption="Data of each question; runs with equal digests used equal bytes",
             columns=["question", "features", "instruments", "study", "bars", "feature matrix", "labels"],
             rows=rows,
         ),
     ]
-    if len(sources.snapshots):
-        blocks.append(_snapshot_table(sources))
+    if len(inputs.snapshots):
+        blocks.append(_snapshot_table(inputs))
     return Section(title="Question and data", blocks=blocks)
 
 
 DIGESTS = (schema.SNAPSHOT_DIGEST, schema.FEATURE_DIGEST, schema.TARGET_DIGEST)
 
 
-def _asked(one: ReportQuestion) -> str:
-    if not len(one.sweeps):
-        return f"{one.title}."
-    run = one.sweeps.iloc[0]
-    words: dict[str, Any] = {
+def _question_text(question: ReportQuestion) -> str:
+    if not len(question.sweeps):
+        return f"{question.title}."
+    run = question.sweeps.iloc[0]
+    values: dict[str, Any] = {
         "touch": "closing price" if run.get("touch") == "close" else "high" if run["task"] == "threshold" else "price",
         "threshold": 100 * float(run["threshold"]),
-        "horizon": one.frontier.horizon,
-        "s": "s" if one.frontier.horizon > 1 else "",
+        "horizon": question.frontier.horizon,
+        "s": "s" if question.frontier.horizon > 1 else "",
     }
-    asked = TASKS.get(str(run["task"]), "task {task}, horizon {horizon}").format(**words, task=run["task"])
-    return f"{one.title}: {asked} Seen: {one.frontier.context_length} days of {one.frontier.features}."
+    text = TASKS.get(str(run["task"]), "task {task}, horizon {horizon}").format(**values, task=run["task"])
+    return f"{question.title}: {text} Input: {question.frontier.context_length} days of {question.frontier.features}."
 
 
-def _snapshot_table(sources: ReportInputs) -> Table:
+def _snapshot_table(inputs: ReportInputs) -> Table:
     rows: list[list[Inline]] = [
         [
             str(run[schema.SNAPSHOT_DIGEST])[:12],
@@ -64,7 +65,7 @@ def _snapshot_table(sources: ReportInputs) -> Table:
             f"{int(run['n_rows']):,}",
             f"{int(run['n_warnings'])}",
         ]
-        for _, run in sources.snapshots.iterrows()
+        for _, run in inputs.snapshots.iterrows()
     ]
     return Table(
         caption="Snapshots: immutable bars, named by their content",
@@ -73,38 +74,40 @@ def _snapshot_table(sources: ReportInputs) -> Table:
     )
 
 
-def evidence_section(sources: ReportInputs) -> Section:
-    """Splits by date with the number of rows, of independent labels, and the base rate with its standard error."""
+def evidence_section(inputs: ReportInputs) -> Section:
+    """Return the splits by date: rows, positives, and the base rate with its standard error."""
     rows: list[list[Inline]] = []
-    for one in sources.questions:
-        if not len(one.sweeps):
+    for question in inputs.questions:
+        if not len(question.sweeps):
             continue
-        run = one.sweeps.iloc[0]
+        run = question.sweeps.iloc[0]
         ends = {"train": f".. {run['train_end']}", "validation": f".. {run['validation_end']}", "test": f".. {run['test_end']}"}
         for split, until in ends.items():
-            rows.append([sources.link(one.title, str(run["run_id"])), split, until, *_counts(run, split)])
-    about = "Rows are days with a complete context and a label. Training labels whose interval meets a later split were purged."
+            rows.append([inputs.link(question.title, str(run["run_id"])), split, until, *_counts(run, split)])
+    text = "Rows are days with a complete context and a label. Training labels whose interval meets a later split were purged."
     return Section(
         title="Splits and evidence",
         blocks=[
-            Paragraph(text=about),
+            Paragraph(text=text),
             Table(
-                caption="How much there is to learn from and to judge by",
+                caption="Evidence per split",
                 columns=["question", "split", "until", "rows", "positives", "base rate"],
                 rows=rows,
-                notes=[f"{one.title}: {test_days(one)} No number here comes from them." for one in sources.questions],
+                notes=[
+                    f"{question.title}: {test_days(question)} No number here comes from them." for question in inputs.questions
+                ],
             ),
         ],
     )
 
 
-def test_days(one: ReportQuestion) -> str:
-    """Whether they were opened, and how often."""
-    looks = one.looks
-    others = f" Other questions opened them: {questions_as_text(looks.others)}." if looks.others else ""
+def test_days(question: ReportQuestion) -> str:
+    """Return whether the test days were opened, and how often."""
+    looks = question.looks
+    others = f" Other questions used them: {questions_as_text(looks.others)}." if looks.others else ""
     if not looks.own:
         return f"the test days were not opened{' for this question' if others else ''}.{others}"
-    again = f", {looks.second} of them a second look at the same final run" if looks.second else ""
+    again = f", {looks.second} of them again for the same final run" if looks.second else ""
     return f"the test days were opened {looks.own} time{'s' if looks.own > 1 else ''} by `make evaluate`{again}.{others}"
 
 
@@ -113,31 +116,30 @@ def _counts(run: Any, split: str) -> list[Inline]:
         return float(run.get(f"{schema.SWEEP_PREFIX}{split}_{name}", float("nan")))
 
     if value("positives") != value("positives"):
-        return [f"{value('n'):,.0f}", "not told", "not told"]
+        return [f"{value('n'):,.0f}", "unknown", "unknown"]
     return [f"{value('n'):,.0f}", f"{value('positives'):,.0f}", f"{value('base_rate'):.3f} ± {value('base_rate_se'):.3f}"]
 
 
-def reproduction_section(sources: ReportInputs) -> Section:
-    """One command for all sweeps that differ in budget and horizon only."""
-    bundled = bundled_digests(sources)
-    sweeps = [(one, run) for one in sources.questions for _, run in one.sweeps.iterrows()]
-    # Settings -> horizon -> budgets, then the horizons that have the same budgets together.
+def reproduction_section(inputs: ReportInputs) -> Section:
+    """Return one command per group of sweeps that differ in budget and horizon only."""
+    bundled = bundled_digests(inputs)
+    sweeps = [(question, run) for question in inputs.questions for _, run in question.sweeps.iterrows()]
+    # Budgets by settings and horizon; then horizons by settings and budgets.
     budgets: dict[tuple[str, int], list[str]] = {}
-    for one, run in sweeps:
-        budgets.setdefault((as_words(settings_of(one, run, bundled)), one.frontier.horizon), []).append(str(run["budget"]))
+    for question, run in sweeps:
+        budgets.setdefault((as_words(settings_of(question, run, bundled)), question.frontier.horizon), []).append(
+            str(run["budget"])
+        )
     horizons: dict[tuple[str, str], list[int]] = {}
     for (settings, horizon), labels in budgets.items():
         horizons.setdefault((settings, ",".join(labels)), []).append(horizon)
     lines = [
-        f"make study BUDGETS={labels} HORIZONS={','.join(map(str, found))} {settings}"
-        for (settings, labels), found in horizons.items()
+        f"make study BUDGETS={labels} HORIZONS={','.join(map(str, values))} {settings}"
+        for (settings, labels), values in horizons.items()
     ]
-    commits = sorted({f"{str(run[schema.GIT_COMMIT])[:12]}{_dirt(run)}" for _, run in sweeps})
+    changed = {"true": " with uncommitted changes", "false": ""}
+    commits = sorted({f"{str(run[schema.GIT_COMMIT])[:12]}{changed[str(run[schema.GIT_DIRTY])]}" for _, run in sweeps})
     return Section(
-        title="How to get it again",
+        title="How to reproduce it",
         blocks=[Paragraph(text=f"Code: commit {', '.join(commits)}."), Commands(lines=[*lines, "make report"])],
     )
-
-
-def _dirt(run: Any) -> str:
-    return " with uncommitted changes" if str(run[schema.GIT_DIRTY]) == "true" else ""

@@ -1,4 +1,4 @@
-"""What a report is made of, apart from how it looks: sections of paragraphs, lists, tables, figures and commands."""
+"""Content of a report, apart from its layout: sections of paragraphs, lists, tables, figures and commands."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ Tone = Literal["plain", "finding", "caution"]
 
 @dataclass(frozen=True, kw_only=True)
 class Link:
-    """A few words that lead to a run."""
+    """Text with a link to a run."""
 
     text: str
     url: str
     hint: str = ""
-    """Said when the pointer rests on it: the whole run id."""
+    """Tooltip: the whole run id."""
 
 
 Inline = str | Link
 Text = Sequence[Inline]
-"""Words and links in a row; a plain string is a text of one part."""
+"""Text and links in sequence; a plain string is a text of one part."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,19 +54,19 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """A figure that lies as a PNG beside the report, with its numbers as CSV."""
+    """A figure, stored as PNG with the report, its numbers as CSV."""
 
     name: str
     """File name without suffix."""
     caption: str
     alternative: str
-    """What the figure shows, for those who cannot see it."""
+    """Alternative text of the figure."""
     png: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Commands:
-    """Lines to type."""
+    """Commands to type."""
 
     lines: Sequence[str]
 
@@ -76,14 +76,14 @@ Block = Paragraph | Items | Table | Image | Commands
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A heading and what stands below it."""
+    """A heading with its content."""
 
     title: str
     blocks: Sequence[Block]
 
     @property
     def anchor(self) -> str:
-        """Name of the section in addresses."""
+        """Fragment of the section's address."""
         return "-".join("".join(c if c.isalnum() else " " for c in self.title.lower()).split())
 
 
@@ -95,9 +95,9 @@ class ReportDocument:
     summary: Sequence[Block]
     sections: Sequence[Section]
     made: str
-    """When, from which store and code: the last line."""
+    """Last line: time, store and code."""
 
 
 def parts(text: str | Text) -> Text:
-    """A text as its parts."""
+    """Return a text as its parts."""
     return (text,) if isinstance(text, str) else text

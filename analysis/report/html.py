@@ -1,4 +1,4 @@
-"""A report as one self-contained HTML page: no script, no font, no file beside it; light and dark, wide and narrow."""
+"""A report as one self-contained HTML page: no script, font or other file; light and dark, wide and narrow."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STYLE = Path(__file__).with_name("style.css")
 
 
 def page(report: ReportDocument) -> str:
-    """The page."""
+    """Return the page."""
     contents = "".join(f'<li><a href="#{section.anchor}">{escape(section.title)}</a></li>' for section in report.sections)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

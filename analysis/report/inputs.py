@@ -1,4 +1,4 @@
-"""Everything that a report tells, read once: frontiers, verdicts, effects, forecasts, sweeps and where each run's page is."""
+"""Inputs of a report, read once: frontiers, verdicts, effects, forecasts, sweeps and links to runs."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ from research.tracking.store import Store
 from research.tracking.test_set_access import by_question, is_of_the_question, shares_days, shares_instruments
 
 RunLink = Callable[[str, str], Link]
-"""(words, run id) -> the words with a link to the run's page."""
+"""(text, run id) -> the text with a link to the run's page."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TestSetUse:
-    """Evaluations that have opened the test days of a question, deleted ones among them."""
+    """Evaluations that opened the test days of a question, deleted ones included."""
 
     own: int
-    """Of the question itself."""
+    """Evaluations of the question itself."""
     second: int
-    """Those of them that came after one of the same final run."""
+    """Evaluations after the first of the same final run."""
     others: dict[str, int]
-    """Other question -> evaluations of it on some of these days, of one of these instruments."""
+    """Other question -> its evaluations on some of these days and instruments."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportQuestion:
-    """One frontier with all that follows from it."""
+    """One frontier with everything derived from it."""
 
     frontier: Frontier
     judgement: ScalingVerdict | None
-    """None below three budgets."""
+    """Verdict of scaling; None below three budgets."""
     sure: list[LossUncertainty]
     standings: list[ConfidenceSetMember]
     """Model confidence set over finalists and baselines."""
@@ -55,41 +55,41 @@ class ReportQuestion:
     """Parent runs, one row per budget, by size."""
     looks: TestSetUse
     title: str
-    """The horizon, and as much else as tells it from the other questions."""
+    """Horizon, and whatever else distinguishes the question from the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Champion:
-    """A registered version that is in use."""
+    """A registered version in use."""
 
     used: ChampionRecord
     test_skill: float | None
-    """None where no evaluation is known."""
+    """Skill on the test days; None without a known evaluation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportInputs:
-    """What the store holds."""
+    """Everything that a report is made from."""
 
     questions: list[ReportQuestion]
     movements: list[OptimumShift]
     transfers: list[HorizonTransfer]
     data_axes: list[DataAxis]
-    """Questions that were asked with several numbers of training windows."""
+    """Questions with several numbers of training windows."""
     snapshots: pd.DataFrame
     champions: list[Champion]
-    """Of the experiments that the questions are of."""
+    """Champions in the experiments of the questions."""
     link: RunLink
 
 
 def read_inputs(store: Store, experiment: str | None, ui: str) -> ReportInputs:
-    """All questions of an experiment, or of the store."""
-    found = frontiers(store, experiment)
-    every = effects(found)
-    forecasts = load_forecasts(store, found)
+    """Read all questions of an experiment, or of the store."""
+    store_frontiers = frontiers(store, experiment)
+    all_effects = effects(store_frontiers)
+    forecasts = load_forecasts(store, store_frontiers)
     parents = query.runs(store, kinds=("sweep",), experiment=experiment)
     evaluations = query.runs(store, kinds=("evaluation",))
-    looks_at = looks(store, [_sweeps_of(parents, frontier) for frontier in found])
+    accesses = looks(store, [_sweeps_of(parents, frontier) for frontier in store_frontiers])
     questions = [
         ReportQuestion(
             frontier=frontier,
@@ -102,28 +102,28 @@ def read_inputs(store: Store, experiment: str | None, ui: str) -> ReportInputs:
             looks=opened,
             title=title,
         )
-        for frontier, effect, opened, title in zip(found, every, looks_at, titles(found), strict=True)
+        for frontier, effect, opened, title in zip(store_frontiers, all_effects, accesses, titles(store_frontiers), strict=True)
     ]
     return ReportInputs(
         questions=questions,
-        movements=movements(every),
-        transfers=transfers(store, found),
-        data_axes=data_axes(found),
+        movements=movements(all_effects),
+        transfers=transfers(store, store_frontiers),
+        data_axes=data_axes(store_frontiers),
         snapshots=_snapshots(query.runs(store, kinds=("snapshot",)), questions),
-        champions=champions(store, evaluations, {one.experiment for one in found}),
+        champions=champions(store, evaluations, {frontier.experiment for frontier in store_frontiers}),
         link=linker(ui, query.experiments(store), questions),
     )
 
 
-def titles(found: Sequence[Frontier]) -> list[str]:
-    """A name for each question, as short as still differs from the others."""
+def titles(frontiers: Sequence[Frontier]) -> list[str]:
+    """Return the shortest name of each question that differs from the others."""
     ways = (
-        [f"horizon {one.horizon}" for one in found],
-        [f"{one.experiment}, horizon {one.horizon}" for one in found],
-        [f"{one.experiment}, horizon {one.horizon}, {one.features}, study {one.study[:6]}" for one in found],
+        [f"horizon {f.horizon}" for f in frontiers],
+        [f"{f.experiment}, horizon {f.horizon}" for f in frontiers],
+        [f"{f.experiment}, horizon {f.horizon}, {f.features}, study {f.study[:6]}" for f in frontiers],
         [
-            f"{one.experiment}, horizon {one.horizon}, {one.features}, context {one.context_length}, study {one.study[:6]}"
-            for one in found
+            f"{f.experiment}, horizon {f.horizon}, {f.features}, context {f.context_length}, study {f.study[:6]}"
+            for f in frontiers
         ],
     )
     short = next((way for way in ways if len(set(way)) == len(way)), ways[-1])
@@ -131,16 +131,18 @@ def titles(found: Sequence[Frontier]) -> list[str]:
 
 
 def linker(ui: str, experiments: dict[str, str], questions: Sequence[ReportQuestion]) -> RunLink:
-    """Links to MLflow's pages at this address."""
+    """Return a function that links to MLflow's pages at the address `ui`."""
     ids = {name: experiment_id for experiment_id, name in experiments.items()}
-    where: dict[str, str] = {}
-    for one in questions:
-        runs = [*one.frontier.trials["run_id"], *one.frontier.baseline_runs.values(), *one.sweeps["run_id"]]
-        where |= dict.fromkeys(map(str, runs), ids[one.frontier.experiment])
-        where |= dict.fromkeys((each.run_id for each in one.forecasts), ids[one.frontier.experiment])
+    experiment_ids: dict[str, str] = {}
+    for question in questions:
+        frontier, forecasts = question.frontier, (forecast.run_id for forecast in question.forecasts)
+        runs = [*frontier.trials["run_id"], *frontier.baseline_runs.values(), *question.sweeps["run_id"], *forecasts]
+        experiment_ids |= dict.fromkeys(map(str, runs), ids[frontier.experiment])
 
     def link(text: str, run_id: str) -> Link:
-        return Link(text=text, url=f"{ui.rstrip('/')}/#/experiments/{where[run_id]}/runs/{run_id}", hint=f"run {run_id}")
+        return Link(
+            text=text, url=f"{ui.rstrip('/')}/#/experiments/{experiment_ids[run_id]}/runs/{run_id}", hint=f"run {run_id}"
+        )
 
     return link
 
@@ -149,20 +151,21 @@ def _sweeps_of(parents: pd.DataFrame, frontier: Frontier) -> pd.DataFrame:
     if parents.empty:
         return parents.reindex(columns=["run_id", "budget"])
     same = (parents[schema.STUDY_FINGERPRINT] == frontier.study) & (parents["horizon"] == frontier.horizon)
-    mine = parents[same & (parents["context_length"] == frontier.context_length)]
-    order = {entry.budget: place for place, entry in enumerate(frontier.entries)}
-    return mine.assign(place=mine["budget"].map(order).fillna(len(order))).sort_values("place").drop(columns="place")
+    sweeps = parents[same & (parents["context_length"] == frontier.context_length)]
+    order = {entry.budget: index for index, entry in enumerate(frontier.entries)}
+    return sweeps.assign(order=sweeps["budget"].map(order).fillna(len(order))).sort_values("order").drop(columns="order")
 
 
 def champions(store: Store, evaluations: pd.DataFrame, experiments: set[str]) -> list[Champion]:
-    """Who is in use of some experiments' models."""
+    """Return the champions among the models of some experiments."""
     skills = dict(zip(evaluations["run_id"], evaluations["test_skill"])) if "test_skill" in evaluations else {}
-    used = [one for one in current_champions(store) if one.name.startswith(tuple(f"{name}-" for name in experiments))]
-    return [Champion(used=one, test_skill=skills.get(one.evaluation)) for one in used]
+    prefixes = tuple(f"{name}-" for name in experiments)
+    records = [record for record in current_champions(store) if record.name.startswith(prefixes)]
+    return [Champion(used=record, test_skill=skills.get(record.evaluation)) for record in records]
 
 
 def looks(store: Store, sweeps: Sequence[pd.DataFrame]) -> list[TestSetUse]:
-    """For each question, given by its sweeps: how often its test days were opened, and for which others."""
+    """Return, for the sweeps of each question, how often its test days were opened and by which other questions."""
     evaluations, experiments = query.evaluations(store), query.experiments(store)
     return [
         _looks(evaluations, dict(rows.iloc[0].dropna()), experiments) if len(rows) else TestSetUse(own=0, second=0, others={})
@@ -172,16 +175,16 @@ def looks(store: Store, sweeps: Sequence[pd.DataFrame]) -> list[TestSetUse]:
 
 def _looks(evaluations: Sequence[RunRecord], sweep: Mapping[str, object], experiments: dict[str, str]) -> TestSetUse:
     where, labels = sweep["experiment_id"], sweep.get(schema.TARGET_DIGEST)
-    own = [one for one in evaluations if is_of_the_question(one, sweep, where, labels)]
-    known = {one.run_id for one in own}
-    others = [one for one in evaluations if one.run_id not in known and shares_days(one.params, sweep)]
+    own = [run for run in evaluations if is_of_the_question(run, sweep, where, labels)]
+    own_ids = {run.run_id for run in own}
+    others = [run for run in evaluations if run.run_id not in own_ids and shares_days(run.params, sweep)]
     return TestSetUse(
         own=len(own),
-        second=sum(schema.SECOND_LOOK in one.tags for one in own),
-        others=by_question((one for one in others if shares_instruments(one.params, sweep)), experiments),
+        second=sum(schema.SECOND_LOOK in run.tags for run in own),
+        others=by_question((run for run in others if shares_instruments(run.params, sweep)), experiments),
     )
 
 
 def _snapshots(runs: pd.DataFrame, questions: Sequence[ReportQuestion]) -> pd.DataFrame:
-    used = {str(digest) for one in questions for digest in one.sweeps.get(schema.SNAPSHOT_DIGEST, ())}
+    used = {str(digest) for question in questions for digest in question.sweeps.get(schema.SNAPSHOT_DIGEST, ())}
     return runs[runs[schema.SNAPSHOT_DIGEST].isin(used)].drop_duplicates(schema.SNAPSHOT_DIGEST) if len(runs) else runs

@@ -1,4 +1,4 @@
-"""The same report as Markdown, with its figures as files beside it."""
+"""A report as Markdown, with its figures as files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from analysis.report.document import Block, Commands, Image, Inline, Items, Link
 
 
 def page(report: ReportDocument, figures: str = "figures") -> str:
-    """The text; `figures` is the folder that it looks for its figures in."""
+    """Return the text; `figures` is the folder of its figures."""
     sections = "".join(f"## {section.title}\n\n{_blocks(section.blocks, figures)}" for section in report.sections)
     return f"# {report.title}\n\n{_blocks(report.summary, figures)}{sections}---\n\n{_inline(report.made)}\n"
 
@@ -54,5 +54,5 @@ def _inline(part: Inline) -> str:
 
 
 def _plain(text: str) -> str:
-    """Words that mean themselves: what Markdown would read as marks is escaped."""
+    """Return text with Markdown's marks escaped."""
     return "".join(f"\\{c}" if c in "\\*_`<>[]" else c for c in text)

@@ -1,4 +1,4 @@
-"""What the trials say about architectures: the best shape, what contributes, whether it moves or transfers."""
+"""The report on architectures: best shape, contributions of settings, shifts and transfer."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from analysis.report.inputs import ReportInputs
 from analysis.report.tables import report_table
 
 
-def section(sources: ReportInputs, figures: dict[tuple[str, int], Image]) -> Section:
-    """All questions' shapes; `figures` by the frontier's key."""
+def section(inputs: ReportInputs, figures: dict[tuple[str, int], Image]) -> Section:
+    """Return the shapes of all questions; `figures` by the frontier's key."""
     blocks: list[Block] = []
-    for one in sources.questions:
-        blocks.append(report_table(curve_table(one.effects)))
-        if any(one.effects.importances.values()):
-            blocks.append(report_table(importance_table(one.effects)))
-        if found := effect_sentences(one.effects):
-            blocks.append(Items(items=[f"{one.title}: {line}" for line in found]))
-        if one.frontier.key in figures:
-            blocks.append(figures[one.frontier.key])
-    if sources.transfers:
-        blocks.append(report_table(transfer_table(sources.transfers)))
-    blocks.append(Items(items=[*map(shift_sentence, sources.movements), *transfer_sentences(sources.transfers), *LEGEND]))
+    for question in inputs.questions:
+        blocks.append(report_table(curve_table(question.effects)))
+        if any(question.effects.importances.values()):
+            blocks.append(report_table(importance_table(question.effects)))
+        if sentences := effect_sentences(question.effects):
+            blocks.append(Items(items=[f"{question.title}: {line}" for line in sentences]))
+        if question.frontier.key in figures:
+            blocks.append(figures[question.frontier.key])
+    if inputs.transfers:
+        blocks.append(report_table(transfer_table(inputs.transfers)))
+    blocks.append(Items(items=[*map(shift_sentence, inputs.movements), *transfer_sentences(inputs.transfers), *LEGEND]))
     return Section(title="Which shape", blocks=blocks)

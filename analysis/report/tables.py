@@ -1,4 +1,4 @@
-"""Tables that a terminal shows, as tables of a report: the numbers are told once."""
+"""Terminal tables as report tables, so that each number is computed once."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from rich import table as rich_table
 from analysis.report.document import Table
 
 
-def report_table(shown: rich_table.Table) -> Table:
-    """The same columns and cells."""
-    columns = [[str(cell).strip() for cell in column.cells] for column in shown.columns]
+def report_table(table: rich_table.Table) -> Table:
+    """Return a report table with the columns and cells of a terminal table."""
+    columns = [[str(cell).strip() for cell in column.cells] for column in table.columns]
     return Table(
-        caption=str(shown.title or ""),
-        columns=[str(column.header) for column in shown.columns],
+        caption=str(table.title or ""),
+        columns=[str(column.header) for column in table.columns],
         rows=[list(row) for row in zip(*columns, strict=True)],
     )

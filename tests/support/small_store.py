@@ -80,7 +80,15 @@ def predictions(loss: float, horizon: int, skilful: float) -> pd.DataFrame:
 
 def add_sweep(store: Store, *, budget: str = "2K", horizon: int = 1, outcome: schema.Outcome | None = "complete") -> str:
     """The parent run of a sweep, still running without an outcome."""
-    about = {"budget": budget, "horizon": horizon, "context_length": 60, "task": "threshold", "threshold": 0.01, "epochs": 4}
+    about = {
+        "budget": budget,
+        "horizon": horizon,
+        "family": "transformer",
+        "context_length": 60,
+        "task": "threshold",
+        "threshold": 0.01,
+        "epochs": 4,
+    }
     dates = {"train_end": "2011-12-31", "validation_end": "2015-06-30", "test_end": "2018-12-31", "random_share": 0.4}
     log = RunLog.start(
         store,

@@ -62,7 +62,7 @@ def test_losses_lead_to_their_runs(made: tuple[Store, Path, str]) -> None:
 
 def test_what_is_open_is_said_with_a_way_to_settle_it(made: tuple[Store, Path, str]) -> None:
     sections = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", made[2], flags=re.MULTILINE | re.DOTALL))
-    assert "knows more than the simplest regression" in sections["What was not established"]
+    assert "predicts better than the simplest regression" in sections["What was not established"]
     assert "not opened" in sections["What was not established"]
     assert f"REPLICATES=3 STORE={made[0].root}   # fresh seeds" in sections["What to run next"]
 
@@ -114,7 +114,7 @@ def test_looks_at_the_test_days_are_told(store_root: Path) -> None:
         ).finish("complete")
     main(ReportOptions(store=store.root, log=False))
     page = (store.root / "reports" / "report-all" / "report.md").read_text()
-    assert "the test days were opened 2 times by \\`make evaluate\\`, 1 of them a second look" in page
+    assert "the test days were opened 2 times by \\`make evaluate\\`, 1 of them again for the same final run" in page
     assert "not opened" not in page
 
 
@@ -130,7 +130,7 @@ def test_looks_of_other_questions_are_told_even_where_there_was_none_of_ones_own
         experiment = store.experiment("sp500-threshold-1pct")
         RunLog.start(store, experiment_id=experiment, kind="evaluation", name="e", params=params, tags=tags).finish("complete")
     (question,) = read_inputs(store, None, "http://127.0.0.1:5000").questions
-    told = "not opened for this question. Other questions opened them: sp500-threshold-1pct h3 (2)."
+    told = "not opened for this question. Other questions used them: sp500-threshold-1pct h3 (2)."
     assert days_told(question).endswith(told)
 
 
