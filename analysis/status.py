@@ -29,7 +29,7 @@ def main(options: StatusOptions) -> None:
     require(options.watch is None or options.watch >= 1, "WATCH", options.watch, "give 1 second or more.")
     store = open_store(options.store, must_exist=True)
     if options.watch is None:
-        console().print(status_view(store, options.experiment))
+        console().print(status_view(store, options.experiment), crop=False)
     else:
         _redraw(store, options.experiment, options.watch)
 

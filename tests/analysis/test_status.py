@@ -101,7 +101,7 @@ def only(store: Store) -> SweepState:
 
 def shown(store: Store) -> str:
     screen = Console(file=io.StringIO(), width=140)
-    screen.print(status.status_view(store, None))
+    screen.print(status.status_view(store, None), crop=False)
     return screen.file.getvalue()
 
 

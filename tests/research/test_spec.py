@@ -207,7 +207,7 @@ def test_a_baseline_is_told_apart_by_name_version_and_study():
         TargetSpec,
         {1: "key"},
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_a_value_without_a_stable_form_has_no_fingerprint(value: object):
     for nested in (value, [value], {"key": value}, FeatureSpec(feature_set="a25s", version=value)):

@@ -130,7 +130,7 @@ def test_a_question_of_one_budget_keeps_no_other_from_its_forecast(store: Store,
     verb.main(ForecastOptions(store=store.root, budget="128K"))
     told = capsys.readouterr().out
     assert "its sweep has not ended" in told
-    assert "none made for sp500-threshold-1pct, horizon 3: it has 2K only, a forecast takes 3 budgets." in told
+    assert "no forecast for sp500-threshold-1pct, horizon 3: it has 2K only, a forecast needs 3 budgets." in told
     assert commands_to_type(told, store.root) == ["make sweep BUDGET=128K", "make forecast", "make report"]
     (run,) = query.runs(store, kinds=("forecast",)).to_dict("records")
     assert run["forecast/low"] < run["forecast/loss"] < run["forecast/high"]

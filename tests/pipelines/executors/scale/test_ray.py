@@ -107,7 +107,9 @@ def test_a_sweep_on_a_cluster_survives_the_loss_of_a_worker(cluster: str, store_
 
 
 @with_ray()
-@pytest.mark.parametrize("address", [f"127.0.0.1:{free_port()}", "ray://127.0.0.1:1", "nonsense"])
+@pytest.mark.parametrize(
+    "address", [f"127.0.0.1:{free_port()}", "ray://127.0.0.1:1", "nonsense"], ids=["closed", "ray", "nonsense"]
+)
 def test_an_address_without_a_cluster_is_refused_before_the_sweep_has_a_run(store_root: Path, address: str) -> None:
     with pytest.raises(InputError, match=rf"^RAY={re.escape(address)}: no cluster answers there \(.*\); give host:port"):
         run_sweep(replace(OPTIONS, ray=address, store=store_root), Console(quiet=True))
