@@ -122,9 +122,3 @@ def confidence_set_table(frontier: Frontier, members: list[ConfidenceSetMember])
             style="" if member.name in best_losses else "cyan",
         )
     return table
-
-
-if __name__ == "__main__":
-    from research.cli.run import run
-
-    run(main, CompareOptions)

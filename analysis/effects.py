@@ -185,9 +185,3 @@ def _draw(all_effects: list[Effects], folder: Path) -> None:
         numbers = pd.concat([table.assign(budget=budget) for budget, table in cells.items()])
         figure = shape.heat_maps(cells, f"{title}: median val_loss, and how many trials")
         style.save(figure, style.report_path(folder, "depth-width", frontier), numbers)
-
-
-if __name__ == "__main__":
-    from research.cli.run import run
-
-    run(main, EffectsOptions)

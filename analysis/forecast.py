@@ -77,9 +77,3 @@ def forecast_table(frontier: Frontier, forecasts: list[PreregisteredForecast]) -
             MEANINGS[entry.state],
         )
     return table
-
-
-if __name__ == "__main__":
-    from research.cli.run import run
-
-    run(main, ForecastOptions)

@@ -146,9 +146,3 @@ def _draw(store: Store, frontiers: list[Frontier]) -> Path:
         for name, (figure, numbers) in figures.items():
             style.save(figure, style.report_path(folder, name, frontier), numbers)
     return folder
-
-
-if __name__ == "__main__":
-    from research.cli.run import run
-
-    run(main, LeaderboardOptions)

@@ -25,7 +25,7 @@ class LeaderboardOptions(ReaderOptions):
     examples:
       make leaderboard
       make leaderboard FIGURES=1 ADOPTED=1
-      python -m analysis.leaderboard --experiment sp500-threshold-1pct
+      tapescale leaderboard --experiment sp500-threshold-1pct
     """
 
     adopted: bool = False
@@ -43,8 +43,8 @@ class ScalingOptions(ReaderOptions):
 
     examples:
       make scaling
-      python -m analysis.scaling --experiment sp500-threshold-1pct
-      python -m analysis.scaling --csv runs.csv --n parameters --d tokens --loss val_loss --law chinchilla --json
+      tapescale scaling --experiment sp500-threshold-1pct
+      tapescale scaling --csv runs.csv --n parameters --d tokens --loss val_loss --law chinchilla --json
     """
 
     csv: Path | None = None
@@ -78,7 +78,7 @@ class CompareOptions(ReaderOptions):
     examples:
       make compare A=20K B=logistic
       make compare
-      python -m analysis.compare 20K logistic --experiment sp500-threshold-1pct
+      tapescale compare 20K logistic --experiment sp500-threshold-1pct
     """
 
     models: Positional[tuple[str, ...]] = ()
@@ -91,7 +91,7 @@ class EffectsOptions(ReaderOptions):
 
     examples:
       make effects
-      python -m analysis.effects --experiment sp500-threshold-1pct
+      tapescale effects --experiment sp500-threshold-1pct
     """
 
 
@@ -102,7 +102,7 @@ class StatusOptions(ReaderOptions):
     examples:
       make status
       make status WATCH=5
-      python -m analysis.status --watch 5
+      tapescale status --watch 5
     """
 
     watch: float | None = None
@@ -118,7 +118,7 @@ class ForecastOptions(ReaderOptions):
     examples:
       make forecast BUDGET=20M HORIZON=1
       make forecast
-      python -m analysis.forecast --budget 20M --horizon 1
+      tapescale forecast --budget 20M --horizon 1
     """
 
     budget: str | None = None
@@ -134,7 +134,7 @@ class ReportOptions(ReaderOptions):
     examples:
       make report
       make report ARGS='--experiment sp500-threshold-1pct --no-log'
-      python -m analysis.report.report --ui http://127.0.0.1:5002
+      tapescale report --ui http://127.0.0.1:5002
     """
 
     ui: str = "http://127.0.0.1:5000"

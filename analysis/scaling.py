@@ -86,9 +86,3 @@ def _print_laws_of_table(path: Path, options: ScalingOptions) -> None:
         print(law_report.to_json())
     else:
         show(law_report, console())
-
-
-if __name__ == "__main__":
-    from research.cli.run import run
-
-    run(main, ScalingOptions)

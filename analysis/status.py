@@ -143,9 +143,3 @@ def _text(*lines: str) -> Text:
     for number, line in enumerate(lines):
         text.append("\n" if number else "").append(line, style="bold red" if "warning" in line or "gone:" in line else None)
     return text
-
-
-if __name__ == "__main__":
-    from research.cli.run import run
-
-    run(main, StatusOptions)

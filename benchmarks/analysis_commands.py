@@ -27,15 +27,15 @@ def analysing(folder: Path) -> list[Measurement]:
     """Leaderboard, effects and report."""
     root = searched_store(folder)
     verbs = {
-        "analysis.leaderboard": MOST_LEADERBOARD,
-        "analysis.effects": MOST_EFFECTS,
-        "analysis.report": MOST_REPORT,
+        "leaderboard": MOST_LEADERBOARD,
+        "effects": MOST_EFFECTS,
+        "report": MOST_REPORT,
     }
-    options = {"analysis.report": ["--no-log"]}
+    options = {"report": ["--no-log"]}
     return [
         Measurement(
             name=f"{verb} of {RUNS:,} trials",
-            seconds=timed(partial(cpu_seconds, "-m", verb, "--store", str(root), *options.get(verb, []))),
+            seconds=timed(partial(cpu_seconds, "-m", "tapescale", verb, "--store", str(root), *options.get(verb, []))),
             most_seconds=most,
         )
         for verb, most in verbs.items()

@@ -154,6 +154,8 @@ def table_of(rows: list[Measurement]) -> Table:
 
 
 if __name__ == "__main__":
+    import sys
+
     from research.cli.run import run
 
-    run(main, BenchOptions)
+    run(main, sys.argv[1:], "bench")

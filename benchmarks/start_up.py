@@ -43,13 +43,13 @@ def cpu_seconds(*arguments: str) -> float:
 
 
 def _help(verb: str) -> Measurement:
-    ours, parser = _in_turn(["-m", verb, "--help"], ["-c", "import tyro"])
+    ours, parser = _in_turn(["-m", "tapescale", verb, "--help"], ["-c", "import tyro"])
     name = f"{verb} --help / import tyro, CPU"
     return Measurement(name=name, seconds=ours, reference=parser, most_seconds=HELP_SECONDS)
 
 
 def _leaderboard(root: Path) -> Measurement:
-    ours, client = _in_turn(["-m", "analysis.leaderboard", "--store", str(root)], ["-c", "import mlflow"])
+    ours, client = _in_turn(["-m", "tapescale", "leaderboard", "--store", str(root)], ["-c", "import mlflow"])
     name = "leaderboard of a small store / import mlflow, CPU"
     return Measurement(name=name, seconds=ours, reference=client, most_seconds=LEADERBOARD_SECONDS)
 

@@ -35,5 +35,5 @@ def workers(folder: Path) -> list[Measurement]:
 
 def _seconds(folder: Path, name: str, flags: list[str]) -> float:
     root = fresh_store(folder, f"workers-{name}").root
-    command = [sys.executable, "-m", "pipelines.sweep.sweep", *SWEEP, *flags, "--store", str(root)]
+    command = [sys.executable, "-m", "tapescale", "sweep", *SWEEP, *flags, "--store", str(root)]
     return timed(lambda: subprocess.run(command, check=True, capture_output=True))

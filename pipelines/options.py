@@ -19,7 +19,7 @@ class SweepOptions(TaskOptions):
     examples:
       make sweep BUDGET=20K HORIZON=3 TRIALS=12
       make sweep BUDGET=20K TRIALS=+10 REPLICATES=3 DEVICE=cuda
-      python -m pipelines.sweep.sweep --budget 20K --horizon 3 --trials 12 --learning-rate 1e-4 3e-3
+      tapescale sweep --budget 20K --horizon 3 --trials 12 --learning-rate 1e-4 3e-3
     """
 
     budget: str = "3K"

@@ -97,10 +97,10 @@ def small_study() -> Iterator[Path]:
         root = Path(folder) / "mlruns"
         environment = {**os.environ, "MLFLOW_TRACKING_URI": ""}
         for budget in BUDGETS:
-            command = [sys.executable, "-m", "pipelines.sweep.sweep", "--store", str(root), "--budget", budget, *SWEEP]
+            command = [sys.executable, "-m", "tapescale", "sweep", "--store", str(root), "--budget", budget, *SWEEP]
             subprocess.run(command, check=True, env=environment)
         for verb, *flags in INTO_USE:
-            command = [sys.executable, "-m", f"pipelines.{verb}", "--store", str(root), "--budget", BUDGETS[-1], *flags]
+            command = [sys.executable, "-m", "tapescale", verb, "--store", str(root), "--budget", BUDGETS[-1], *flags]
             subprocess.run(command, check=True, env=environment)
         yield root
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import os
 import sqlite3
 import subprocess
 import sys
@@ -19,31 +19,24 @@ from benchmarks.start_up import cpu_seconds
 from research.tracking import schema
 from research.tracking.run_writer import RunLog
 from research.tracking.store import Store, open_store
-from tests.support.verbs import commands_to_type
+from tests.support.verbs import NAMES, commands_to_type
 
 ROOT = Path(__file__).parents[1]
-STARTS_A_VERB = "from research.cli.run import run"
-VERBS = sorted(
-    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
-    for room in ("research", "pipelines", "analysis")
-    for path in (ROOT / room).rglob("*.py")
-    if STARTS_A_VERB in path.read_text()
-)
 HEAVY = {"torch", "mlflow", "optuna", "lightgbm", "sklearn", "arch", "matplotlib", "scipy"}
 NUMBERS = {"numpy", "pandas"}
 RUN = """
-import runpy, sys
-module, *sys.argv[1:] = sys.argv[1:]
+import sys
+from tapescale.cli import main
 try:
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    main()
 finally:
     print("loaded", *{name.partition(".")[0] for name in sys.modules}, file=sys.stderr)
 """
 
 
-def run(module: str, *arguments: str, code: int = 0) -> tuple[str, set[str]]:
+def run(verb: str, *arguments: str, code: int = 0) -> tuple[str, set[str]]:
     """What a verb prints in a process of its own, and the packages that it loads for that."""
-    command = [sys.executable, "-c", RUN, module, *arguments]
+    command = [sys.executable, "-c", RUN, verb, *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == code, done.stderr
     told, _, loaded = done.stderr.rpartition("loaded ")
@@ -95,48 +88,45 @@ def predictions(loss: float, days: int = 240) -> pd.DataFrame:
     return pd.DataFrame({"date": dates, "loss": loss + np.sin(np.arange(days)) / 100})
 
 
-def test_every_verb_is_found() -> None:
-    made = set(re.findall(r"-m ((?:pipelines|analysis|research)(?:\.\w+)+)", (ROOT / "Makefile").read_text()))
-    assert made <= set(VERBS)
-
-
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", NAMES)
 def test_help_loads_nothing_heavy(verb: str) -> None:
     told, loaded = run(verb, "--help")
-    assert told.startswith(f"usage: python -m {verb} ")
+    assert told.startswith(f"usage: tapescale {verb} ")
     assert "\nexamples:\n  " in told
     # The catalogue imports the features that it lists, whatever it is asked.
-    heavy = HEAVY if verb == "research.features" else HEAVY | NUMBERS
+    heavy = HEAVY if verb == "features" else HEAVY | NUMBERS
     assert loaded & heavy == set()
 
 
-def test_make_alone_starts_no_python() -> None:
-    shown = subprocess.run(["make", "-n"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert "make sweep" in shown
-    assert ".venv/bin/python" not in shown
+def test_the_list_of_verbs_needs_no_environment() -> None:
+    ran = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True, env={"PATH": os.environ["PATH"]})
+    code = "import sys; sys.path[:] = [p for p in sys.path if 'site-packages' not in p]; import tapescale.cli as c; c.main([])"
+    alone = subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert alone.stdout in ran.stdout
+    assert ".venv/bin/python" not in subprocess.run(["make", "-n"], cwd=ROOT, capture_output=True, text=True).stdout
 
 
 def test_the_leaderboard_of_a_local_store_needs_no_client(store: Store) -> None:
-    told, loaded = run("analysis.leaderboard", "--store", str(store.root), "--adopted")
+    told, loaded = run("leaderboard", "--store", str(store.root), "--adopted")
     assert "6K: 0.0500 nats better than the strongest baseline, prior" in told
     assert "make sweep BUDGET=<another size>" in commands_to_type(told, store.root)
     assert loaded & HEAVY == set()
 
 
 def test_scaling_of_a_local_store_adds_only_what_draws_and_judges(store: Store) -> None:
-    told, loaded = run("analysis.scaling", "--store", str(store.root))
+    told, loaded = run("scaling", "--store", str(store.root))
     assert "2K -> 6K (x3.0): +0.0000 nats" in told
     assert "make report" in commands_to_type(told, store.root)
     assert loaded & HEAVY == {"matplotlib", "scipy"}
 
 
 def test_status_of_a_local_store_needs_no_tables(store: Store) -> None:
-    told, loaded = run("analysis.status", "--store", str(store.root))
+    told, loaded = run("status", "--store", str(store.root))
     assert "no sweep is running" in told
     assert loaded & (HEAVY | NUMBERS) == set()
 
 
-@pytest.mark.parametrize("verb", [f"analysis.{name}" for name in ("leaderboard", "scaling", "status", "compare")])
+@pytest.mark.parametrize("verb", ["leaderboard", "scaling", "status", "compare"])
 def test_a_store_that_is_not_there_is_named_at_once(verb: str, tmp_path: Path) -> None:
     told, loaded = run(verb, "--store", str(tmp_path / "none"), code=2)
     assert told.startswith("error: STORE=none: there are no runs yet")
@@ -146,7 +136,7 @@ def test_a_store_that_is_not_there_is_named_at_once(verb: str, tmp_path: Path) -
 def test_tables_that_cannot_be_read_are_named_without_a_client(store: Store) -> None:
     with closing(sqlite3.connect(store.database)) as connection:
         connection.execute("ALTER TABLE latest_metrics RENAME TO lost")
-    told, loaded = run("analysis.leaderboard", "--store", str(store.root), code=2)
+    told, loaded = run("leaderboard", "--store", str(store.root), code=2)
     assert "MLflow's tables cannot be read" in told
     assert loaded & {"torch", "mlflow"} == set()
 
@@ -158,4 +148,4 @@ def test_the_bench_counts_work_and_not_waiting() -> None:
 
 def test_the_bench_does_not_count_a_verb_that_fails() -> None:
     with pytest.raises(subprocess.CalledProcessError):
-        cpu_seconds("-m", "analysis.leaderboard", "--no-such-flag")
+        cpu_seconds("-m", "tapescale", "leaderboard", "--no-such-flag")

@@ -1,4 +1,4 @@
-"""Each verb takes the variables that its recipe reads, and refuses every other one in a sentence that says what to do."""
+"""Each verb takes the variables that its options have, and refuses every other one with the nearest name."""
 
 from __future__ import annotations
 
@@ -7,126 +7,148 @@ import re
 import shlex
 import shutil
 import subprocess
-from dataclasses import fields
-from functools import cache
 
 import pytest
 
-from tests.support.verbs import MODULES, ROOT, options_of
+from research.cli.run import parsed
+from research.cli.variables import as_flags, variables_of
+from research.errors import InputError
+from tests.support.verbs import NAMES, ROOT, options_of
 
-VERBS = re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-every_verb = pytest.mark.parametrize("verb", VERBS)
+MAKEFILE = (ROOT / "Makefile").read_text()
+every_verb = pytest.mark.parametrize("verb", NAMES)
 
 
 def made(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """What `make` would run and say; the environment's own rule is told too, since that is what reads PYTHON."""
-    command = [str(shutil.which("make")), "-n", "-W", "pyproject.toml", *words]
+    """Return what `make` would run, without the environment's own rule."""
+    command = [str(shutil.which("make")), "-n", "-o", ".venv/.installed", *words]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, **environment})
 
 
-def recipe(*words: str) -> str:
-    ran = made(*words)
+def flags(verb: str, *words: str) -> list[str]:
+    """Return the flags that the verb receives from `make VERB words`."""
+    ran = made(verb, *words)
     assert ran.returncode == 0, ran.stderr
-    return ran.stdout.replace("\\\n", " ")
+    _, _, _, name, *typed = shlex.split(ran.stdout)
+    assert name == verb
+    return as_flags(typed, options_of(verb), verb)
 
 
-@cache
-def read_by(verb: str) -> list[str]:
-    """The variables of a verb, as its refusals and its help tell them."""
-    command = ["awk", "-v", f"goals={verb}", "-f", "variables.awk", "Makefile"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-
-
-@every_verb
-def test_a_verb_takes_what_changes_its_recipe_and_nothing_else(verb: str) -> None:
-    plain, read = recipe(verb), [name for name in read_by(verb) if name != "HELP"]
-    given = recipe(verb, *(f"{name}=zz{name}" for name in read))
-    for name in read:
-        # A switch such as FORCE=1 becomes a flag without its value.
-        assert f"zz{name}" in given or recipe(verb, f"{name}=1") != plain, f"make {verb} only seems to read {name}"
-    others = {name for other in VERBS for name in read_by(other)} - {*read, "HELP"}
-    # An empty `refused` lets all pass: what would then be run does not know them.
-    assert recipe(verb, "refused=", *(f"{name}=1" for name in others)) == plain
+def test_the_makefile_has_every_verb() -> None:
+    listed = re.search(r"^VERBS := (.*?[^\\])$", MAKEFILE, re.MULTILINE | re.DOTALL)
+    assert listed is not None
+    assert sorted(listed[1].replace("\\\n", " ").split()) == NAMES
 
 
 @every_verb
-def test_a_flag_is_one_that_the_verb_has(verb: str) -> None:
-    given = [f"{name}=1" for name in read_by(verb) if name not in ("HELP", "ARGS", "PYTHON")]
-    last = shlex.split(recipe(verb, *given).splitlines()[-1])
-    if "-m" not in last or (module := last[last.index("-m") + 1]) not in MODULES:
-        return
-    known = {one.name for one in fields(options_of(module))}
-    assert {word[2:].replace("-", "_") for word in last if word.startswith("--")} <= known
-    assert ("STORE" in read_by(verb)) == ("store" in known)
+def test_every_variable_of_a_verb_reaches_its_options(verb: str) -> None:
+    known = [name for name in variables_of(options_of(verb)) if name not in ("ARGS", "HELP")]
+    given = as_flags([f"{name}=1" for name in known], options_of(verb), verb)
+    for name in known:
+        without = as_flags([f"{other}=1" for other in known if other != name], options_of(verb), verb)
+        assert without != given, f"make {verb} only seems to take {name}"
 
 
 @every_verb
-def test_a_verb_refuses_a_variable_that_it_does_not_read(verb: str) -> None:
-    ran = made(verb, "HORIZNS=3")
-    assert (ran.returncode, ran.stdout) == (2, "")
-    assert f"error: HORIZNS: make {verb} does not read it; " in ran.stderr
-    told = f"make {verb} HELP=1 shows what it reads" if "HELP" in read_by(verb) else f"it reads {' '.join(read_by(verb))}"
-    assert told in ran.stderr or verb == "help"
-    assert ("did you mean HORIZON" in ran.stderr) == ("HORIZON" in " ".join(read_by(verb)))
+def test_a_verb_refuses_a_variable_that_it_does_not_take(verb: str) -> None:
+    with pytest.raises(InputError) as mistake:
+        as_flags(["HORIZNS=3"], options_of(verb), verb)
+    sentence = str(mistake.value)
+    assert sentence.startswith(f"HORIZNS: {verb} does not take it; ")
+    assert f"make {verb} HELP=1" in sentence
+    assert ("did you mean HORIZON" in sentence) == ("HORIZON" in " ".join(variables_of(options_of(verb))))
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "sentence"),
     [
-        (
-            "train HORIZONS=3",
-            "HORIZONS: make train does not read it; did you mean HORIZON? (make train HELP=1 shows what it reads)",
-        ),
-        ("train seed=3", "seed: make train does not read it; did you mean SEEDS? (make train HELP=1 shows what it reads)"),
-        ("ui BUDGET=2K", "BUDGET: make ui does not read it; make ui HELP=1 shows what it reads"),
-        ("sweep STUDY=x", "STUDY: make sweep does not read it; make sweep HELP=1 shows what it reads"),
-        ("lint STORE=x", "STORE: make lint does not read it; it reads PYTHON"),
-        ("HORIZON=3", "HORIZON: make help does not read it; name the verb that does, as in make sweep BUDGET=20K"),
-        (
-            "train evaluate TRIALS=3",
-            "TRIALS: neither make train nor make evaluate reads it; make train HELP=1 shows what it reads",
-        ),
-        ("train lint HELP=1", "HELP=1: lint has no flags; `make` says what it does"),
+        ("train HORIZONS=3", "HORIZONS: train does not take it; did you mean HORIZON?"),
+        ("train seed=3", "seed: train does not take it; did you mean SEEDS?"),
+        ("ui BUDGET=2K", "BUDGET: ui does not take it; make ui HELP=1 lists what it takes."),
+        ("sweep STUDY=x", "STUDY: sweep does not take it; make sweep HELP=1 lists what it takes."),
     ],
 )
-def test_the_refusal_names_verb_variable_and_fix(words: str, said: str) -> None:
+def test_the_refusal_names_verb_variable_and_fix(words: str, sentence: str) -> None:
+    verb, word = words.split()
+    with pytest.raises(InputError) as mistake:
+        as_flags([word], options_of(verb), verb)
+    assert str(mistake.value).startswith(sentence)
+
+
+@pytest.mark.parametrize("words", ["lint STORE=x", "HORIZON=3", "test TRIALS=3", "lint HELP=1", "setup BUDGET=2K"])
+def test_a_target_of_make_alone_refuses_variables(words: str) -> None:
     ran = made(*words.split())
     assert (ran.returncode, ran.stdout) == (2, "")
-    assert ran.stderr.strip().endswith(f"error: {said}.  Stop.")
+    variable = words.split()[-1].partition("=")[0]
+    assert f"{variable}: make {words.split()[0] if ' ' in words else 'help'} does not take it; name a verb" in ran.stderr
 
 
-def test_of_several_verbs_each_variable_has_its_reader() -> None:
-    told = recipe("train", "evaluate", "SEEDS=7", "AGAIN=1", "BUDGET=6K")
-    assert "--seeds '7'" in told
-    assert "--again" in told
+@pytest.mark.parametrize(("value", "flag"), [("0", "--no-again"), ("no", "--no-again"), ("1", "--again"), ("yes", "--again")])
+def test_a_switch_is_on_or_off(value: str, flag: str) -> None:
+    assert flag in flags("evaluate", f"AGAIN={value}")
 
 
-@pytest.mark.parametrize("off", ["0", "no", "false"])
-def test_a_switch_that_is_set_to_nothing_stays_off(off: str) -> None:
-    assert "--again" not in recipe("evaluate", f"AGAIN={off}")
-    assert "--again" in recipe("evaluate", "AGAIN=yes")
+def test_a_switch_takes_no_other_value() -> None:
+    with pytest.raises(InputError, match=r"FORCE=maybe: give 1 or 0\."):
+        as_flags(["FORCE=maybe"], options_of("promote"), "promote")
 
 
-def test_what_is_odd_in_a_value_is_no_variable() -> None:
-    assert "--note 'b=c d' --x=y" in recipe("ui", "ARGS=--note 'b=c d' --x=y", "PORT:=5002")
+@pytest.mark.parametrize("odd", ["my store", "it's", "a$b", "a#b", "b=c d", "+10", "[red]", 'say "x"'])
+def test_an_odd_value_arrives_as_it_was_typed(odd: str) -> None:
+    assert flags("ui", f"STORE={odd}") == [f"--store={odd}"]
+
+
+def test_flags_are_passed_on() -> None:
+    assert flags("ui", "ARGS=--port 5002", "STORE=x") == ["--port", "5002", "--store=x"]
+
+
+def test_lists_trials_and_models_have_their_forms() -> None:
+    options = parsed(options_of("sweep"), ["LAYERS=1,2", "TRIALS=+10", "WIDTH_TRANSFER=64"], "sweep")
+    assert (options.layers, options.add_trials, options.base_width) == ((1, 2), 10, 64)  # type: ignore[attr-defined]
+    options = parsed(options_of("compare"), ["A=20K", "B=logistic", "STORE=x"], "compare")
+    assert options.models == ("20K", "logistic")  # type: ignore[attr-defined]
+    options = parsed(options_of("adopt"), ["PATHS=a.log b/c.csv"], "adopt")
+    assert [str(path) for path in options.paths] == ["a.log", "b/c.csv"]  # type: ignore[attr-defined]
+
+
+def test_words_and_flags_set_the_same_options() -> None:
+    by_words = parsed(options_of("sweep"), ["BUDGET=20K", "HORIZON=3", "HEADS=2,4"], "sweep")
+    by_flags = parsed(options_of("sweep"), ["--budget", "20K", "--horizon", "3", "--heads", "2", "4"], "sweep")
+    assert by_words == by_flags
+
+
+@pytest.mark.parametrize("name", ["COLUMNS", "NAME", "LOG"])
+def test_variables_that_a_system_exports_by_itself_are_no_settings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAKELEVEL", "1")
+    monkeypatch.setenv(name, "120")
+    assert as_flags([], options_of("data"), "data") == []
+    assert as_flags([], options_of("report"), "report") == []
+
+
+def test_make_takes_settings_from_the_environment_and_the_command_alone_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EPOCHS", "2")
+    assert as_flags([], options_of("sweep"), "sweep") == []
+    monkeypatch.setenv("MAKELEVEL", "1")
+    assert as_flags([], options_of("sweep"), "sweep") == ["--epochs=2"]
+    assert as_flags(["EPOCHS=5"], options_of("sweep"), "sweep") == ["--epochs=5"]
+    # A verb without it is not asked.
+    assert as_flags([], options_of("ui"), "ui") == []
 
 
 def test_what_a_recipe_starts_has_flags_of_its_own() -> None:
     """`make test-slow ARGS=-rs` runs tests that run make."""
     rule = "probe: ; @echo \"ARGS is '$$ARGS'\""
-    ran = subprocess.run(["make", f"--eval={rule}", "probe", "ARGS=-rs"], cwd=ROOT, capture_output=True, text=True, check=True)
+    command = ["make", f"--eval={rule}", "probe", "ARGS=-rs"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert ran.stdout == "ARGS is ''\n"
 
 
 @pytest.mark.parametrize("own", ["SHELL=/bin/sh", "MAKEFLAGS=-s"])
 def test_the_variables_of_make_itself_are_left_to_it(own: str) -> None:
-    assert "pipelines.serving.ui" in recipe("ui", own)
+    assert flags("ui", own) == []
 
 
-def test_help_says_which_variables_there_are() -> None:
-    assert recipe("rollback", "HELP=1").startswith("make rollback reads: MODEL STORE ARGS HELP PYTHON\n")
-
-
-def test_a_command_without_variables_starts_nothing_to_check_them() -> None:
-    assert "pipelines.sweep.sweep" in made("sweep", PATH="/nowhere").stdout
-    assert "awk" in made("sweep", "BUDGET=2K", PATH="/nowhere").stderr
+def test_help_lists_the_variables(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parsed(options_of("rollback"), ["HELP=1"], "rollback")
+    assert "variables of make rollback: MODEL STORE ARGS HELP" in capsys.readouterr().out

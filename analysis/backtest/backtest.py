@@ -46,9 +46,3 @@ def main(options: BacktestOptions) -> None:
         print_line(screen, f"logged as report {run_id[:12]}")
     steps = ("make train", "make evaluate") if data.split == "validation" else ("make ui", "make compare")
     print_next(screen, options.store, *steps)
-
-
-if __name__ == "__main__":
-    from research.cli.run import run
-
-    run(main, BacktestOptions)

@@ -21,7 +21,7 @@ NOT_HELD_OUT = "not_held_out"
 
 @dataclass(frozen=True, kw_only=True)
 class LawReport:
-    """What `python -m analysis.scaling --csv` prints."""
+    """What `tapescale scaling --csv` prints."""
 
     fit: Fit
     """Of the law that was asked for, or of the one that predicts best."""

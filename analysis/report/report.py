@@ -41,9 +41,3 @@ def summary(report: ReportDocument) -> list[str]:
 
     texts = [parts(block.text) for block in report.summary if isinstance(block, Paragraph) and block.tone == "finding"]
     return ["".join(part if isinstance(part, str) else part.text for part in text) for text in texts]
-
-
-if __name__ == "__main__":
-    from research.cli.run import run
-
-    run(main, ReportOptions)

@@ -25,7 +25,7 @@ class AdoptOptions:
 
     examples:
       make adopt PATHS='old/hpo_runner.log old/results'
-      python -m pipelines.adopt.adopt old/hpo_runner.log old/results
+      tapescale adopt old/hpo_runner.log old/results
     """
 
     paths: Positional[tuple[Path, ...]] = ()
@@ -108,9 +108,3 @@ def main(options: AdoptOptions) -> None:
     refused = len(files) - len(sources)
     console.print(f"adopted {adopted}, repeated {known}, not taken {rejected}; files refused {refused}", highlight=False)
     print_next(console, options.store, "make leaderboard ADOPTED=1", "make ui")
-
-
-if __name__ == "__main__":
-    from research.cli.run import run
-
-    run(main, AdoptOptions)

@@ -31,7 +31,7 @@ class BaselinesOptions(TaskOptions):
     examples:
       make baselines HORIZONS=1,3,5 YEARS=2005-2018
       make baselines DATA=etf SYMBOL=SPY THRESHOLDS=0.005,0.01,0.02
-      python -m pipelines.checks.baselines --horizons 1 3 5 --years 2005-2018
+      tapescale baselines --horizons 1 3 5 --years 2005-2018
     """
 
     horizons: tuple[int, ...] = (1, 3, 5)
@@ -154,9 +154,3 @@ def _record(found: TaskData, snapshot: Snapshot, said: Forecasts, rows: list[Bas
         named = {"loss": row.loss.mean, "loss_low": row.loss.low, "loss_high": row.loss.high, "auc": row.auc}
         metrics.update({f"{row.baseline}/{name}": value for name, value in named.items()})
     log.finish("complete", metrics=metrics)
-
-
-if __name__ == "__main__":
-    from research.cli.run import run
-
-    run(main, BaselinesOptions)

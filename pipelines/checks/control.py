@@ -27,7 +27,7 @@ class ControlOptions:
     examples:
       make control
       make control SIGNAL=0.3 LAG=30 DEVICE=cuda
-      python -m pipelines.checks.control --signal 0.5 --lag 20
+      tapescale control --signal 0.5 --lag 20
     """
 
     signal: float = 0.5
@@ -174,9 +174,3 @@ def _metrics(arm: ControlExperiment) -> dict[str, float]:
     losses = {f"{name}_loss": loss for name, loss in arm.losses.items()}
     others = {"bayes_loss": arm.bayes.realised, "bayes_loss_expected": arm.bayes.expected, "passed": float(arm.passed)}
     return {f"{prefix}/{name}": value for name, value in {**losses, **others}.items()}
-
-
-if __name__ == "__main__":
-    from research.cli.run import run
-
-    run(main, ControlOptions, resumes=True)

@@ -26,7 +26,7 @@ class DoctorOptions:
     examples:
       make doctor
       make doctor FIX=1
-      python -m pipelines.checks.doctor --store /data/mlruns --fix
+      tapescale doctor --store /data/mlruns --fix
     """
 
     fix: bool = False
@@ -125,9 +125,3 @@ def table_of(found: list[CheckResult]) -> Table:
         colour = COLOURS[one.verdict]
         table.add_row(one.check, escape(one.found), f"[{colour}]{one.verdict}[/]", escape(one.fix))
     return table
-
-
-if __name__ == "__main__":
-    from research.cli.run import run
-
-    run(main, DoctorOptions)

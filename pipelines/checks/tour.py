@@ -71,9 +71,3 @@ def _print_end(titles: list[str], seconds: list[float], total: float, store: Pat
     look = f"{with_store_argument(store, 'make ui')}   {store}/reports/report-all/report.html"
     console.print(f"look  {look}", soft_wrap=True, highlight=False, markup=False)
     print_next(console, USUAL, "make sweep BUDGET=20K", "(your own store, mlruns/)", "docs/tutorial.md")
-
-
-if __name__ == "__main__":
-    from research.cli.run import run
-
-    run(main, TourOptions)

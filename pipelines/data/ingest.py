@@ -55,9 +55,3 @@ def _as_it_is(order: IngestRequest, options: IngestOptions, store: Store) -> Sna
 
 def _rules(options: IngestOptions) -> list[str]:
     return [rule.strip() for rule in options.allow.split(",") if rule.strip()]
-
-
-if __name__ == "__main__":
-    from research.cli.run import run
-
-    run(main, IngestOptions)

@@ -15,7 +15,7 @@ class IngestOptions:
       make data SYMBOLS=SPY,QQQ,^VIX START=1993-01-29 NAME=etf
       make data DATA=etf
       make data DATA=prices.csv CALENDAR=XNYS COLUMNS=close=px_last,date=day
-      python -m pipelines.data.ingest --data etf --full
+      tapescale data --data etf --full
     """
 
     data: str = ""

@@ -22,9 +22,3 @@ def main(options: EvaluateOptions) -> None:
 
     console = Console()
     open_test_set(open_store(options.store, must_exist=True), options, console if console.is_terminal else Console(width=110))
-
-
-if __name__ == "__main__":
-    from research.cli.run import run
-
-    run(main, EvaluateOptions)

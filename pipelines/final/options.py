@@ -14,7 +14,7 @@ class TrainOptions:
     examples:
       make train BUDGET=20K HORIZON=1
       make train RUN=3f2a9c SEEDS=5
-      python -m pipelines.final.train --budget 20K --horizon 1
+      tapescale train --budget 20K --horizon 1
     """
 
     budget: str = ""
@@ -43,7 +43,7 @@ class EvaluateOptions:
       make evaluate BUDGET=20K HORIZON=1
       make evaluate BUDGET=20K HORIZON=1 WALK_FORWARD=1
       make evaluate RUN=3f2a9c AGAIN=1
-      python -m pipelines.final.evaluate --budget 20K --horizon 1
+      tapescale evaluate --budget 20K --horizon 1
     """
 
     budget: str = ""

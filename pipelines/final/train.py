@@ -23,9 +23,3 @@ def main(options: TrainOptions) -> None:
 
     console = Console()
     train_final(open_store(options.store, must_exist=True), options, console if console.is_terminal else Console(width=110))
-
-
-if __name__ == "__main__":
-    from research.cli.run import run
-
-    run(main, TrainOptions)

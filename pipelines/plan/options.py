@@ -14,7 +14,7 @@ class PlanOptions(SweepOptions):
     examples:
       make plan BUDGET=2M TRIALS=50
       make plan BUDGET=2B DEVICE=cpu
-      python -m pipelines.plan.plan --budget 2M --all
+      tapescale plan --budget 2M --all
     """
 
     all: bool = False

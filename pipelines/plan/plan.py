@@ -86,9 +86,3 @@ def machine_of(device: torch.device, options: SweepOptions) -> PlanMachine:
         host_memory=available_memory(torch.device("cpu")),
         disk=shutil.disk_usage(existing).free,
     )
-
-
-if __name__ == "__main__":
-    from research.cli.run import run
-
-    run(main, PlanOptions)

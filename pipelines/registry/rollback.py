@@ -41,9 +41,3 @@ def main(options: RollbackOptions) -> None:
     left, restored = roll_back(store, name)
     print(f"champion   {name} version {restored}, instead of version {left}")
     print_next(Console(), options.store, f"make predict MODEL={name}", f"make rollback MODEL={name}")
-
-
-if __name__ == "__main__":
-    from research.cli.run import run
-
-    run(main, RollbackOptions)

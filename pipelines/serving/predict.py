@@ -29,7 +29,7 @@ class PredictOptions:
     examples:
       make predict
       make predict MODEL=sp500-threshold-1pct-3K-h1 DATA=etf DAYS=5
-      python -m pipelines.serving.predict --days 5 --stale-ok
+      tapescale predict --days 5 --stale-ok
     """
 
     model: str = ""
@@ -153,9 +153,3 @@ def table_of(answers: Sequence[ModelPrediction]) -> Table:
             title = f"{model.version.name} v{model.version.version}"
             table.add_row(*asked, f"{row['probability']:.3f}", seeds, rate, title)
     return table
-
-
-if __name__ == "__main__":
-    from research.cli.run import run
-
-    run(main, PredictOptions)

@@ -15,7 +15,7 @@ class ServeOptions:
     examples:
       make serve MODEL=sp500-threshold-1pct-3K-h1
       make serve PORT=5002
-      python -m pipelines.serving.serve --model sp500-threshold-1pct-3K-h1 --port 5002
+      tapescale serve --model sp500-threshold-1pct-3K-h1 --port 5002
     """
 
     model: str = ""
@@ -56,9 +56,3 @@ def main(options: ServeOptions) -> None:
 def curl(port: int) -> str:
     """What to type to send a file of bars."""
     return f"curl -H 'Content-Type: text/csv' --data-binary @bars.csv http://127.0.0.1:{port}/invocations"
-
-
-if __name__ == "__main__":
-    from research.cli.run import run
-
-    run(main, ServeOptions)

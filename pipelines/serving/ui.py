@@ -17,7 +17,7 @@ class UiOptions:
     examples:
       make ui
       make ui PORT=5002
-      python -m pipelines.serving.ui --store /data/mlruns
+      tapescale ui --store /data/mlruns
     """
 
     port: int = UI_PORT
@@ -44,9 +44,3 @@ def main(options: UiOptions) -> None:
     serve = ["server", "--backend-store-uri", store.uri, "--default-artifact-root", (store.root / "artifacts").as_uri()]
     address = ["--host", HOST, "--port", str(options.port), "--workers", "1"]
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", *serve, *address])
-
-
-if __name__ == "__main__":
-    from research.cli.run import run
-
-    run(main, UiOptions)

@@ -19,7 +19,7 @@ class StudyOptions(SweepOptions):
     examples:
       make study BUDGETS=2K..2M/half HORIZONS=1,3,5 TRIALS=12
       make study BUDGETS=20K,200K HORIZONS=1 TRIALS=+6
-      python -m pipelines.study.study --budgets 2K..20K/half --horizons 1 3 5 --trials 12
+      tapescale study --budgets 2K..20K/half --horizons 1 3 5 --trials 12
     """
 
     budgets: str = "2K..20K/half"
@@ -54,9 +54,3 @@ def main(options: StudyOptions) -> None:
     overview = run_study(options, rungs, console if console.is_terminal else Console(width=110))
     if overview.failed:
         raise SystemExit(FAILED)
-
-
-if __name__ == "__main__":
-    from research.cli.run import run
-
-    run(main, StudyOptions, resumes=True)

@@ -21,9 +21,3 @@ def main(options: SweepOptions) -> None:
     console = Console()
     # A pipe or a log file has no width of its own; the table needs about a hundred columns.
     run_sweep(options, console if console.is_terminal else Console(width=110))
-
-
-if __name__ == "__main__":
-    from research.cli.run import run
-
-    run(main, SweepOptions, resumes=True)

@@ -1,4 +1,4 @@
-"""What a user is told who gives a flag or a value that is not taken: one sentence with the fix."""
+"""Mistakes on the command line as one sentence each, with the fix."""
 
 from __future__ import annotations
 
@@ -10,24 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 from tyro import _errors
 
+from research.cli.variables import variable_of
 from research.errors import InputError
 
 if TYPE_CHECKING:
     from tyro._arguments import ArgumentDefinition
 
-MAKE_NAMES = {"add_trials": "TRIALS", "base_width": "WIDTH_TRANSFER", "models": "A, B"}
-"""Variables of `make` that are not called as their flag."""
 KINDS = {
     "INT": ("a whole number", "whole numbers"),
     "FLOAT": ("a number", "numbers"),
     "YYYY-MM-DD": ("a date such as 2011-12-31", "dates such as 2011-12-31"),
     "PATH": ("a path", "paths"),
 }
-"""What tyro calls a type -> what we call one and several of it."""
+"""Metavariable of tyro -> its name in a sentence, singular and plural."""
 
 
 def input_error_hook(options_type: type[Any], arguments: Sequence[str]) -> Callable[[_errors.ParseErrorEvent], None]:
-    """A hook for tyro's parser that raises `InputError`; what it does not know keeps tyro's own words."""
+    """Return a hook for tyro's parser that raises `InputError`; unknown events keep tyro's own words."""
 
     def refuse(event: _errors.ParseErrorEvent) -> None:
         if isinstance(event, _errors.UnrecognizedArgs):
@@ -36,23 +35,23 @@ def input_error_hook(options_type: type[Any], arguments: Sequence[str]) -> Calla
         if argument is not None:
             name = argument.field.intern_name
             given = getattr(event, "value", None) or _given("--" + name.replace("_", "-"), arguments)
-            raise InputError(f"{MAKE_NAMES.get(name, name.upper())}={given}: {_fix(argument)}")
+            raise InputError(f"{variable_of(name)}={given}: {_fix(argument)}")
 
     return refuse
 
 
 def _unknown(tokens: Sequence[str], options_type: type[Any]) -> str:
-    flags = ["--" + one.name.replace("_", "-") for one in fields(options_type)]
+    flags = ["--" + field.name.replace("_", "-") for field in fields(options_type)]
     flag = next((token for token in tokens if token.startswith("--")), None)
     if flag is None:
-        return f"{' '.join(tokens)}: stands behind no flag that takes it; --help (make: HELP=1) lists them."
+        return f"unexpected argument {' '.join(tokens)}; --help (make: HELP=1) lists the flags."
     flag = flag.split("=")[0]
     near = get_close_matches(flag, flags, n=1, cutoff=0.6)
-    return f"{flag}: no such flag; " + (f"did you mean {near[0]}?" if near else "--help (make: HELP=1) lists them.")
+    return f"{flag}: no such flag; " + (f"did you mean {near[0]}?" if near else "--help (make: HELP=1) lists the flags.")
 
 
 def _given(flag: str, arguments: Sequence[str]) -> str:
-    """What stands behind the flag, commas between, as for `make`."""
+    """Return the values of a flag with commas between them, as a variable has them."""
     values: list[str] = []
     inside = False
     for token in arguments:
@@ -65,17 +64,17 @@ def _given(flag: str, arguments: Sequence[str]) -> str:
 
 
 def _fix(argument: ArgumentDefinition) -> str:
-    """What the argument takes, from the way that tyro's help writes it: `{None}|INT`, `[INT [INT ...]]`, `{a,b}`."""
+    """Return what the argument takes, read from tyro's help: `{None}|INT`, `[INT [INT ...]]`, `{a,b}`."""
     written = (argument.lowered.metavar or "").replace("{None}|", "")
     if argument.lowered.choices:
         return f"give {_either(argument.lowered.choices)}."
     kinds = re.findall(r"INT|FLOAT|YYYY-MM-DD|PATH", written)
     if not kinds:
         return "give a value."
-    one, many = KINDS[kinds[0]]
+    singular, plural = KINDS[kinds[0]]
     if "..." in written:
-        return f"give {many} (commas between them for make, spaces behind the flag)."
-    return f"give {one}." if len(kinds) == 1 else f"give {len(kinds)} {many}."
+        return f"give {plural} (commas between them in a variable, spaces after a flag)."
+    return f"give {singular}." if len(kinds) == 1 else f"give {len(kinds)} {plural}."
 
 
 def _either(choices: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""How every verb starts: parse options, run, and turn a user's mistake into one sentence."""
+"""How every verb starts: parse its options, run it, and print a user's mistake as one sentence."""
 
 from __future__ import annotations
 
@@ -8,82 +8,92 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 Options = TypeVar("Options")
 
 MISTAKE = 2
 INTERRUPTED = 130
-GOES_ON = "; what had finished is in the store, and the same command goes on from there"
+RESUME_HINT = "; finished work is in the store, and the same command continues from there"
 CUT_OFF = 141
-"""What a shell says of a program that a closed pipe has ended."""
+"""Exit code that a shell reports for a program ended by a closed pipe."""
 EXAMPLES = "examples:"
 """Line of an options class's docstring below which each line is a command."""
 
 
-def run(main: Callable[[Options], None], options_type: type[Options], *, resumes: bool = False) -> None:
-    """Run a verb's `main` with options from the command line.
+def run(main: Callable[[Any], None], words: Sequence[str], verb: str, *, resumes: bool = False) -> None:
+    """Run a verb's `main` with the options that `words` set.
 
-    A user's mistake (`InputError`) is printed as one sentence, exit code 2; Ctrl-C and a polite kill end
-    with 130 after `main` has put the store in order. A verb that `resumes` goes on where it was stopped, and says so.
-    Anything else is our mistake and shows its traceback.
+    A user's mistake (`InputError`) is printed as one sentence, exit code 2. Ctrl-C and SIGTERM end with 130, after `main` has
+    put the store in order; a verb that `resumes` prints how to continue. Any other error is a bug and keeps its traceback.
     """
     signal.signal(signal.SIGTERM, _interrupt)
-    # Idle OpenMP threads that spin take half the speed of whatever else runs; torch reads this when it loads.
+    # Idle OpenMP threads that spin halve the speed of other processes; torch reads this when it loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        main(parsed(options_type, sys.argv[1:], _verb()))
+        main(parsed(options_of(main), words, verb))
         sys.stdout.flush()
-    except ValueError as problem:
+    except ValueError as error:
         # Loaded only now: `--help` and a verb that succeeds need not wait for it here.
+        from research.cli.next_steps import as_installed
         from research.errors import InputError
 
-        if not isinstance(problem, InputError):
+        if not isinstance(error, InputError):
             raise
-        print(f"error: {problem}", file=sys.stderr)
+        print(f"error: {as_installed(str(error))}", file=sys.stderr)
         raise SystemExit(MISTAKE) from None
     except BrokenPipeError:
-        # Whoever read our output, such as `head`, has enough of it.
+        # The reader of the output, such as `head`, has closed it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(CUT_OFF) from None
     except KeyboardInterrupt:
-        print(f"interrupted{GOES_ON if resumes else ''}.", file=sys.stderr)
+        print(f"interrupted{RESUME_HINT if resumes else ''}.", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
 
 
-def parsed(options_type: type[Options], arguments: Sequence[str], verb: str) -> Options:
-    """Options from a command line; what the parser refuses is an `InputError`."""
-    # tyro's type checker would look through every installed package for plug-ins of its own.
+def options_of(main: Callable[[Any], None]) -> type[Any]:
+    """Return the options class of a verb: the annotation of the only parameter of its `main`."""
+    (parameter,) = inspect.signature(main).parameters
+    options_type: type[Any] = get_type_hints(main)[parameter]
+    return options_type
+
+
+def parsed(options_type: type[Options], words: Sequence[str], verb: str) -> Options:
+    """Return the options that the words set, `VARIABLE=value` or `--flag value`.
+
+    Raises `InputError` for a word that the verb does not take.
+    """
+    # tyro's type checker would search every installed package for plug-ins of its own.
     os.environ.setdefault("TYPEGUARD_DISABLE_PLUGIN_AUTOLOAD", "1")
     import tyro
 
-    with _in_our_words(options_type, arguments):
-        return tyro.cli(options_type, args=arguments, prog=f"python -m {verb}", description=description(options_type))
+    from research.cli.variables import as_flags
+
+    arguments = as_flags(words, options_type, verb)
+    with _input_errors(options_type, arguments):
+        return tyro.cli(options_type, args=arguments, prog=f"tapescale {verb}", description=description(options_type, verb))
 
 
-def _in_our_words(options_type: type[object], arguments: Sequence[str]) -> AbstractContextManager[None]:
+def _input_errors(options_type: type[object], arguments: Sequence[str]) -> AbstractContextManager[None]:
     try:
         from tyro._errors import on_parse_error
 
         from research.cli.parse_errors import input_error_hook
     except ImportError:
-        # These parts of tyro are its own affair: a version without them refuses in its own words.
+        # A version of tyro without this internal module reports mistakes in its own words.
         return nullcontext()
     return on_parse_error(input_error_hook(options_type, arguments))
 
 
-def description(options_type: type[object]) -> str:
-    """The paragraphs of a verb's help and its examples, each on a line: the docstring of its options."""
+def description(options_type: type[object], verb: str = "") -> str:
+    """Return the help of a verb from the docstring of its options: paragraphs, variables, and one example per line."""
+    from research.cli.variables import variables_of
+
     paragraphs, _, lines = inspect.cleandoc(options_type.__doc__ or "").partition(f"{EXAMPLES}\n")
-    told = "\n\n".join(" ".join(one.split()) for one in paragraphs.strip().split("\n\n"))
-    return f"{told}\n\n{EXAMPLES}\n{lines.rstrip()}" if lines else told
-
-
-def _verb() -> str:
-    """Module that was started with `python -m`."""
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return spec.name.removesuffix(".__main__") if spec else Path(sys.argv[0]).stem
+    text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs.strip().split("\n\n"))
+    if verb:
+        text += f"\n\nvariables of make {verb}: {' '.join(variables_of(options_type))}"
+    return f"{text}\n\n{EXAMPLES}\n{lines.rstrip()}" if lines else text
 
 
 def _interrupt(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""`python -m research.features`: the catalogue of features as a table."""
+"""`tapescale features`: the catalogue of features as a table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class CatalogueOptions:
     examples:
       make features
       make features ARGS='--features s100'
-      python -m research.features --features s100
+      tapescale features --features s100
     """
 
     features: str = ""
@@ -76,9 +76,3 @@ def _size_line(size: SetSize) -> str:
     whole = size.own + size.index + size.volatility_index
     added = f"{size.index} more with an index, {size.volatility_index} more with a volatility index"
     return f"{first}; {added}: {whole}, first complete row {size.whole_warm_up}."
-
-
-if __name__ == "__main__":
-    from research.cli.run import run
-
-    run(main, CatalogueOptions)

@@ -312,7 +312,7 @@ def test_it_starts_without_the_heavy_packages(store: Store) -> None:
 def test_a_sweep_is_watched_while_it_runs_and_its_trials_log_the_machine(store_root: Path) -> None:
     flags = ["--budget", "2K", "--trials", "2", "--epochs", "40", "--patience", "40", "--workers", "1", "--device", "cpu"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.sweep.sweep", *flags, "--store", str(store_root)],
+        [sys.executable, "-m", "tapescale", "sweep", *flags, "--store", str(store_root)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -32,7 +32,8 @@ def test_the_notebook_runs_on_a_tiny_store(store_root: Path, tmp_path: Path):
     sweep = [
         sys.executable,
         "-m",
-        "pipelines.sweep.sweep",
+        "tapescale",
+        "sweep",
         "--budget",
         "2K",
         "--trials",

@@ -197,13 +197,13 @@ def test_the_horizon_reaches_labels_digest_base_rate_and_names(sweep: Sweep, roo
 def test_leaderboard_and_scaling_read_the_store_from_the_command_line(sweep: Sweep, root: Path) -> None:
     assert sweep.best is not None
     board = subprocess.run(
-        [sys.executable, "-m", "analysis.leaderboard", "--store", str(root)], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "tapescale", "leaderboard", "--store", str(root)], capture_output=True, text=True, check=True
     )
     assert f"{sweep.best.n_parameters:,}" in board.stdout
     assert f"{sweep.best.val_loss:.4f}" in board.stdout
     assert "noise" in board.stdout
     scaling = subprocess.run(
-        [sys.executable, "-m", "analysis.scaling", "--store", str(root)], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "tapescale", "scaling", "--store", str(root)], capture_output=True, text=True, check=True
     )
     assert "no trend can be fitted" in scaling.stdout
     (figure,) = (root / "reports").glob("scaling-sp500-threshold-1pct-h1-a25s-*.png")

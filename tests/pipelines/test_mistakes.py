@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from datetime import date
 from pathlib import Path
 
@@ -15,7 +14,8 @@ from pipelines.sweep.setup import prepare
 from research.cli import run as cli
 from research.errors import InputError
 from research.tracking.store import open_store
-from tests.support.verbs import module_of, options_of
+from tests.support.verbs import command as command_line
+from tests.support.verbs import main_of, options_of
 
 MISTAKES = {
     "BUDGET=banana": {"budget": "banana"},
@@ -77,54 +77,53 @@ def test_a_mistake_is_one_sentence_and_leaves_no_run(sentence: str, store_root: 
 
 
 VERBS = {
-    "pipelines.study.study --budgets x": "BUDGETS=x",
-    "pipelines.study.study --budgets 2M..2K": "BUDGETS=2M..2K",
-    "pipelines.study.study --horizons 0": "HORIZONS=0",
-    "pipelines.study.study --budget 2K": "BUDGET=2K: a study takes a list",
-    "pipelines.sweep.sweep --horizon x": "HORIZON=x: give a whole number",
-    "pipelines.data.ingest --data nowhere": "DATA=nowhere",
-    "pipelines.final.train": "BUDGET=: give",
-    "pipelines.final.train --budget 2K": "BUDGET=2K: nothing of it is complete at horizon 1; make sweep first",
-    "pipelines.final.evaluate --budget 2K": "BUDGET=2K: nothing of it is complete at horizon 1; make train first",
-    "pipelines.serving.predict": "MODEL=: no model is registered yet; `make sweep`",
-    "pipelines.serving.serve": "MODEL=: no model is registered yet; `make sweep`",
-    "pipelines.serving.serve --port 70000": "PORT=70000",
-    "pipelines.final.train --budget x": "BUDGET=x",
-    "pipelines.final.train --budget 2K --run a": "BUDGET=2K: give BUDGET with HORIZON, or RUN alone",
-    "pipelines.final.train --run zzz --seeds 0": "SEEDS=0",
-    "pipelines.final.train --run zzz": "RUN=zzz",
-    "pipelines.final.evaluate --run zzz": "RUN=zzz",
-    "pipelines.serving.predict --days 0": "DAYS=0",
-    "pipelines.serving.predict --max-age -1": "MAX_AGE=-1",
-    "pipelines.serving.ui --port 0": "PORT=0",
-    "pipelines.adopt.adopt": "PATHS=: give",
-    "pipelines.adopt.adopt no/such": "PATHS=no/such",
-    "pipelines.data.ingest --data bundled --start 2020-01-01": "START=2020-01-01",
-    "pipelines.data.ingest --symbols SPY --name ../x": "NAME=../x",
-    "pipelines.checks.baselines --years x": "YEARS=x",
-    "pipelines.checks.baselines --horizons": "HORIZONS=: give",
-    "pipelines.checks.control --trials 0": "TRIALS=0",
-    "pipelines.checks.control --bars 5": "FEATURES=a25s: 5 days",
-    "analysis.compare a": "MODELS=a",
-    "analysis.status --watch nan": "WATCH=nan",
-    "analysis.leaderboard --experiment nope": "STORE=mlruns: no finished trial in experiment nope",
-    "analysis.leaderboard": "STORE=mlruns: no finished trial yet; start with `make sweep`",
-    "analysis.effects": "STORE=mlruns: no finished trial",
-    "analysis.compare": "STORE=mlruns: no finished trial",
-    "analysis.scaling": "STORE=mlruns: no finished trial",
-    "analysis.forecast": "STORE=mlruns: no finished trial",
-    "analysis.report.report": "STORE=mlruns: no finished trial",
-    "analysis.scaling --csv no/such --n n --loss loss": "CSV=no/such",
-    "analysis.scaling --csv x": "N=: name the column",
+    "study --budgets x": "BUDGETS=x",
+    "study --budgets 2M..2K": "BUDGETS=2M..2K",
+    "study --horizons 0": "HORIZONS=0",
+    "study --budget 2K": "BUDGET=2K: a study takes a list",
+    "sweep --horizon x": "HORIZON=x: give a whole number",
+    "data --data nowhere": "DATA=nowhere",
+    "train": "BUDGET=: give",
+    "train --budget 2K": "BUDGET=2K: nothing of it is complete at horizon 1; make sweep first",
+    "evaluate --budget 2K": "BUDGET=2K: nothing of it is complete at horizon 1; make train first",
+    "predict": "MODEL=: no model is registered yet; `make sweep`",
+    "serve": "MODEL=: no model is registered yet; `make sweep`",
+    "serve --port 70000": "PORT=70000",
+    "train --budget x": "BUDGET=x",
+    "train --budget 2K --run a": "BUDGET=2K: give BUDGET with HORIZON, or RUN alone",
+    "train --run zzz --seeds 0": "SEEDS=0",
+    "train --run zzz": "RUN=zzz",
+    "evaluate --run zzz": "RUN=zzz",
+    "predict --days 0": "DAYS=0",
+    "predict --max-age -1": "MAX_AGE=-1",
+    "ui --port 0": "PORT=0",
+    "adopt": "PATHS=: give",
+    "adopt no/such": "PATHS=no/such",
+    "data --data bundled --start 2020-01-01": "START=2020-01-01",
+    "data --symbols SPY --name ../x": "NAME=../x",
+    "baselines --years x": "YEARS=x",
+    "baselines --horizons": "HORIZONS=: give",
+    "control --trials 0": "TRIALS=0",
+    "control --bars 5": "FEATURES=a25s: 5 days",
+    "compare a": "MODELS=a",
+    "status --watch nan": "WATCH=nan",
+    "leaderboard --experiment nope": "STORE=mlruns: no finished trial in experiment nope",
+    "leaderboard": "STORE=mlruns: no finished trial yet; start with `make sweep`",
+    "effects": "STORE=mlruns: no finished trial",
+    "compare": "STORE=mlruns: no finished trial",
+    "scaling": "STORE=mlruns: no finished trial",
+    "forecast": "STORE=mlruns: no finished trial",
+    "report": "STORE=mlruns: no finished trial",
+    "scaling --csv no/such --n n --loss loss": "CSV=no/such",
+    "scaling --csv x": "N=: name the column",
 }
 
 
 def mistake_of(command: str, *more: str) -> str:
     """The sentence that a verb ends with, run in this process."""
-    module, *arguments = [*command.split(), *more]
-    options_type = options_of(module)
+    verb, *words = [*command.split(), *more]
     with pytest.raises(InputError) as mistake:
-        module_of(module).main(cli.parsed(options_type, arguments, module))
+        main_of(verb)(cli.parsed(options_of(verb), words, verb))
     sentence = str(mistake.value)
     assert "\n" not in sentence
     return sentence
@@ -135,13 +134,13 @@ def test_every_verb_says_what_to_type_instead(command: str, store_root: Path) ->
     assert mistake_of(command, "--store", str(store_root)).startswith(VERBS[command])
 
 
-@pytest.mark.parametrize("verb", ["scaling", "compare", "effects", "leaderboard", "forecast", "report.report", "status"])
+@pytest.mark.parametrize("verb", ["scaling", "compare", "effects", "leaderboard", "forecast", "report", "status"])
 def test_a_store_that_is_not_there_is_not_made(verb: str, tmp_path: Path) -> None:
-    assert mistake_of(f"analysis.{verb}", "--store", str(tmp_path / "none")).endswith("start with `make sweep`.")
+    assert mistake_of(verb, "--store", str(tmp_path / "none")).endswith("start with `make sweep`.")
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("verb", ["pipelines.data.ingest", "pipelines.serving.predict", "analysis.leaderboard"])
+@pytest.mark.parametrize("verb", ["data", "predict", "leaderboard"])
 def test_a_store_that_cannot_be_one_is_told(verb: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "this is a file; give a folder" in mistake_of(verb, "--store", str(tmp_path / "file"))
@@ -151,15 +150,13 @@ def test_a_store_that_cannot_be_one_is_told(verb: str, tmp_path: Path) -> None:
 
 def test_a_store_below_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert "give a folder that can be written to" in mistake_of(
-        "pipelines.data.ingest", "--store", str(tmp_path / "file" / "x")
-    )
+    assert "give a folder that can be written to" in mistake_of("data", "--store", str(tmp_path / "file" / "x"))
 
 
 @pytest.mark.parametrize("uri", ["banana", "ftp://me:secret@x", "http://127.0.0.1:x", "sqlite:///other.db", "http://"])
 def test_an_address_of_no_server_is_told_without_its_password(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    sentence = mistake_of("analysis.status")
+    sentence = mistake_of("status")
     assert sentence.startswith("MLFLOW_TRACKING_URI=")
     assert "secret" not in sentence
 
@@ -182,19 +179,19 @@ def test_thin_evidence_is_allowed_only_aloud_and_tagged(store_root: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("module", "flags", "words"),
+    ("verb", "flags", "words"),
     [
-        ("pipelines.sweep.sweep", ["--budget", "banana"], "BUDGET=banana"),
-        ("pipelines.plan.plan", ["--budget", "banana"], "BUDGET=banana"),
-        ("analysis.leaderboard", ["--store", "no/such/store"], "make sweep"),
-        ("pipelines.serving.ui", ["--store", "no/such/store"], "make sweep"),
+        ("sweep", ["--budget", "banana"], "BUDGET=banana"),
+        ("plan", ["--budget", "banana"], "BUDGET=banana"),
+        ("leaderboard", ["--store", "no/such/store"], "make sweep"),
+        ("ui", ["--store", "no/such/store"], "make sweep"),
     ],
 )
 def test_the_command_line_ends_with_one_line_and_a_nonzero_exit(
-    module: str, flags: list[str], words: str, store_root: Path
+    verb: str, flags: list[str], words: str, store_root: Path
 ) -> None:
     flags = flags if "--store" in flags else [*flags, "--store", str(store_root)]
-    ran = subprocess.run([sys.executable, "-m", module, *flags], capture_output=True, text=True)
+    ran = subprocess.run(command_line(verb, *flags), capture_output=True, text=True)
     assert ran.returncode == 2
     assert ran.stderr.startswith("error: ")
     assert words in ran.stderr

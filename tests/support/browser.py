@@ -163,7 +163,7 @@ def free_port() -> int:
 def pages_over(root: Path) -> Iterator[str]:
     """`make ui` over a store, on a free port; its address."""
     port = free_port()
-    command = [sys.executable, "-m", "pipelines.serving.ui", "--store", str(root), "--port", str(port)]
+    command = [sys.executable, "-m", "tapescale", "ui", "--store", str(root), "--port", str(port)]
     environment = {**os.environ, "MLFLOW_TRACKING_URI": ""}
     server = subprocess.Popen(
         command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

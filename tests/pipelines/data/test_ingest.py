@@ -139,7 +139,7 @@ def test_the_command_line_ends_with_a_snapshot_that_a_sweep_runs_on(store_root: 
         environment = {**os.environ, "TAPESCALE_YAHOO": server.url}
 
         def command(*flags: str) -> str:
-            line = [sys.executable, "-m", "pipelines.data.ingest", "--store", str(store_root), *flags]
+            line = [sys.executable, "-m", "tapescale", "data", "--store", str(store_root), *flags]
             ran = subprocess.run(line, env=environment, capture_output=True, text=True)
             assert (ran.returncode, ran.stderr) == (0, "")
             return ran.stdout

@@ -120,7 +120,7 @@ def test_no_worker_is_left_after_a_sweep(survived: Sweep) -> None:
 def test_a_driver_that_is_killed_takes_its_workers_with_it(store_root: Path) -> None:
     flags = ["--budget", "2K", "--trials", "9", "--epochs", "200", "--patience", "200", "--workers", "2", "--device", "cpu"]
     driver = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.sweep.sweep", *flags, "--store", str(store_root)],
+        [sys.executable, "-m", "tapescale", "sweep", *flags, "--store", str(store_root)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -72,7 +72,7 @@ def trained(sweep: Sweep, store: Store) -> pd.Series:
 def server(sweep: Sweep, root: Path) -> Iterator[tuple[str, int]]:
     """`make serve` as a process of its own, ended by Ctrl-C: its address and port."""
     port = free_port()
-    command = [sys.executable, "-m", "pipelines.serving.serve", "--store", str(root), "--port", str(port)]
+    command = [sys.executable, "-m", "tapescale", "serve", "--store", str(root), "--port", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ})
     try:
         wait_until_it_answers(f"http://127.0.0.1:{port}", process)

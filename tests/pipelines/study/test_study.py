@@ -299,7 +299,7 @@ def test_the_table_has_budgets_down_and_horizons_across() -> None:
     ],
 )
 def test_the_command_line_ends_with_one_line_and_a_nonzero_exit(flags: list[str], words: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pipelines.study.study", *flags, "--store", str(tmp_path / "none")]
+    command = [sys.executable, "-m", "tapescale", "study", *flags, "--store", str(tmp_path / "none")]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert ran.returncode == 2
     assert ran.stderr.startswith("error: ")

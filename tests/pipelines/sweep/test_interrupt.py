@@ -17,7 +17,7 @@ from research.tracking.store import open_store
 def test_ctrl_c_leaves_a_store_that_the_next_command_can_use(store_root: Path) -> None:
     flags = ["--budget", "2K", "--trials", "50", "--epochs", "5", "--device", "cpu", "--store", str(store_root)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.sweep.sweep", *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "tapescale", "sweep", *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     store = open_store(store_root)
     _wait_for_a_trial(store_root)

@@ -83,7 +83,7 @@ def test_a_resumed_sweep_says_so_and_names_changed_code(uninterrupted: Sweep) ->
 
 def test_a_killed_sweep_ends_as_if_it_had_not_been(uninterrupted: Sweep, store_root: Path) -> None:
     flags = ["--budget", "2K", "--trials", "4", "--epochs", "2", "--device", "cpu", "--workers", "1", "--threads", "1"]
-    command = [sys.executable, "-m", "pipelines.sweep.sweep", *flags, "--store", str(store_root)]
+    command = [sys.executable, "-m", "tapescale", "sweep", *flags, "--store", str(store_root)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _wait_for_trials(store_root, 2)
     os.kill(process.pid, signal.SIGKILL)

@@ -42,9 +42,8 @@ class Typed(Options):
 
 
 @pytest.fixture(autouse=True)
-def command_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["verb", "--n", "2"])
-    # The tests' own process keeps its way to end.
+def no_signal_handler(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The tests' own process keeps its handlers.
     monkeypatch.setattr(signal, "signal", lambda *_: None)
 
 
@@ -52,12 +51,16 @@ def raising(problem: BaseException, *, resumes: bool = False) -> None:
     def main(_: Options) -> None:
         raise problem
 
-    cli.run(main, Options, resumes=resumes)
+    cli.run(main, [], "verb", resumes=resumes)
 
 
 def test_a_verb_gets_its_options() -> None:
     got: list[int] = []
-    cli.run(lambda options: got.append(options.n), Options)
+
+    def main(options: Options) -> None:
+        got.append(options.n)
+
+    cli.run(main, ["--n", "2"], "verb")
     assert got == [2]
 
 
@@ -79,7 +82,7 @@ def test_ctrl_c_says_how_to_go_on_where_that_is_possible(capsys: pytest.CaptureF
     with pytest.raises(SystemExit) as ended:
         raising(KeyboardInterrupt(), resumes=resumes)
     assert ended.value.code == cli.INTERRUPTED
-    assert ("the same command goes on" in capsys.readouterr().err) == resumes
+    assert ("the same command continues" in capsys.readouterr().err) == resumes
 
 
 @pytest.mark.parametrize(
@@ -91,13 +94,13 @@ def test_ctrl_c_says_how_to_go_on_where_that_is_possible(capsys: pytest.CaptureF
         (["--ratio", "low"], "RATIO=low: give a number."),
         (["--until", "2011"], "UNTIL=2011: give a date such as 2011-12-31."),
         (["--touch", "lo"], "TOUCH=lo: give high or low."),
-        (["--layers", "3", "x"], "LAYERS=3,x: give whole numbers (commas between them for make, spaces behind the flag)."),
+        (["--layers", "3", "x"], "LAYERS=3,x: give whole numbers (commas between them in a variable, spaces after a flag)."),
         (["--span", "1"], "SPAN=1: give 2 numbers."),
         (["--add-trials", "x"], "TRIALS=x: give a whole number."),
         (["--layer", "3"], "--layer: no such flag; did you mean --layers?"),
-        (["--zzz"], "--zzz: no such flag; --help (make: HELP=1) lists them."),
-        (["3"], "3: stands behind no flag that takes it; --help (make: HELP=1) lists them."),
-        (["--n", "1", "2"], "2: stands behind no flag that takes it; --help (make: HELP=1) lists them."),
+        (["--zzz"], "--zzz: no such flag; --help (make: HELP=1) lists the flags."),
+        (["3"], "unexpected argument 3; --help (make: HELP=1) lists the flags."),
+        (["--n", "1", "2"], "unexpected argument 2; --help (make: HELP=1) lists the flags."),
     ],
 )
 def test_what_is_typed_wrongly_is_one_sentence(arguments: list[str], sentence: str) -> None:
@@ -119,7 +122,7 @@ def test_another_tyro_tells_a_mistake_in_its_own_words(
 
 def test_a_closed_pipe_is_the_end_of_a_verb_and_no_traceback() -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "research.features"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "tapescale", "features"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as verb:
         assert verb.stdout is not None
         assert verb.stderr is not None

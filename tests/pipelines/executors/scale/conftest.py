@@ -86,7 +86,7 @@ def start_driver(root: Path, *flags: str, uri: str = "") -> subprocess.Popen[str
     """A sweep of tiny models in a process, and a process group, of its own."""
     tiny = ["--budget", "2K", "--device", "cpu", "--threads", "1", "--store", str(root)]
     return subprocess.Popen(
-        [sys.executable, "-m", "pipelines.sweep.sweep", *tiny, *flags],
+        [sys.executable, "-m", "tapescale", "sweep", *tiny, *flags],
         env={**os.environ, "MLFLOW_TRACKING_URI": uri},
         start_new_session=True,
         stdout=subprocess.PIPE,

@@ -68,7 +68,7 @@ def require_model_serves(server: Server) -> None:
 
 def require_leaderboard(server: Server, root: Path, n_params: int) -> None:
     environment = {**os.environ, "MLFLOW_TRACKING_URI": server.uri}
-    reader = [sys.executable, "-m", "analysis.leaderboard", "--store", str(root)]
+    reader = [sys.executable, "-m", "tapescale", "leaderboard", "--store", str(root)]
     done = subprocess.run(reader, env=environment, capture_output=True, text=True, check=True)
     assert f"{n_params:,}" in done.stdout
     assert "vs logistic" in done.stdout

@@ -1,0 +1,5 @@
+"""`python -m tapescale`."""
+
+from tapescale.cli import main
+
+main()
