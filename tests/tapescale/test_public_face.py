@@ -22,7 +22,8 @@ def test_the_import_loads_nothing_heavy() -> None:
 
 
 def test_a_sweep_is_a_table_of_its_trials_and_its_model_answers(store_root: Path) -> None:
-    table = tapescale.sweep(store=store_root, quiet=True, budget="2K", trials=2, epochs=1, device="cpu", workers=1, layers=(2, 4))
+    options = {"budget": "2K", "trials": 2, "epochs": 1, "device": "cpu", "workers": 1, "layers": (2, 4)}
+    table = tapescale.sweep(store=store_root, quiet=True, **options)
     assert list(table["run_kind"]).count("trial") == 2
     assert table["val_loss"].is_monotonic_increasing
     assert set(table["outcome"]) == {"complete"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -15,11 +16,22 @@ from tests.support.verbs import ROOT
 PACKAGES = ("tapescale", "research", "pipelines", "analysis")
 
 
+def tracked(*paths: str) -> list[str]:
+    """Return the files of the working tree below some paths, new ones included."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *paths]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return [name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
+    folder, sources = tmp_path_factory.mktemp("wheel"), tmp_path_factory.mktemp("sources")
+    # A folder `build` of an earlier wheel would put its files into this one.
+    for name in tracked(*PACKAGES, "pyproject.toml", "README.md", "LICENSE"):
+        (sources / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, sources / name)
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--disable-pip-version-check", "-w", str(folder), "."]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=300)
+    subprocess.run(command, cwd=sources, check=True, timeout=300)
     (path,) = folder.glob("tapescale-*.whl")
     return path
 
@@ -27,8 +39,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_the_wheel_holds_every_file_of_the_packages(wheel: Path) -> None:
     held = set(zipfile.ZipFile(wheel).namelist())
-    listed = subprocess.run(["git", "ls-files", *PACKAGES], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert set(listed.stdout.split()) <= held
+    assert set(tracked(*PACKAGES)) <= held
     assert {"research/models/kernels/kernels.cpp", "analysis/report/style.css", "tapescale/py.typed"} <= held
     assert not [name for name in held if name.startswith(("tests/", "benchmarks/"))]
 
