@@ -13,13 +13,13 @@ from pipelines.sweep.state import Sweep
 from research.evaluation.metrics import logits_of, row_losses
 from research.evaluation.significance import Difference, paired_difference
 from research.models.baselines import BASELINES
+from research.models.weights import load_weights
 from research.task.bayes_loss import BayesLoss, bayes_loss
 from research.task.build import TaskData, assemble
 from research.task.task import baseline_rows
 from research.task.windows import predict
 from research.tracking import schema
 from research.tracking.run_writer import Value
-from research.training.checkpoint import load_weights
 
 NEAR = 0.7
 """Share of the way from the training prior to the Bayes loss that the best trial must have come."""

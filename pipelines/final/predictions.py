@@ -18,13 +18,13 @@ from research.evaluation.metrics import logits_of
 from research.evaluation.verification import rolling_rate, thresholds
 from research.models.baselines import BASELINES
 from research.models.patch_transformer import PatchTransformer
+from research.models.weights import load_weights
 from research.task.build import TaskData
 from research.task.task import baseline_rows
 from research.task.windows import merge_train_validation, predict_float64
 from research.tracking import query, schema
 from research.tracking.query import RunRecord
 from research.tracking.store import Store
-from research.training.checkpoint import load_weights
 
 ROLLING = "rolling_prior"
 

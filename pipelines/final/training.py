@@ -18,13 +18,13 @@ from pipelines.sweep.driver_lock import DriverLease, only_driver
 from pipelines.trial.task_record import data_metrics, task_inputs
 from research.cli.next_steps import print_next
 from research.evaluation.ensemble import EnsembleOutput, SeedInterval, seed_interval
+from research.models.weights import load_weights
 from research.task.windows import predict_float64
 from research.tracking import query, schema
 from research.tracking.process_identity import ProcessId
 from research.tracking.registry import RegisteredVersion, register_apart
 from research.tracking.run_writer import RunLog
 from research.tracking.store import Store
-from research.training.checkpoint import load_weights
 
 SEEDS_MODEL = "-seeds"
 """End of the name under which the single seeds of all final runs of a model are registered."""

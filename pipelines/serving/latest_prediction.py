@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import pandas as pd
+from mlflow.exceptions import MlflowException
 
 from pipelines.data.load_task import ingest
 from pipelines.serving.packaging import as_table
@@ -17,7 +18,7 @@ from research.errors import InputError
 from research.evaluation.metrics import alarm_of
 from research.spec import TargetSpec
 from research.tracking import query, schema
-from research.tracking.registry import SelectedVersion, load
+from research.tracking.registry import SelectedVersion, load, sentence_of
 from research.tracking.run_record import numbers
 from research.tracking.store import Store
 
@@ -128,10 +129,12 @@ def probabilities(store: Store, model: ServedModelInfo, snapshot: Snapshot, days
     The model gets the whole history: features that forget slowly are then those of training.
     """
     names = dict.fromkeys([*model.symbols, *model.references])
-    asked = load(store, model.version)
-    # One that was registered earlier answers every day.
-    newest = {"days": days} if asked.metadata.get_params_schema() else None  # type: ignore[no-untyped-call]
-    said = asked.predict(as_table({name: snapshot.of(name) for name in names}), params=newest)
+    loaded = load(store, model.version)
+    try:
+        said = loaded.predict(as_table({name: snapshot.of(name) for name in names}), params={"days": days})
+    except MlflowException as error:
+        # A model refuses bars with an error of its own code, which is not the class of the same name here.
+        raise InputError(f"MODEL={model.version.name}: {sentence_of(str(error))}") from error
     assert isinstance(said, pd.DataFrame)
     if "symbol" not in said.columns:
         said.insert(0, "symbol", model.symbols[0])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import mlflow.pyfunc
 import numpy as np
@@ -16,6 +17,7 @@ import pandas as pd
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
+from pipelines.serving.own_code import write_own_code
 from research.data.bars import OHLCV
 from research.evaluation.ensemble import EnsembleOutput
 from research.features.feature_sets import feature_set_named
@@ -24,11 +26,7 @@ from research.fingerprint import canonical_json
 from research.spec import TrialSpec
 from research.task.task import Task
 from research.tracking import schema
-from research.tracking.provenance import PROJECT
 from research.tracking.store import Store
-
-if TYPE_CHECKING:
-    pass
 
 SERVED_FILE = Path(__file__).with_name("served_model.py")
 REQUIREMENTS = ("mlflow", "torch", "numpy", "pandas", "TA-Lib", "safetensors", "scipy", "pyarrow")
@@ -63,18 +61,32 @@ def _save_model(folder: Path, task: Task, spec: TrialSpec, weights: Sequence[Pat
         # All seeds' files have one name, and the model's artifacts lie in one folder.
         shutil.copyfile(source, copy)
     example = example_of(task)
-    mlflow.pyfunc.save_model(
-        folder / schema.MODEL_FOLDER,
-        python_model=str(SERVED_FILE),
-        code_paths=[str(PROJECT / "research")],
-        artifacts={
-            **{copy.stem: str(copy) for copy in copies},
-            **{name: str(folder / f"{name}.json") for name in told},
-        },
-        signature=signature_of(example, has_interval=answering.interval is not None),
-        input_example=example,
-        pip_requirements=[f"{name}=={version(name).split('+')[0]}" for name in REQUIREMENTS],
-    )
+    script, package = write_own_code(SERVED_FILE, folder / "own_code")
+    with _importable(package):
+        mlflow.pyfunc.save_model(
+            folder / schema.MODEL_FOLDER,
+            python_model=str(script),
+            code_paths=[str(package)],
+            artifacts={
+                **{copy.stem: str(copy) for copy in copies},
+                **{name: str(folder / f"{name}.json") for name in told},
+            },
+            signature=signature_of(example, has_interval=answering.interval is not None),
+            input_example=example,
+            pip_requirements=[f"{name}=={version(name).split('+')[0]}" for name in REQUIREMENTS],
+        )
+
+
+@contextmanager
+def _importable(package: Path) -> Iterator[None]:
+    """Let MLflow import the package while it saves the model, and forget it afterwards: its folder is a temporary one."""
+    sys.path.insert(0, str(package.parent))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(package.parent))
+        for name in [name for name in sys.modules if name.split(".")[0] == package.name]:
+            del sys.modules[name]
 
 
 def example_of(task: Task, days: int = EXAMPLE_DAYS) -> pd.DataFrame:

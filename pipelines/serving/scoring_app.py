@@ -50,7 +50,6 @@ class StrictInputModel:
             present = [name for name in self._numbers if name in data.columns]
             return self._model.predict(data.assign(**{name: _numbers(data[name], name) for name in present}), params=params)
         except InputError as problem:
-            # An older registered model raises it too.
             raise MlflowException.invalid_parameter_value(str(problem)) from problem
 
 

@@ -3,8 +3,8 @@
 Of several weights, which differ by their seeds, the answer is the mean probability, with bounds within which one more seed
 would lie. A calibration, where there is one, is applied last.
 
-Adjustment for dividends, features, scaling and windows are those of training, from the same modules, so that the two
-cannot drift.
+Adjustment for dividends, features, scaling and windows are those of training: a registered model carries a copy of this
+file and of the modules that it imports (`pipelines.serving.own_code`).
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from research.errors import InputError, require
 from research.evaluation.ensemble import load_ensemble_output
 from research.features.feature_sets import build, feature_set_named
 from research.features.scaler import Standardiser
+from research.models.weights import load_weights
 from research.spec import ArchitectureSpec
 from research.task.windows import WindowDataset, predict_float64
-from research.training.checkpoint import load_weights
 
 
 class RefusedBars(MlflowException, InputError):  # noqa: N818
-    """Bars that cannot be answered. MLflow's scoring server sends 400 for it and no traceback, as it would for other errors."""
+    """Bars that cannot be answered. MLflow's scoring server answers 400 without a traceback, as it does for no other class."""
 
     def __init__(self, problem: InputError):
         super().__init__(str(problem), error_code=INVALID_PARAMETER_VALUE)
@@ -51,9 +51,6 @@ class BarsToProbability(PythonModel):
         features = spec["study"]["features"]
         references = {name: features[name] for name in ("index", "volatility_index")}
         self.features = feature_set_named(features["feature_set"], **references)
-        trained_with = features["version"]
-        if self.features.version != trained_with:
-            raise InputError(f"the model needs {self.features.name} version {trained_with}, here is {self.features.version}.")
         self.symbols: list[str] = spec["study"]["data"]["symbols"]
         self.references = [symbol for symbol in references.values() if symbol]
         self.allowed: list[str] = scaler["allowed"]

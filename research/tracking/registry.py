@@ -69,10 +69,19 @@ def chosen(store: Store, name: str = "") -> list[SelectedVersion]:
 
 
 def load(store: Store, version: SelectedVersion) -> PyFuncModel:
-    """The model, from the run's artifact; bars in, probabilities out."""
+    """Return the model of a version, from the artifact of its run: bars in, probabilities out.
+
+    Raises `InputError` for a version without code of its own: it would answer with the code that is installed now.
+    """
     import mlflow.pyfunc
 
-    model: PyFuncModel = mlflow.pyfunc.load_model(str(store.local_artifact(version.run_id, schema.MODEL_FOLDER)))
+    folder = store.local_artifact(version.run_id, schema.MODEL_FOLDER)
+    if not list((folder / "code").glob(f"{schema.OWN_CODE}*")):
+        raise InputError(
+            f"MODEL={version.name}: version {version.version} carries no code of its own, so its answers would change with "
+            "the installed code; register it again with `make train` or a new `make sweep`."
+        )
+    model: PyFuncModel = mlflow.pyfunc.load_model(str(folder))
     return model
 
 

@@ -13,11 +13,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
-
-from research.models.patch_transformer import PatchTransformer
-from research.spec import ArchitectureSpec
 
 LARGE = 64 * 2**20
 """Bytes from which on writing a checkpoint takes longer than handing it to another thread."""
@@ -139,13 +136,6 @@ def staging_of(path: Path) -> Path:
 def save_weights(weights: Mapping[str, Tensor], path: Path) -> None:
     """Write a model's weights whole or not at all."""
     _write({name: value.detach().cpu().contiguous() for name, value in weights.items()}, path)
-
-
-def load_weights(architecture: ArchitectureSpec, path: Path, *, base_width: int = 0) -> PatchTransformer:
-    """A model with these weights, on the CPU and ready to predict; `base_width` is that of its training."""
-    model = PatchTransformer(architecture, base_width=base_width)
-    model.load_state_dict(load_file(path))
-    return model.eval()
 
 
 def _write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:

@@ -16,10 +16,10 @@ from pipelines.trial.job import Job, TrialResult
 from pipelines.trial.trial import run_trial
 from research.errors import InputError
 from research.models.patch_transformer import PatchTransformer
+from research.models.weights import load_weights
 from research.spec import TrialSpec
 from research.task.windows import predict
 from research.tracking import schema
-from research.training.checkpoint import load_weights
 from tests.conftest import start_sweep
 
 BASE = 16

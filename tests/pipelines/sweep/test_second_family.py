@@ -16,6 +16,8 @@ from analysis.report.inputs import read_inputs
 from analysis.results.frontier import frontiers
 from pipelines.final.options import TrainOptions
 from pipelines.final.training import train_final
+from pipelines.serving import packaging
+from pipelines.serving.own_code import LIBRARY, write_own_code
 from pipelines.serving.packaging import as_table
 from pipelines.sweep.state import Sweep
 from research.errors import InputError
@@ -24,6 +26,7 @@ from research.spec import TRANSFORMER
 from research.tracking import query, schema
 from research.tracking.registry import chosen, load
 from research.tracking.store import Store, open_store
+from tests.support import mixer_family
 from tests.support.mixer_family import MIXER, Mixer, MixerBlock, mixers
 from tests.support.small_sweeps import run
 
@@ -33,8 +36,17 @@ NAME = f"{EXPERIMENT}-2K-h1"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def registered() -> Iterator[None]:
-    with mixers():
+def registered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The family is known here, and is part of the library that registered models take their code from."""
+    library = tmp_path_factory.mktemp("library") / "research"
+    shutil.copytree(LIBRARY, library, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(mixer_family.__file__, library / "models" / "mixer.py")
+    families = library / "models" / "families.py"
+    families.write_text(
+        f"{families.read_text()}\n\nfrom research.models.mixer import MIXER, Mixer\n\nFAMILIES[MIXER] = Mixer()\n"
+    )
+    own_code = patch.object(packaging, "write_own_code", lambda script, folder: write_own_code(script, folder, library))
+    with mixers(), own_code:
         yield
 
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from research.models.patch_transformer import PatchTransformer
+from research.models.weights import load_weights
 from research.spec import ArchitectureSpec
-from research.training.checkpoint import Checkpoint, Writer, load_weights, save_weights
+from research.training.checkpoint import Checkpoint, Writer, save_weights
 
 ARCHITECTURE = ArchitectureSpec(d_model=8, n_layers=2, n_heads=2, d_ff=16, n_features=3)
 
