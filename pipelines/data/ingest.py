@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 def main(options: IngestOptions) -> None:
     """Take in, record, and print what was found."""
     from pipelines.data.load_task import record_snapshot
-    from pipelines.data.request import order_of
-    from pipelines.data.table import console, print_snapshot, print_taken
+    from pipelines.data.request import parse_request
+    from pipelines.data.table import console, print_refresh, print_snapshot
     from research.tracking.store import open_store
 
     screen = console()
     # Told before a store is made, so that a typo is answered at once.
-    order = order_of(options, options.store.resolve() / "snapshots")
+    order = parse_request(options, options.store.resolve() / "snapshots")
     store = open_store(options.store)
     if order.name:
         taken = _take(order, options, store, screen)
         record_snapshot(taken.snapshot, store, order.name)
-        print_taken(taken, options.store, screen)
+        print_refresh(taken, options.store, screen)
     else:
         print_snapshot(record_snapshot(_as_it_is(order, options, store), store), options.store, screen)
 

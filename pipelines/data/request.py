@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipelines.data.options import IngestOptions
 from research.data.data_argument import parse_data_argument
-from research.data.data_sets import DataSet, check_name, default_name, read_name
+from research.data.data_sets import DataSet, check_name, default_name, read_data_set
 from research.data.sources import Request
 from research.errors import InputError, require
 
@@ -30,9 +30,9 @@ class IngestRequest:
     """The snapshot to verify."""
 
 
-def order_of(options: IngestOptions, root: Path) -> IngestRequest:
+def parse_request(options: IngestOptions, root: Path) -> IngestRequest:
     """What the options ask for. What they leave out of a data set that is there stays as it was."""
-    known = read_name(options.data, root) if options.data else None
+    known = read_data_set(options.data, root) if options.data else None
     if known:
         require(options.name in ("", known.name), "NAME", options.name, f"DATA={known.name} has its name; leave NAME out.")
         return IngestRequest(name=known.name, request=_with_options(known.request, options))
@@ -44,7 +44,7 @@ def order_of(options: IngestOptions, root: Path) -> IngestRequest:
     if not name:
         return IngestRequest(request=_with_options(choice, options))
     check_name(name)
-    known = read_name(name, root)
+    known = read_data_set(name, root)
     if known and not options.name:
         _require_same(known, choice)
     if known and known.request.source == choice.source:

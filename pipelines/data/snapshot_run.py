@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from research.data.revisions import WORDS
+from research.data.revisions import DAY_STATUSES
 from research.data.snapshots import Manifest, Snapshot
 from research.tracking import schema
 from research.tracking.run_writer import Input, RunLog, Value
@@ -55,15 +55,15 @@ def _write(snapshot: Snapshot, store: Store, experiment: str, name: str) -> None
     )
     try:
         log.artifacts(lambda folder: _write_files(folder, manifest))
-        log.finish("complete", metrics=metrics_of(manifest))
+        log.finish("complete", metrics=snapshot_metrics(manifest))
     except BaseException:
         log.finish("crashed")
         raise
 
 
-def metrics_of(manifest: Manifest) -> dict[str, float]:
+def snapshot_metrics(manifest: Manifest) -> dict[str, float]:
     """Counts over all symbols: of rows, of warnings, and of days that a refresh appended, revised and so on."""
-    days = {f"n_{word}": sum(counts.get(word, 0) for counts in manifest.changes.values()) for word in WORDS}
+    days = {f"n_{word}": sum(counts.get(word, 0) for counts in manifest.changes.values()) for word in DAY_STATUSES}
     rows = sum(facts["rows"] for facts in manifest.symbols.values())
     return {"n_symbols": len(manifest.symbols), "n_rows": rows, "n_warnings": len(manifest.warnings), **days}
 

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from research.cli.next_steps import with_store_argument
 from research.data.refresh import RefreshResult
-from research.data.revisions import WORDS, Change
+from research.data.revisions import DAY_STATUSES, Change
 from research.data.snapshots import Snapshot
 from research.data.sources import Request
 
@@ -40,7 +40,7 @@ class SymbolRow:
     """Days per word of the comparison; None where there was nothing to compare with."""
 
 
-def rows_of(snapshot: Snapshot, taken: RefreshResult | None = None) -> list[SymbolRow]:
+def symbol_rows(snapshot: Snapshot, taken: RefreshResult | None = None) -> list[SymbolRow]:
     """One row per instrument, in the snapshot's order."""
     compared = taken.comparisons if taken else {}
     return [
@@ -55,7 +55,7 @@ def rows_of(snapshot: Snapshot, taken: RefreshResult | None = None) -> list[Symb
     ]
 
 
-def status_of(taken: RefreshResult) -> str:
+def describe_refresh(taken: RefreshResult) -> str:
     """The data set's snapshot in one sentence."""
     digest, name = taken.snapshot.digest, taken.data_set.name
     if taken.unchanged:
@@ -68,7 +68,7 @@ def status_of(taken: RefreshResult) -> str:
     return ", ".join([f"{name}: snapshot {digest}, grown from {taken.before.digest}", *told])
 
 
-def changes_of(taken: RefreshResult) -> list[tuple[str, str]]:
+def change_lines(taken: RefreshResult) -> list[tuple[str, str]]:
     """Label and sentence of all that is listed, the long lists cut."""
     groups: dict[tuple[str, str], list[Change]] = defaultdict(list)
     for comparison in taken.comparisons.values():
@@ -76,13 +76,13 @@ def changes_of(taken: RefreshResult) -> list[tuple[str, str]]:
             groups[change.kind, change.symbol].append(change)
     lines: list[tuple[str, str]] = []
     for (kind, symbol), changes in groups.items():
-        lines += [(kind, sentence_of(change)) for change in changes[:MOST_LISTED]]
+        lines += [(kind, describe_change(change)) for change in changes[:MOST_LISTED]]
         if len(changes) > MOST_LISTED:
             lines.append((kind, f"{symbol} and {len(changes) - MOST_LISTED:,} more, in the snapshot's manifest.json"))
     return lines
 
 
-def sentence_of(change: Change) -> str:
+def describe_change(change: Change) -> str:
     """One change in words, its kind left out."""
     if change.kind == "rescaled":
         assert change.new is not None
@@ -99,7 +99,7 @@ def _number(value: float | None) -> str:
 def data_table(rows: list[SymbolRow]) -> Table:
     """One line per instrument; words of the comparison that no day has are left out but for the usual ones."""
     compared = [row.counts for row in rows if row.counts]
-    words = [word for word in WORDS if compared and (word in SHOWN_ALWAYS or any(counts[word] for counts in compared))]
+    words = [word for word in DAY_STATUSES if compared and (word in SHOWN_ALWAYS or any(counts[word] for counts in compared))]
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in (*COLUMNS, *words):
         table.add_column(column, justify="left" if column == "symbol" else "right", no_wrap=True)
@@ -120,17 +120,17 @@ def print_snapshot(snapshot: Snapshot, store: Path, screen: Console) -> None:
     """A snapshot that belongs to no data set."""
     manifest = snapshot.manifest
     _say(screen, "snapshot", f"{snapshot.digest} from source {manifest.source}, licence {manifest.licence}")
-    screen.print(data_table(rows_of(snapshot)))
+    screen.print(data_table(symbol_rows(snapshot)))
     _print_ending(snapshot, snapshot.digest, store, screen)
 
 
-def print_taken(taken: RefreshResult, store: Path, screen: Console) -> None:
+def print_refresh(taken: RefreshResult, store: Path, screen: Console) -> None:
     """A data set that was brought up to date."""
     manifest = taken.snapshot.manifest
-    _say(screen, "data set", status_of(taken))
+    _say(screen, "data set", describe_refresh(taken))
     _say(screen, "source", f"{manifest.source}, licence {manifest.licence}")
-    screen.print(data_table(rows_of(taken.snapshot, taken)))
-    for label, sentence in changes_of(taken):
+    screen.print(data_table(symbol_rows(taken.snapshot, taken)))
+    for label, sentence in change_lines(taken):
         _say(screen, label, sentence, style="yellow")
     _print_ending(taken.snapshot, taken.data_set.name, store, screen)
 

@@ -70,7 +70,7 @@ def check_bars(
     time zone, finite positive prices, low <= open, close <= high, volume not negative. `allow` names
     rules that were allowed when these bars were taken in, `fix` what their sender is to do about broken ones.
     """
-    problem = malformed(bars)
+    problem = format_error(bars)
     if problem:
         raise InputError(f"{symbol}: {problem}.")
     for name, rule in CONTRACT.items():
@@ -79,7 +79,7 @@ def check_bars(
             raise InputError(f"{symbol}: {rule.says} on {some_dates(bars.index[broken])}; {fix}.")
 
 
-def malformed(bars: pd.DataFrame) -> str:
+def format_error(bars: pd.DataFrame) -> str:
     """What keeps a table from being bars at all, as a sentence; empty if it can be looked at row by row."""
     missing = [column for column in OHLCV if column not in bars.columns]
     if missing:

@@ -65,10 +65,10 @@ def sessions_missed(last: pd.Timestamp, calendar: Calendar | None, now: datetime
     until = today + pd.Timedelta(days=1)
     after = last + pd.Timedelta(days=1)
     days = pd.bdate_range(after, until) if calendar is None else calendar.between(after, until)
-    return int((closes_of(days, calendar) <= pd.Timestamp(now)).sum())
+    return int((session_closes(days, calendar) <= pd.Timestamp(now)).sum())
 
 
-def closes_of(days: pd.DatetimeIndex, calendar: Calendar | None) -> pd.DatetimeIndex:
+def session_closes(days: pd.DatetimeIndex, calendar: Calendar | None) -> pd.DatetimeIndex:
     """UTC time at which each day's bar is complete: the session's close, or midnight where none is known."""
     midnights = pd.DatetimeIndex(days.normalize() + pd.Timedelta(days=1)).tz_localize("UTC").as_unit("us")
     if calendar is None:

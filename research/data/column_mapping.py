@@ -24,7 +24,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
 REQUIRED = ["date", *OHLCV]
 
 
-def columns_named(text: str) -> dict[str, str]:
+def parse_columns(text: str) -> dict[str, str]:
     """The mapping that `COLUMNS=ours=theirs,...` gives; `InputError` says what is wrong with it."""
     mapping: dict[str, str] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from research.data.data_sets import SHORTEST_PREFIX, names_in, read_name
+from research.data.data_sets import SHORTEST_PREFIX, data_set_names, read_data_set
 from research.data.snapshots import Snapshot, digests_in, load_snapshot
-from research.data.sources import NOT_BY_NAME, SOURCES, Request, settings_of, source_named
+from research.data.sources import NOT_BY_NAME, SOURCES, Request, parse_source_settings, source_named
 from research.data.table_files import SUFFIXES
 from research.errors import InputError, require
 from research.fingerprint import FINGERPRINT_LENGTH
@@ -24,10 +24,10 @@ def parse_data_argument(data: str, root: Path) -> Request | str:
     """
     source, _, settings = data.partition(":")
     if source in SOURCES and source not in NOT_BY_NAME and (settings or source == data):
-        return Request(source=source, settings=settings_of(source, settings))
+        return Request(source=source, settings=parse_source_settings(source, settings))
     if looks_like_path(data):
         return Request(source="file", settings={"path": data})
-    data_set = read_name(data, root)
+    data_set = read_data_set(data, root)
     if data_set:
         return data_set.digest
     if re.fullmatch(f"[0-9a-f]{{{SHORTEST_PREFIX},{FINGERPRINT_LENGTH}}}", data):
@@ -59,7 +59,7 @@ def _digest_of(prefix: str, root: Path) -> str:
 
 
 def _unknown(data: str, root: Path) -> InputError:
-    names = names_in(root)
+    names = data_set_names(root)
     close = get_close_matches(data, names, n=1)
     ordered = [*close, *(name for name in names if name not in close)]
     meant = f" (did you mean {close[0]}?)" if close else ""
@@ -73,7 +73,7 @@ def _unknown(data: str, root: Path) -> InputError:
 def _described(name: str, root: Path) -> str:
     """The name and when its newest snapshot was taken."""
     try:
-        data_set = read_name(name, root)
+        data_set = read_data_set(name, root)
     except InputError:
         return f"{name} (unreadable)"
     assert data_set is not None, name

@@ -23,7 +23,7 @@ SHORTEST_PREFIX = 6
 """Letters of a digest that select a snapshot."""
 LOCKS = ".locks"
 """Folder of locks; they stay when they are free."""
-SPELLED_OUT = 4
+SYMBOLS_IN_NAME = 4
 """Most symbols that a data set is named after."""
 
 
@@ -74,11 +74,11 @@ def default_name(request: Request) -> str:
     if request.source == "file":
         return re.sub("[^a-z0-9_]+", "-", Path(request.settings["path"]).name.split(".")[0].lower()).strip("-_")
     names = [slug(symbol) for symbol in request.symbols]
-    left = len(names) - SPELLED_OUT
-    return "-".join(names if left <= 0 else [*names[:SPELLED_OUT], f"{left}-more"])
+    left = len(names) - SYMBOLS_IN_NAME
+    return "-".join(names if left <= 0 else [*names[:SYMBOLS_IN_NAME], f"{left}-more"])
 
 
-def read_name(name: str, root: Path) -> DataSet | None:
+def read_data_set(name: str, root: Path) -> DataSet | None:
     """The data set of that name; None if there is none."""
     path = root / f"{name}.json"
     if not re.fullmatch("[a-z0-9_-]+", name) or not path.is_file():
@@ -92,7 +92,7 @@ def read_name(name: str, root: Path) -> DataSet | None:
         ) from problem
 
 
-def write_name(data_set: DataSet, root: Path) -> None:
+def write_data_set(data_set: DataSet, root: Path) -> None:
     """Store or replace the data set's file, at once or not at all."""
     handle, staging = tempfile.mkstemp(prefix=".staging-", dir=root)
     try:
@@ -106,18 +106,18 @@ def write_name(data_set: DataSet, root: Path) -> None:
 
 def newest_after(digest: str, root: Path) -> str:
     """The newest snapshot of the data set that this one belongs to; itself if it belongs to none."""
-    sets = [found for name in names_in(root) if (found := read_name(name, root))]
+    sets = [found for name in data_set_names(root) if (found := read_data_set(name, root))]
     holders = [one.history[-1] for one in sets if digest in {version.digest for version in one.history}]
     return max(holders, key=lambda version: version.at).digest if holders else digest
 
 
-def names_in(root: Path) -> list[str]:
+def data_set_names(root: Path) -> list[str]:
     """Names of all data sets, sorted."""
     return sorted(path.stem for path in root.glob("[!.]*.json"))
 
 
 @contextmanager
-def only_writer(name: str, root: Path) -> Iterator[None]:
+def data_set_lock(name: str, root: Path) -> Iterator[None]:
     """Hold the data set; `InputError` if somebody else is about to change it. A dead holder holds nothing."""
     locks = root / LOCKS
     locks.mkdir(parents=True, exist_ok=True)

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from research.data.bars import ACTIONS, OHLCV, PRICES
-from research.data.column_mapping import columns_named, find_columns
+from research.data.column_mapping import find_columns, parse_columns
 from research.data.sources import Instrument, Kind, Request, SourceBars
-from research.data.table_files import SUFFIXES, TextTable, dates_of, numbers_of, read_table, stem_of
+from research.data.table_files import SUFFIXES, TextTable, parse_dates, parse_numbers, read_table, symbol_from_file_name
 from research.errors import InputError, require
 
 FORMS = ("split-adjusted", "raw")
@@ -66,12 +66,12 @@ def _files(path: Path) -> list[Path]:
 
 
 def _read_all(paths: list[Path], request: Request, notes: list[str]) -> dict[str, pd.DataFrame]:
-    named = columns_named(request.settings.get("columns", ""))
+    named = parse_columns(request.settings.get("columns", ""))
     in_folder = Path(request.settings["path"]).is_dir()
     bars: dict[str, pd.DataFrame] = {}
     for path in paths:
         # One file without a symbol column is what the user says it is; those of a folder have their names.
-        only = request.symbols[0] if len(request.symbols) == 1 and not in_folder else stem_of(path)
+        only = request.symbols[0] if len(request.symbols) == 1 and not in_folder else symbol_from_file_name(path)
         table = read_table(path)
         for symbol, frame in _instruments(table, find_columns(list(table.frame.columns), named, path.name), only).items():
             require(symbol not in bars, "DATA", path.name, f"{symbol} is in another file of the folder too; keep one.")
@@ -81,9 +81,9 @@ def _read_all(paths: list[Path], request: Request, notes: list[str]) -> dict[str
 
 def _instruments(table: TextTable, columns: dict[str, str], only: str) -> dict[str, pd.DataFrame]:
     """Bars by symbol, in the file's order; all of them are `only` where no column says otherwise."""
-    values = {name: numbers_of(table, columns[name]) for name in [*OHLCV, "adj_close"] if name in columns}
-    values |= {name: numbers_of(table, columns[name], empty=0.0) for name in ACTIONS if name in columns}
-    frame = pd.DataFrame(values, index=dates_of(table, columns["date"]).rename("date"))
+    values = {name: parse_numbers(table, columns[name]) for name in [*OHLCV, "adj_close"] if name in columns}
+    values |= {name: parse_numbers(table, columns[name], empty=0.0) for name in ACTIONS if name in columns}
+    frame = pd.DataFrame(values, index=parse_dates(table, columns["date"]).rename("date"))
     if "symbol" not in columns:
         return {only: frame}
     symbols = table.frame[columns["symbol"]].astype(str).fillna("").str.strip()

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from research.data.calendars import calendar_named
-from research.data.data_sets import DataSet, check_name, only_writer, read_name, write_name
+from research.data.data_sets import DataSet, check_name, data_set_lock, read_data_set, write_data_set
 from research.data.revisions import BarRevisions, compare
 from research.data.snapshots import Growth, Snapshot, load_snapshot, write_snapshot
 from research.data.sources import Instrument, Request, SourceBars, source_named
@@ -63,8 +63,8 @@ def refresh(
     """
     check_name(name)
     now = now or datetime.now(UTC)
-    with only_writer(name, root):
-        known = read_name(name, root)
+    with data_set_lock(name, root):
+        known = read_data_set(name, root)
         old_source = known.request.source if known else request.source
         require(old_source == request.source, "NAME", name, f"this data set comes from {old_source}; give another NAME.")
         before = _newest(known, root)
@@ -76,7 +76,7 @@ def refresh(
         data_set = DataSet(name=name, request=request, allow=allowed, history=known.history if known else ())
         data_set = data_set.with_version(snapshot.digest, now.isoformat(timespec="seconds"))
         if data_set != known:
-            write_name(data_set, root)
+            write_data_set(data_set, root)
     asked = [one for one, _ in look.answers]
     return RefreshResult(data_set=data_set, snapshot=snapshot, before=before, comparisons=look.comparisons, asked=asked)
 

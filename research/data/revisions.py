@@ -12,13 +12,13 @@ import pandas as pd
 
 from research.data.bars import ACTIONS, OHLCV, PRICE_DECIMALS, PRICES
 
-Word = Literal["appended", "unchanged", "noise", "rescaled", "revised", "vanished", "dropped", "filled"]
-Kind = Literal["revised", "vanished", "dropped", "filled", "dividend", "split", "rescaled"]
+DayStatus = Literal["appended", "unchanged", "noise", "rescaled", "revised", "vanished", "dropped", "filled"]
+ChangeKind = Literal["revised", "vanished", "dropped", "filled", "dividend", "split", "rescaled"]
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
-Words = npt.NDArray[np.object_]
+Statuses = npt.NDArray[np.object_]
 
-WORDS: tuple[Word, ...] = ("appended", "unchanged", "noise", "rescaled", "revised", "vanished", "dropped", "filled")
+DAY_STATUSES: tuple[DayStatus, ...] = ("appended", "unchanged", "noise", "rescaled", "revised", "vanished", "dropped", "filled")
 LOST = "lost"
 """Stands for a day that only the old bars have until it is decided whether it stays."""
 
@@ -41,7 +41,7 @@ class Change:
 
     symbol: str
     day: str
-    kind: Kind
+    kind: ChangeKind
     column: str
     """What changed: `close`, `volume`, `dividends`; `close` stands for the whole bar where one came or went."""
     old: float | None
@@ -66,7 +66,7 @@ class BarRevisions:
     @property
     def counts(self) -> dict[str, int]:
         """Days per word, every word there."""
-        return {word: int((self.words == word).sum()) for word in WORDS}
+        return {word: int((self.words == word).sum()) for word in DAY_STATUSES}
 
     def asks_for_all(self, last: pd.Timestamp) -> bool:
         """Whether days outside the compared ones may have changed too; `last` is the last of the old days."""
@@ -90,7 +90,7 @@ def compare(
     (a vendor's adjusted close) belong to one request, so they are kept only where all days were asked for.
     """
     new = new if since is None else new[new.index >= since]
-    pair = _Pair(old, new, since)
+    pair = _AlignedBars(old, new, since)
     words = pair.words()
     lost = np.flatnonzero(words == LOST)
     stays = np.array([keeps(day) for day in pair.days[lost]], dtype=bool)
@@ -105,7 +105,7 @@ def compare(
     )
 
 
-class _Pair:
+class _AlignedBars:
     """Old and new bars side by side on all days that either has; NaN where one has none."""
 
     def __init__(self, old: pd.DataFrame, new: pd.DataFrame, since: pd.Timestamp | None):
@@ -137,7 +137,7 @@ class _Pair:
                 self.old[:place, VOLUME] *= ratio
         return splits
 
-    def words(self) -> Words:
+    def words(self) -> Statuses:
         """The word of each day; `LOST` for those that only the old bars have, empty where nothing was asked."""
         old, new = (np.round(values[:, TRADED], PRICE_DECIMALS) for values in (self.old, self.new))
         cases = {
@@ -182,7 +182,7 @@ def _agreeing(old: Floats, new: Floats) -> int:
     return int((np.abs(old - new) <= RELATIVE_NOISE * new).sum())
 
 
-def _merged(pair: _Pair, words: Words, old: pd.DataFrame, new: pd.DataFrame, *, whole: bool) -> pd.DataFrame:
+def _merged(pair: _AlignedBars, words: Statuses, old: pd.DataFrame, new: pd.DataFrame, *, whole: bool) -> pd.DataFrame:
     """Each day's bar from where its word says, with the columns that its sources have."""
     from_new = np.isin(words, ["appended", "filled", "revised", "rescaled"])
     values = np.where(from_new[:, None], pair.new, pair.old)
@@ -194,11 +194,11 @@ def _merged(pair: _Pair, words: Words, old: pd.DataFrame, new: pd.DataFrame, *, 
     return merged.join(new[others]) if others else merged
 
 
-def _listed(symbol: str, pair: _Pair, words: Words) -> list[Change]:
+def _listed(symbol: str, pair: _AlignedBars, words: Statuses) -> list[Change]:
     """All that is neither growth nor noise, in the order of days."""
     nothing = np.full_like(pair.old, np.nan)
 
-    def changes(kind: Kind, marked: Mask, column: int, old: Floats, new: Floats) -> list[Change]:
+    def changes(kind: ChangeKind, marked: Mask, column: int, old: Floats, new: Floats) -> list[Change]:
         places = np.flatnonzero(marked)
         values = zip(pair.dates[places].tolist(), _known(old[places, column]), _known(new[places, column]), strict=True)
         return [
@@ -219,7 +219,7 @@ def _listed(symbol: str, pair: _Pair, words: Words) -> list[Change]:
     return sorted(found, key=lambda one: one.day)
 
 
-def _rescalings(symbol: str, pair: _Pair) -> list[Change]:
+def _rescalings(symbol: str, pair: _AlignedBars) -> list[Change]:
     return [
         Change(symbol=symbol, day=str(pair.dates[place]), kind="rescaled", column="prices", old=1.0, new=1 / ratio)
         for place, ratio in pair.splits.items()

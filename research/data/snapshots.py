@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from research.data.bars import bars_digest, malformed
+from research.data.bars import bars_digest, format_error
 from research.data.sources import SourceBars
 from research.data.validation import validate
 from research.errors import InputError
@@ -110,7 +110,7 @@ def write_snapshot(
 
     Bars that are stored already were validated then and are not looked at again.
     """
-    if not any(malformed(bars) for bars in delivered.bars.values()):
+    if not any(format_error(bars) for bars in delivered.bars.values()):
         digest = bars_digest(delivered.bars)
         if (root / digest).is_dir():
             return load_snapshot(digest, root)

@@ -93,7 +93,7 @@ def source_named(name: str) -> Source:
     return fetch
 
 
-def settings_of(name: str, text: str) -> dict[str, str]:
+def parse_source_settings(name: str, text: str) -> dict[str, str]:
     """What `DATA=<name>:<text>` says, as the source's own `parse_settings` reads it; `InputError` if it takes none."""
     if not text:
         return {}

@@ -76,7 +76,7 @@ class Market:
 
     @property
     def settings(self) -> dict[str, str]:
-        """The settings as text, as a manifest holds them; `market_of` reads them back."""
+        """The settings as text, as a manifest holds them; `market_from_settings` reads them back."""
         return {name: str(getattr(self, name)) for name in READERS}
 
 
@@ -104,15 +104,15 @@ def parse_settings(text: str) -> dict[str, str]:
         _require(bool(equals and value), part, None, "write it as name=value, for example signal=0.3")
         _require(name not in settings, name, value, "give each setting once")
         settings[name] = value
-    market_of(settings)
+    market_from_settings(settings)
     return settings
 
 
-def market_of(settings: Mapping[str, str]) -> Market:
+def market_from_settings(settings: Mapping[str, str]) -> Market:
     """The market that settings describe; what is not given has its default."""
     for name, value in settings.items():
         _require(name in READERS, name, value, f"no such setting; there are {', '.join(READERS)}")
-    return Market(**{name: _read(name, value) for name, value in settings.items()})  # type: ignore[arg-type]
+    return Market(**{name: _parse_setting(name, value) for name, value in settings.items()})  # type: ignore[arg-type]
 
 
 def fetch(request: Request) -> SourceBars:
@@ -121,7 +121,7 @@ def fetch(request: Request) -> SourceBars:
     for field, value in given.items():
         if value:
             raise InputError(f"{field}: a synthetic market has the one symbol {SYMBOL} and no calendar; use start= and bars=.")
-    market = market_of(request.settings)
+    market = market_from_settings(request.settings)
     return SourceBars(
         source="synthetic",
         bars={SYMBOL: market_bars(market)},
@@ -181,7 +181,7 @@ def _weekdays(market: Market) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(days.astype("datetime64[us]"), name="date")
 
 
-def _read(name: str, value: str) -> object:
+def _parse_setting(name: str, value: str) -> object:
     reader = READERS[name]
     try:
         return reader(value)  # type: ignore[operator]

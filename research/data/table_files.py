@@ -54,13 +54,13 @@ def read_table(path: Path) -> TextTable:
         raise InputError(f"{path.name}: cannot be read as {path.suffix[1:]} ({problem}); write the file again.") from problem
 
 
-def stem_of(path: Path) -> str:
+def symbol_from_file_name(path: Path) -> str:
     """The file's name without its ending, which is the instrument's where nothing else says so: `BRK.B.csv.gz`."""
     ending = max((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), key=len)
     return path.name[: -len(ending)].upper()
 
 
-def dates_of(table: TextTable, column: str) -> pd.DatetimeIndex:
+def parse_dates(table: TextTable, column: str) -> pd.DatetimeIndex:
     """Local dates of a column; one that is no date, or has a time of day, is refused by line."""
     cells = table.frame[column]
     if pd.api.types.is_datetime64_any_dtype(cells.dtype):
@@ -76,7 +76,7 @@ def dates_of(table: TextTable, column: str) -> pd.DatetimeIndex:
     return days
 
 
-def numbers_of(table: TextTable, column: str, *, empty: float = np.nan) -> npt.NDArray[np.float64]:
+def parse_numbers(table: TextTable, column: str, *, empty: float = np.nan) -> npt.NDArray[np.float64]:
     """A column as float64, `empty` where a cell has no value; one that is no plain number is refused by line."""
     cells = table.frame[column]
     if pd.api.types.is_numeric_dtype(cells.dtype):

@@ -9,8 +9,8 @@ from difflib import get_close_matches
 
 import pandas as pd
 
-from research.data.bars import malformed
-from research.data.calendars import Calendar, calendar_named, closes_of
+from research.data.bars import format_error
+from research.data.calendars import Calendar, calendar_named, session_closes
 from research.data.sources import Instrument, SourceBars
 from research.data.validation_rules import ALLOWABLE, REAL, RULES, InspectedBars, Severity
 from research.errors import InputError
@@ -80,10 +80,10 @@ def _without_unclosed(
     bars: pd.DataFrame, symbol: str, calendar: Calendar | None, now: datetime
 ) -> tuple[pd.DataFrame, list[Finding]]:
     """Without the last bar where its session has not ended: a vendor gives it without a flag, and it still changes."""
-    if malformed(bars):
+    if format_error(bars):
         return bars, []
     last = pd.DatetimeIndex(bars.index[-1:])
-    (close,) = closes_of(last, calendar)
+    (close,) = session_closes(last, calendar)
     if close <= now:
         return bars, []
     sentence = (
@@ -95,7 +95,7 @@ def _without_unclosed(
 
 
 def _findings(symbol: str, checked: InspectedBars, allow: Collection[str]) -> list[Finding]:
-    problem = malformed(checked.bars)
+    problem = format_error(checked.bars)
     if problem:
         return [Finding(symbol=symbol, rule=MALFORMED, days=(), sentence=f"{symbol}: {problem}.", severity="error")]
     found: list[Finding] = []

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from research.data.bars import CONTRACT, Mask, RowRule, some_dates
-from research.data.calendars import Calendar, closes_of
+from research.data.calendars import Calendar, session_closes
 from research.data.sources import Instrument, Kind
 
 Severity = Literal["error", "warning"]
@@ -147,7 +147,7 @@ class Rule:
         return self.says.format(days=some_dates(days), c=checked)
 
 
-def of_rows(rule: RowRule) -> Rule:
+def contract_rule(rule: RowRule) -> Rule:
     """A rule of the contract as an entry of this table."""
     return Rule(
         says=f"{rule.says} on {{days}}",
@@ -160,7 +160,7 @@ def of_rows(rule: RowRule) -> Rule:
 
 
 def _future(checked: InspectedBars) -> pd.DatetimeIndex:
-    return checked.days[closes_of(checked.days, checked.calendar) > pd.Timestamp(checked.now)]
+    return checked.days[session_closes(checked.days, checked.calendar) > pd.Timestamp(checked.now)]
 
 
 def _missing(checked: InspectedBars) -> pd.DatetimeIndex:
@@ -182,7 +182,7 @@ def _unsplit(checked: InspectedBars) -> Mask:
 
 
 RULES: dict[str, Rule] = {
-    **{name: of_rows(rule) for name, rule in CONTRACT.items()},
+    **{name: contract_rule(rule) for name, rule in CONTRACT.items()},
     "future-bar": Rule(
         says="there are bars of sessions that have not ended, on {days}",
         days=_future,

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standardiser:
+class Scaler:
     """Per-column mean and scale. Fitting on rows outside the training split leaks their level into it."""
 
     mean: NDArray[np.float64]
     scale: NDArray[np.float64]
 
     @classmethod
-    def fit(cls, values: NDArray[np.float64], training_rows: NDArray[np.int64]) -> Standardiser:
+    def fit(cls, values: NDArray[np.float64], training_rows: NDArray[np.int64]) -> Scaler:
         """Mean and standard deviation of the training rows; a constant column keeps scale 1."""
         rows = values[training_rows]
         # A constant column's standard deviation is rounding noise, not zero.

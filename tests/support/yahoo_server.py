@@ -219,7 +219,7 @@ def _forget_everything() -> None:
     yfinance.cache._CookieCacheManager._Cookie_cache = None
     yfinance.base._tz_info_fetch_ctr = 0
     yahoo_session.session_for.cache_clear()
-    yahoo_session._own_cache_folder.cache_clear()
+    yahoo_session._private_cache_folder.cache_clear()
 
 
 def _formalities(seen: Seen) -> Answer:

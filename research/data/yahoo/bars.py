@@ -65,7 +65,7 @@ class YahooBars:
     """What was done to the bars, one sentence each."""
 
 
-def delivered_of(symbol: str, history: pd.DataFrame, meta: Any, chart: str) -> YahooBars:
+def parse_history(symbol: str, history: pd.DataFrame, meta: Any, chart: str) -> YahooBars:
     """Bars and instrument out of `history`, its metadata, and the text of the chart that yfinance read them from."""
     everything = _canonical(history)
     exchange = str(meta.get("exchangeName") or "")

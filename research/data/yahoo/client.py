@@ -24,15 +24,15 @@ import yfinance
 from yfinance.data import YfData
 
 from research.data.sources import Request, SourceBars
-from research.data.yahoo.bars import YahooBars, delivered_of
-from research.data.yahoo.errors import Fault, YahooFailure, failure_of
-from research.data.yahoo.session import MIRROR_VARIABLE, YahooSession, mirror_of_environment, session_for
+from research.data.yahoo.bars import YahooBars, parse_history
+from research.data.yahoo.errors import Fault, YahooFailure, classify_failure
+from research.data.yahoo.session import MIRROR_VARIABLE, YahooSession, mirror_from_environment, session_for
 from research.errors import InputError, require
 
 logger = logging.getLogger(__name__)
 """Hears, while a request is under way, of each symbol that came (debug) and of each wait (info)."""
 
-AT_ONCE = 2
+CONCURRENT_SYMBOLS = 2
 """Symbols asked for at the same time; Yahoo answers 429 to more."""
 EARLIEST = date(1927, 1, 1)
 """Before the first bar that Yahoo has of anything."""
@@ -61,12 +61,12 @@ class RetryPolicy:
         return planned * (1 + self.jitter() / 2)
 
 
-def fetch(request: Request, patience: RetryPolicy | None = None) -> SourceBars:
+def fetch(request: Request, retry: RetryPolicy | None = None) -> SourceBars:
     """Daily bars of every symbol of the request; one `InputError` names all that failed, and then nothing is returned."""
     _check(request)
-    mirror = mirror_of_environment()
+    mirror = mirror_from_environment()
     session = session_for(mirror, _timeout(request))
-    results = _all(request, session, patience or RetryPolicy())
+    results = _fetch_all(request, session, retry or RetryPolicy())
     failures = [outcome.sentence(symbol) for symbol, outcome in results.items() if isinstance(outcome, YahooFailure)]
     if failures:
         count = f"{len(failures)} of {len(results)} symbols failed, nothing was taken"
@@ -84,15 +84,15 @@ def fetch(request: Request, patience: RetryPolicy | None = None) -> SourceBars:
     )
 
 
-def _all(request: Request, session: YahooSession, patience: RetryPolicy) -> dict[str, YahooBars | YahooFailure]:
+def _fetch_all(request: Request, session: YahooSession, retry: RetryPolicy) -> dict[str, YahooBars | YahooFailure]:
     """Every symbol to its end, whether others fail or not."""
 
     def outcome(symbol: str) -> YahooBars | YahooFailure:
-        return _persistently(symbol, request, session, patience)
+        return _fetch_with_retries(symbol, request, session, retry)
 
     # The first one alone: yfinance creates its cache files on first use, and two threads doing so lock each other out.
     first, *others = request.symbols
-    with _outspoken_yfinance(), ThreadPoolExecutor(AT_ONCE) as pool:
+    with _outspoken_yfinance(), ThreadPoolExecutor(CONCURRENT_SYMBOLS) as pool:
         return {first: outcome(first), **dict(zip(others, pool.map(outcome, others), strict=True))}
 
 
@@ -146,25 +146,27 @@ def _outspoken_yfinance() -> Iterator[None]:
             debug.hide_exceptions = hidden
 
 
-def _persistently(symbol: str, request: Request, session: YahooSession, patience: RetryPolicy) -> YahooBars | YahooFailure:
+def _fetch_with_retries(
+    symbol: str, request: Request, session: YahooSession, patience: RetryPolicy
+) -> YahooBars | YahooFailure:
     attempt = 0
     while True:
         attempt += 1
         _clear_response_cache()
         session.forget()
         try:
-            outcome = _once(symbol, request, session)
+            outcome = _fetch_once(symbol, request, session)
             logger.debug("%s came", symbol)
             return outcome
         except Exception as error:
-            failure = failure_of(error, session.chart_answer)
+            failure = classify_failure(error, session.chart_answer)
             if failure is None:
                 raise
         if attempt > failure.fault.retries or (failure.retry_after or 0) > LONGEST_WAIT:
             return failure
-        seconds = patience.seconds(attempt, failure)
+        seconds = retry.seconds(attempt, failure)
         logger.info("%s: %s (%s); asking again in %.0f s", symbol, failure.fault.title, failure.said, seconds)
-        patience.sleep(seconds)
+        retry.sleep(seconds)
 
 
 def _clear_response_cache() -> None:
@@ -175,7 +177,7 @@ def _clear_response_cache() -> None:
     YfData.cache_get.cache_clear()
 
 
-def _once(symbol: str, request: Request, session: YahooSession) -> YahooBars | YahooFailure:
+def _fetch_once(symbol: str, request: Request, session: YahooSession) -> YahooBars | YahooFailure:
     ticker = yfinance.Ticker(symbol, session=session)
     history = ticker.history(
         start=max(request.start or EARLIEST, EARLIEST),
@@ -188,5 +190,5 @@ def _once(symbol: str, request: Request, session: YahooSession) -> YahooBars | Y
     )
     answer = session.chart_answer
     assert answer is not None, "the response cache was cleared, so history asked Yahoo"
-    delivered = delivered_of(symbol, history, ticker.history_metadata, answer.text)
+    delivered = parse_history(symbol, history, ticker.history_metadata, answer.text)
     return YahooFailure(fault=Fault.NO_BARS, said="no row has quotes") if delivered.bars.empty else delivered

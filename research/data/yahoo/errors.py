@@ -52,7 +52,7 @@ class YahooFailure:
         return f"{symbol}: {self.fault.title} ({self.said}{wait}); {self.fault.fix}."
 
 
-def failure_of(error: Exception, answer: Response | None) -> YahooFailure | None:
+def classify_failure(error: Exception, answer: Response | None) -> YahooFailure | None:
     """Classify by the last chart answer, else by the exception; None for what is no failure of Yahoo's."""
     failure = None if answer is None else _failure_in(answer)
     if failure is not None:

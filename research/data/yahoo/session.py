@@ -22,7 +22,7 @@ from research.errors import InputError, require
 
 MIRROR_VARIABLE = "TAPESCALE_YAHOO"
 CHART_PATH = "/v8/finance/chart/"
-MOST_REDIRECTS = 10
+MAX_REDIRECTS = 10
 
 
 class YahooSession(Session[Response]):
@@ -69,7 +69,7 @@ class MirroredSession(YahooSession):
     def _send(self, method: Any, url: str, **options: Any) -> Response:
         headers = dict(options.pop("headers", None) or {})
         options.pop("allow_redirects", None)
-        for _ in range(MOST_REDIRECTS):
+        for _ in range(MAX_REDIRECTS):
             target, host = self._in_mirror(url)
             answer = super()._send(
                 method, target, headers={**headers, "X-Original-Host": host}, allow_redirects=False, **options
@@ -90,7 +90,7 @@ class MirroredSession(YahooSession):
         return f"{self._mirror}{asked.path}{'?' if asked.query else ''}{asked.query}", host
 
 
-def mirror_of_environment() -> str:
+def mirror_from_environment() -> str:
     """The mirror's address, empty without one."""
     mirror = os.environ.get(MIRROR_VARIABLE, "")
     asked = urlsplit(mirror)
@@ -102,12 +102,12 @@ def mirror_of_environment() -> str:
 @cache
 def session_for(mirror: str, timeout: float) -> YahooSession:
     """One session per process: yfinance keeps cookie and crumb for good, and they belong to the session that got them."""
-    _own_cache_folder()
+    _private_cache_folder()
     return MirroredSession(timeout=timeout, mirror=mirror) if mirror else YahooSession(timeout=timeout)
 
 
 @cache
-def _own_cache_folder() -> tempfile.TemporaryDirectory[str]:
+def _private_cache_folder() -> tempfile.TemporaryDirectory[str]:
     """For yfinance's files: in the user's home two processes would share them, and what a mirror said would stay."""
     folder = tempfile.TemporaryDirectory(prefix="tapescale-yfinance-")
     yfinance.set_tz_cache_location(folder.name)

@@ -24,7 +24,7 @@ from pipelines.data.load_task import ingest
 from pipelines.data.options import IngestOptions
 from pipelines.data.snapshot_run import record
 from research.data import snapshots
-from research.data.data_sets import read_name
+from research.data.data_sets import read_data_set
 from research.data.revisions import Change
 from research.data.sources import SourceBars
 from research.errors import InputError
@@ -80,7 +80,7 @@ def test_three_calls_take_in_find_nothing_and_list_what_changed(
     yahoo: YahooServer, store_root: Path, capsys: pytest.CaptureFixture[str]
 ):
     make_data(store_root, symbols="SPY,^VIX", start=date(2010, 1, 4))
-    first = read_name("spy-vix", store_root / "snapshots")
+    first = read_data_set("spy-vix", store_root / "snapshots")
     assert first is not None
     assert f"spy-vix: first snapshot {first.digest}" in capsys.readouterr().out
 
@@ -88,13 +88,13 @@ def test_three_calls_take_in_find_nothing_and_list_what_changed(
     said = capsys.readouterr().out
     assert f"asking     yahoo: SPY,^VIX from {HISTORY.index[KNOWN - 31]:%Y-%m-%d}\n" in said
     assert f"spy-vix: nothing changed, snapshot {first.digest} as before" in said
-    assert read_name("spy-vix", store_root / "snapshots") == first
+    assert read_data_set("spy-vix", store_root / "snapshots") == first
     assert len(snapshot_runs(store_root)) == 1
 
     let_time_pass(yahoo)
     make_data(store_root, symbols="SPY,^VIX")
     said = capsys.readouterr().out
-    second = read_name("spy-vix", store_root / "snapshots")
+    second = read_data_set("spy-vix", store_root / "snapshots")
     assert second is not None
     assert f"spy-vix: snapshot {second.digest}, grown from {first.digest}" in said
     old, new = HISTORY.loc[REVISED, "close"], HISTORY.loc[REVISED, ["low", "high"]].mean().round(2)
@@ -152,7 +152,7 @@ def test_the_command_line_ends_with_a_snapshot_that_a_sweep_runs_on(store_root: 
         assert [word in said for word in (f"revised    SPY {REVISED}", f"vanished   SPY {LOST}", f"dividend   SPY {DIVIDEND}")]
     split = {"train_end": date(2014, 12, 31), "validation_end": date(2016, 12, 31), "test_end": date(2018, 12, 31)}
     sweep = run(store_root, data="pair", symbol="SPY", **split)
-    data_set = read_name("pair", store_root / "snapshots")
+    data_set = read_data_set("pair", store_root / "snapshots")
     assert data_set is not None
     assert sweep.context.task.snapshot.digest == data_set.digest
     assert len(data_set.history) == 2
@@ -268,7 +268,7 @@ def test_a_vendor_that_makes_us_wait_is_said(
     ],
 )  # fmt: skip
 def test_a_change_is_one_sentence(change: Change, sentence: str):
-    assert ingest_table.sentence_of(change) == sentence
+    assert ingest_table.describe_change(change) == sentence
 
 
 def test_two_recordings_of_one_snapshot_are_one_run(store_root: Path, monkeypatch: pytest.MonkeyPatch):

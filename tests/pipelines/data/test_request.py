@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.data.options import IngestOptions
-from pipelines.data.request import IngestRequest, order_of
-from research.data.data_sets import DataSet, Version, write_name
+from pipelines.data.request import IngestRequest, parse_request
+from research.data.data_sets import DataSet, Version, write_data_set
 from research.data.sources import Request
 from research.errors import InputError
 
@@ -17,14 +17,14 @@ SPY = Request(source="yahoo", symbols=("SPY",), start=date(1993, 1, 29))
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     version = Version(digest="0" * 16, at="2026-01-05T12:00:00+00:00")
-    write_name(DataSet(name="spy", request=SPY, history=(version,)), tmp_path)
+    write_data_set(DataSet(name="spy", request=SPY, history=(version,)), tmp_path)
     prices = Request(source="file", settings={"path": str(tmp_path / "prices.csv"), "calendar": "XNYS"})
-    write_name(DataSet(name="prices", request=prices, history=(version,)), tmp_path)
+    write_data_set(DataSet(name="prices", request=prices, history=(version,)), tmp_path)
     return tmp_path
 
 
 def order(root: Path, **options: object) -> IngestRequest:
-    return order_of(IngestOptions(**options), root)  # type: ignore[arg-type]
+    return parse_request(IngestOptions(**options), root)  # type: ignore[arg-type]
 
 
 def test_symbols_are_asked_of_yahoo_under_a_name_made_of_them(root: Path):

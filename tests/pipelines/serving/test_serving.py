@@ -25,7 +25,7 @@ from pipelines.serving.serve import ServeOptions, curl
 from pipelines.serving.serve import main as serve
 from pipelines.sweep.state import Sweep
 from research.data.calendars import sessions_missed
-from research.data.data_sets import DataSet, Version, newest_after, write_name
+from research.data.data_sets import DataSet, Version, newest_after, write_data_set
 from research.data.sources import Request as DataRequest
 from research.errors import InputError
 from research.tracking import query, schema
@@ -273,7 +273,7 @@ def test_age_counts_sessions_that_are_over(store: Store) -> None:
 def test_the_newest_snapshot_of_the_same_data_set_is_asked(tmp_path: Path) -> None:
     request = DataRequest(source="yahoo", symbols=("SPY",))
     history = (Version(digest="a" * 16, at="2026-01-01"), Version(digest="b" * 16, at="2026-02-01"))
-    write_name(DataSet(name="spy", request=request, history=history), tmp_path)
+    write_data_set(DataSet(name="spy", request=request, history=history), tmp_path)
     assert newest_after("a" * 16, tmp_path) == "b" * 16
     assert newest_after("c" * 16, tmp_path) == "c" * 16
 

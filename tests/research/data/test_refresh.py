@@ -12,7 +12,7 @@ import pytest
 
 import research.data.refresh as refresh_module
 from research.data.bars import bars_digest
-from research.data.data_sets import only_writer, read_name
+from research.data.data_sets import data_set_lock, read_data_set
 from research.data.refresh import OVERLAP, RefreshResult, refresh
 from research.data.snapshots import MANIFEST_FILE, load_snapshot
 from research.data.sources import Instrument, Request, SourceBars
@@ -82,7 +82,7 @@ def test_the_first_time_everything_is_asked_for(vendor: Vendor, tmp_path: Path):
     assert (manifest.parent, manifest.changes) == ("", {})
     assert manifest.fetched_at == NOW.isoformat(timespec="seconds")
     assert manifest.instruments == {"SPY": {"calendar": "XNYS", "kind": "fund", "currency": "USD"}}
-    assert read_name("spy", tmp_path) == taken.data_set
+    assert read_data_set("spy", tmp_path) == taken.data_set
 
 
 def test_the_second_time_only_the_end_is_asked_for_and_nothing_is_written(vendor: Vendor, tmp_path: Path):
@@ -246,7 +246,7 @@ def test_another_period_withdraws_nothing(vendor: Vendor, tmp_path: Path, histor
 @pytest.mark.parametrize("bad", ["missing-session", "non-positive-price", "unknown symbol"])
 def test_what_is_refused_leaves_everything_as_it_was(vendor: Vendor, tmp_path: Path, history: pd.DataFrame, bad: str):
     first = again(tmp_path)
-    data_set = read_name("spy", tmp_path)
+    data_set = read_data_set("spy", tmp_path)
     vendor.shelf["SPY"] = history.copy()
     if bad == "missing-session":
         vendor.shelf["SPY"] = history.drop(history.index[110])
@@ -257,7 +257,7 @@ def test_what_is_refused_leaves_everything_as_it_was(vendor: Vendor, tmp_path: P
     with pytest.raises(InputError):
         again(tmp_path)
     assert entries(tmp_path) == {"spy.json", first.snapshot.digest}
-    assert read_name("spy", tmp_path) == data_set
+    assert read_data_set("spy", tmp_path) == data_set
 
 
 @pytest.mark.parametrize("bad", ["missing-session", "unknown symbol"])
@@ -296,7 +296,7 @@ def test_a_kill_between_snapshot_and_name_is_healed_by_the_next_run(
     assert entries(tmp_path) == {"spy.json", first.snapshot.digest, orphan}
     healed = again(tmp_path)
     assert (healed.snapshot.digest, healed.snapshot.manifest.parent) == (orphan, first.snapshot.digest)
-    assert [version.digest for version in read_name("spy", tmp_path).history] == [first.snapshot.digest, orphan]  # type: ignore[union-attr]
+    assert [version.digest for version in read_data_set("spy", tmp_path).history] == [first.snapshot.digest, orphan]  # type: ignore[union-attr]
 
 
 def test_a_data_set_whose_snapshot_was_deleted_is_built_again(vendor: Vendor, tmp_path: Path):
@@ -351,7 +351,7 @@ def test_two_processes_cannot_change_one_data_set_and_a_dead_one_holds_nothing(v
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(InputError, match="NAME=spy: another `make data` is at work on it"):
             again(tmp_path)
-        with only_writer("other", tmp_path):
+        with data_set_lock("other", tmp_path):
             pass
     finally:
         holder.kill()

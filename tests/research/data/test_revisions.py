@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from research.data.bars import OHLCV, bars_digest
-from research.data.revisions import WORDS, BarRevisions, compare
+from research.data.revisions import DAY_STATUSES, BarRevisions, compare
 from tests.conftest import random_bars
 
 DAYS = 24
@@ -43,7 +43,7 @@ def test_any_mix_of_changes_is_classified_exactly(case: tuple[pd.DataFrame, pd.D
     old, new, words = case
     found = compare("ABC", old, new)
     assert words_of(found) == words
-    assert found.counts == {word: list(words.values()).count(word) for word in WORDS}
+    assert found.counts == {word: list(words.values()).count(word) for word in DAY_STATUSES}
     told = {(change.day, change.kind) for change in found.listed}
     assert told == {(day, word) for day, word in words.items() if word in ("revised", "vanished", "filled")}
 

@@ -12,7 +12,7 @@ from scipy.stats import kstest, kurtosis
 from research.data.bars import bars_digest, check_bars
 from research.data.garch import SP500
 from research.data.sources import Request, source_named
-from research.data.synthetic import FIRST_OPEN, SYMBOL, Market, fetch, market_bars, market_of, parse_settings
+from research.data.synthetic import FIRST_OPEN, SYMBOL, Market, fetch, market_bars, market_from_settings, parse_settings
 from research.errors import InputError
 
 SIGNAL = Market(bars=100_000, signal=0.3, lag=20, seed=1)
@@ -143,7 +143,7 @@ def test_a_request_names_every_setting_and_can_be_asked_again():
     asked = Request(source="synthetic", settings=parse_settings("bars=500,signal=0.3,seed=4"))
     delivered = source_named("synthetic")(asked)
     assert delivered.request == {"bars": "500", "signal": "0.3", "lag": "20", "seed": "4", "start": "2017-01-31"}
-    assert market_of(delivered.request) == Market(bars=500, signal=0.3, seed=4)
+    assert market_from_settings(delivered.request) == Market(bars=500, signal=0.3, seed=4)
     again = fetch(Request(source="synthetic", settings=delivered.request))
     assert bars_digest(again.bars) == bars_digest(delivered.bars)
     assert delivered.instruments[SYMBOL].calendar == ""
@@ -151,7 +151,7 @@ def test_a_request_names_every_setting_and_can_be_asked_again():
 
 def test_no_settings_are_the_default_market():
     assert parse_settings("") == {}
-    assert market_of({}) == Market()
+    assert market_from_settings({}) == Market()
 
 
 @pytest.mark.parametrize(
