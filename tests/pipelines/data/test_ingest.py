@@ -86,8 +86,8 @@ def test_three_calls_take_in_find_nothing_and_list_what_changed(
 
     make_data(store_root, data="spy-vix")
     said = capsys.readouterr().out
-    assert f"asking     yahoo: SPY,^VIX from {HISTORY.index[KNOWN - 31]:%Y-%m-%d}\n" in said
-    assert f"spy-vix: nothing changed, snapshot {first.digest} as before" in said
+    assert f"fetching   yahoo: SPY,^VIX from {HISTORY.index[KNOWN - 31]:%Y-%m-%d}\n" in said
+    assert f"spy-vix: nothing changed, snapshot is still {first.digest}" in said
     assert read_data_set("spy-vix", store_root / "snapshots") == first
     assert len(snapshot_runs(store_root)) == 1
 
@@ -96,10 +96,10 @@ def test_three_calls_take_in_find_nothing_and_list_what_changed(
     said = capsys.readouterr().out
     second = read_data_set("spy-vix", store_root / "snapshots")
     assert second is not None
-    assert f"spy-vix: snapshot {second.digest}, grown from {first.digest}" in said
+    assert f"spy-vix: snapshot {second.digest}, replaces {first.digest}" in said
     old, new = HISTORY.loc[REVISED, "close"], HISTORY.loc[REVISED, ["low", "high"]].mean().round(2)
     assert f"SPY {REVISED} close {old:g} -> {new:g}\n" in said
-    assert f"SPY {LOST} close {HISTORY.loc[LOST, 'close']:g} -> none; the source no longer has it, it is kept\n" in said
+    assert f"SPY {LOST} close {HISTORY.loc[LOST, 'close']:g} -> none; missing at the source, kept\n" in said
     assert f"SPY {DIVIDEND} dividends 0 -> 0.4\n" in said
     assert commands_to_type(said, store_root) == ["make sweep DATA=spy-vix SYMBOL=SPY"]
     assert stored(store_root) == sorted([first.digest, second.digest, "spy-vix.json"])
@@ -237,7 +237,7 @@ def test_a_corrupted_snapshot_is_refused_by_name_and_by_digest(yahoo: YahooServe
     (digest,) = (name for name in stored(store_root) if not name.endswith(".json"))
     (store_root / "snapshots" / digest / snapshots.BARS_FILE).write_bytes(b"PAR1")
     for data in ("spy", digest):
-        with pytest.raises(InputError, match=rf"snapshot {digest} .* delete"):
+        with pytest.raises(InputError, match=rf"DATA={digest}: the snapshot .* delete"):
             ingest(data, open_store(store_root))
     shutil.rmtree(store_root / "snapshots" / digest)
     make_data(store_root, data="spy")
@@ -251,8 +251,8 @@ def test_a_vendor_that_makes_us_wait_is_said(
     yahoo.answer("SPY", TOO_MANY, times=2)
     make_data(store_root, symbols="SPY", start=date(2018, 1, 2))
     said = capsys.readouterr().out
-    assert "asking     yahoo: SPY from 2018-01-02\n" in said
-    assert "waiting    SPY: rate limit (HTTP 429: Too Many Requests); asking again in " in said
+    assert "fetching   yahoo: SPY from 2018-01-02\n" in said
+    assert "waiting    SPY: rate limit (HTTP 429: Too Many Requests); retrying in " in said
     assert "spy: first snapshot" in said
 
 
@@ -264,7 +264,7 @@ def test_a_vendor_that_makes_us_wait_is_said(
         (Change(symbol="SPY", day="2020-08-31", kind="filled", column="close", old=None, new=1234.5),
          "SPY 2020-08-31 close none -> 1,234.5"),
         (Change(symbol="SPY", day="2020-08-30", kind="dropped", column="close", old=12.0, new=None),
-         "SPY 2020-08-30 close 12 -> none; the source no longer has it"),
+         "SPY 2020-08-30 close 12 -> none; missing at the source, dropped"),
     ],
 )  # fmt: skip
 def test_a_change_is_one_sentence(change: Change, sentence: str):

@@ -99,7 +99,7 @@ def test_an_impossible_dividend_is_named_with_its_day(amount: float):
     with pytest.raises(InputError) as refused:
         adjusted(bars)
     assert str(refused.value).startswith(f"dividends={amount:g} on {bars.index[7]:%Y-%m-%d}: ")
-    assert "the close before it (100)" in str(refused.value)
+    assert "the previous close (100)" in str(refused.value)
 
 
 def test_the_vendors_adjusted_close_is_reproduced(monkeypatch: pytest.MonkeyPatch):

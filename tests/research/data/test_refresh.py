@@ -77,7 +77,7 @@ def test_the_first_time_everything_is_asked_for(vendor: Vendor, tmp_path: Path):
     taken = again(tmp_path)
     assert vendor.asked == [SPY]
     assert taken.snapshot.digest == bars_digest({"SPY": vendor.shelf["SPY"]})
-    assert (taken.before, taken.comparisons, taken.unchanged) == (None, {}, False)
+    assert (taken.before, taken.revisions, taken.unchanged) == (None, {}, False)
     manifest = taken.snapshot.manifest
     assert (manifest.parent, manifest.changes) == ("", {})
     assert manifest.fetched_at == NOW.isoformat(timespec="seconds")
@@ -89,11 +89,11 @@ def test_the_second_time_only_the_end_is_asked_for_and_nothing_is_written(vendor
     first = again(tmp_path)
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     second = again(tmp_path)
-    (asked,) = second.asked
+    (asked,) = second.requests
     assert asked.start == vendor.shelf["SPY"].index[-1 - OVERLAP].date()
     assert second.unchanged
     assert second.snapshot.digest == first.snapshot.digest
-    assert second.comparisons["SPY"].counts["unchanged"] == OVERLAP + 1
+    assert second.revisions["SPY"].counts["unchanged"] == OVERLAP + 1
     assert {path: path.stat().st_mtime_ns for path in files} == files
     assert entries(tmp_path) == {"spy.json", first.snapshot.digest}
 
@@ -103,7 +103,7 @@ def test_noise_changes_nothing(vendor: Vendor, tmp_path: Path):
     vendor.shelf["SPY"]["close"] *= 1 + 2e-7
     second = again(tmp_path)
     assert second.unchanged
-    assert second.comparisons["SPY"].counts["noise"] == OVERLAP + 1
+    assert second.revisions["SPY"].counts["noise"] == OVERLAP + 1
     assert entries(tmp_path) == {"spy.json", first.snapshot.digest}
 
 
@@ -112,7 +112,7 @@ def test_new_days_make_a_snapshot_that_names_its_parent(vendor: Vendor, tmp_path
     vendor.shelf["SPY"] = history
     second = again(tmp_path)
     manifest = second.snapshot.manifest
-    assert len(second.asked) == 1
+    assert len(second.requests) == 1
     assert manifest.parent == first.snapshot.digest
     assert manifest.changes["SPY"]["appended"] == len(history) - 100
     assert manifest.request == {"symbols": "SPY", "start": "earliest"}
@@ -126,7 +126,7 @@ def test_a_new_dividend_asks_for_nothing_more(vendor: Vendor, tmp_path: Path, hi
     vendor.shelf["SPY"] = history.copy()
     vendor.shelf["SPY"].iloc[110, vendor.shelf["SPY"].columns.get_loc("dividends")] = 0.7
     taken = again(tmp_path)
-    assert len(taken.asked) == 1
+    assert len(taken.requests) == 1
     assert taken.snapshot.of("SPY")["dividends"].iloc[110] == 0.7
     assert [change["kind"] for change in taken.snapshot.manifest.changes["SPY"]["listed"]] == ["dividend"]
 
@@ -137,8 +137,8 @@ def test_a_revision_in_the_overlap_brings_older_ones_to_light(vendor: Vendor, tm
     assert again(tmp_path).unchanged
     revise(vendor, 95)
     taken = again(tmp_path)
-    assert [request.start for request in taken.asked] == [vendor.shelf["SPY"].index[-1 - OVERLAP].date(), None]
-    assert taken.comparisons["SPY"].counts["revised"] == 2
+    assert [request.start for request in taken.requests] == [vendor.shelf["SPY"].index[-1 - OVERLAP].date(), None]
+    assert taken.revisions["SPY"].counts["revised"] == 2
     listed = taken.snapshot.manifest.changes["SPY"]["listed"]
     assert [change["day"] for change in listed] == [f"{vendor.shelf['SPY'].index[place]:%Y-%m-%d}" for place in (10, 95)]
     assert listed[0]["new"] == pytest.approx(listed[0]["old"] * 1.01)
@@ -149,8 +149,8 @@ def test_full_looks_at_all_days(vendor: Vendor, tmp_path: Path):
     again(tmp_path)
     revise(vendor, 10)
     taken = again(tmp_path, full=True)
-    assert [request.start for request in taken.asked] == [None]
-    assert taken.comparisons["SPY"].counts["revised"] == 1
+    assert [request.start for request in taken.requests] == [None]
+    assert taken.revisions["SPY"].counts["revised"] == 1
 
 
 def test_a_split_gives_the_snapshot_that_a_first_fetch_would_have_given(vendor: Vendor, tmp_path: Path, history: pd.DataFrame):
@@ -174,13 +174,13 @@ def test_a_session_that_the_vendor_lost_is_kept_and_said_until_it_is_back(
     vendor.shelf["SPY"] = whole.drop(lost)
     second = again(tmp_path)
     assert second.unchanged
-    assert second.comparisons["SPY"].counts["vanished"] == 1
+    assert second.revisions["SPY"].counts["vanished"] == 1
     vendor.shelf["SPY"] = history.drop(lost)
     third = again(tmp_path)
     assert third.snapshot.of("SPY").loc[lost].equals(first.snapshot.of("SPY").loc[lost])
     assert third.snapshot.manifest.gone == {"SPY": [f"{lost:%Y-%m-%d}"]}
     assert any(f"no longer has {lost:%Y-%m-%d}" in warning for warning in third.snapshot.manifest.warnings)
-    assert again(tmp_path).comparisons["SPY"].counts["vanished"] == 0
+    assert again(tmp_path).revisions["SPY"].counts["vanished"] == 0
 
 
 def test_a_day_without_a_session_that_the_vendor_takes_back_is_dropped(vendor: Vendor, tmp_path: Path):
@@ -191,7 +191,7 @@ def test_a_day_without_a_session_that_the_vendor_takes_back_is_dropped(vendor: V
     again(tmp_path, allow=["extra-session"])
     vendor.shelf["SPY"] = good
     taken = again(tmp_path)
-    assert taken.comparisons["SPY"].counts["dropped"] == 1
+    assert taken.revisions["SPY"].counts["dropped"] == 1
     assert taken.snapshot.digest == bars_digest({"SPY": good})
 
 
@@ -203,7 +203,7 @@ def test_a_session_that_was_missing_is_filled(vendor: Vendor, tmp_path: Path):
     again(tmp_path, allow=["missing-session"])
     vendor.shelf["SPY"] = whole
     taken = again(tmp_path)
-    assert taken.comparisons["SPY"].counts["filled"] == 1
+    assert taken.revisions["SPY"].counts["filled"] == 1
     assert taken.snapshot.digest == bars_digest({"SPY": whole})
 
 
@@ -213,7 +213,7 @@ def test_a_session_that_has_not_ended_is_not_appended(vendor: Vendor, tmp_path: 
     last = vendor.shelf["SPY"].index[-1]
     noon = datetime(last.year, last.month, last.day, 16, tzinfo=UTC)
     taken = refresh("spy", SPY, tmp_path, now=noon)
-    assert taken.comparisons["SPY"].counts["appended"] == len(history) - 101
+    assert taken.revisions["SPY"].counts["appended"] == len(history) - 101
     assert taken.snapshot.of("SPY").index[-1] == history.index[-2]
     assert any("left out" in warning for warning in taken.snapshot.manifest.warnings)
     assert taken.before is not None
@@ -225,9 +225,9 @@ def test_only_a_new_symbol_is_asked_for_as_a_whole(vendor: Vendor, tmp_path: Pat
     vendor.shelf["QQQ"] = history.iloc[:100, :5] * 2
     taken = again(tmp_path, replace(SPY, symbols=("SPY", "QQQ")))
     overlap = vendor.shelf["SPY"].index[-1 - OVERLAP].date()
-    assert [(request.symbols, request.start) for request in taken.asked] == [(("SPY",), overlap), (("QQQ",), None)]
+    assert [(request.symbols, request.start) for request in taken.requests] == [(("SPY",), overlap), (("QQQ",), None)]
     assert list(taken.snapshot.manifest.symbols) == ["SPY", "QQQ"]
-    assert set(taken.comparisons) == {"SPY"}
+    assert set(taken.revisions) == {"SPY"}
     without = again(tmp_path, replace(SPY, symbols=("QQQ",)))
     assert list(without.snapshot.bars) == ["QQQ"]
     assert without.data_set.request.symbols == ("QQQ",)
@@ -236,10 +236,10 @@ def test_only_a_new_symbol_is_asked_for_as_a_whole(vendor: Vendor, tmp_path: Pat
 def test_another_period_withdraws_nothing(vendor: Vendor, tmp_path: Path, history: pd.DataFrame):
     again(tmp_path)
     later = again(tmp_path, replace(SPY, start=date(2020, 2, 3)))
-    assert later.comparisons["SPY"].counts["vanished"] == 0
+    assert later.revisions["SPY"].counts["vanished"] == 0
     assert later.snapshot.manifest.symbols["SPY"]["first"] == "2020-02-03"
     back = again(tmp_path)
-    assert back.comparisons["SPY"].counts["appended"] == 21
+    assert back.revisions["SPY"].counts["appended"] == 21
     assert back.snapshot.digest == bars_digest({"SPY": history.iloc[:100]})
 
 
@@ -289,7 +289,7 @@ def test_a_kill_between_snapshot_and_name_is_healed_by_the_next_run(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(refresh_module, "write_name", killed)
+        patched.setattr(refresh_module, "write_data_set", killed)
         with pytest.raises(KeyboardInterrupt):
             again(tmp_path)
     orphan = bars_digest({"SPY": history})
@@ -327,16 +327,16 @@ def test_a_file_is_read_as_a_whole_and_has_the_last_word(vendor: Vendor, tmp_pat
     again(tmp_path, request)
     vendor.shelf["ABC"] = vendor.shelf["ABC"].drop(vendor.shelf["ABC"].index[7])
     taken = again(tmp_path, request)
-    assert taken.asked == [request]
-    assert taken.comparisons["ABC"].counts["dropped"] == 1
+    assert taken.requests == [request]
+    assert taken.revisions["ABC"].counts["dropped"] == 1
     assert taken.snapshot.digest == bars_digest(vendor.shelf)
 
 
 HOLD = """
 import sys
 from pathlib import Path
-from research.data.data_sets import only_writer
-with only_writer("spy", Path(sys.argv[1])):
+from research.data.data_sets import data_set_lock
+with data_set_lock("spy", Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """

@@ -170,7 +170,7 @@ def test_no_settings_are_the_default_market():
         ("seed=-1", "DATA=synthetic:seed=-1: give 0 or more."),
         ("start=1950", "DATA=synthetic:start=1950: give a date like 1950-01-31."),
         ("start=0999-01-01", "DATA=synthetic:start=0999-01-01: give 1000-01-01 or later."),
-        ("days=5", "DATA=synthetic:days=5: no such setting; there are bars, signal, lag, seed, start."),
+        ("days=5", "DATA=synthetic:days=5: no such setting; give one of bars, signal, lag, seed, start."),
         ("bars", "DATA=synthetic:bars: write it as name=value, for example signal=0.3."),
         ("lag=", "DATA=synthetic:lag=: write it as name=value, for example signal=0.3."),
         ("lag=5,lag=6", "DATA=synthetic:lag=6: give each setting once."),

@@ -49,7 +49,7 @@ def test_prices_volume_and_dates_come_back_exactly(yahoo: YahooServer):
     assert "personal use" in delivered.licence
     assert delivered.versions["yfinance"] == yfinance.__version__
     assert set(delivered.versions) == {"yfinance", "curl_cffi"}
-    assert delivered.notes == [f"Requests went to {yahoo.url} (TAPESCALE_YAHOO) and not to Yahoo itself."]
+    assert delivered.notes == [f"Requests went to the mirror {yahoo.url} (TAPESCALE_YAHOO), not to Yahoo."]
 
 
 def test_both_ends_of_the_period_belong_to_it(yahoo: YahooServer):
@@ -185,7 +185,7 @@ def test_a_request_to_another_host_than_yahoos_is_refused(yahoo: YahooServer):
 def test_redirects_without_end_are_told(yahoo: YahooServer):
     yahoo.add("SPY", BARS)
     yahoo.answer("SPY", ROUND_AND_ROUND, times=99)
-    with pytest.raises(InputError, match="it redirects without end"):
+    with pytest.raises(InputError, match="the mirror redirects without end"):
         bars_of("SPY")
 
 

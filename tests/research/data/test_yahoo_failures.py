@@ -54,7 +54,7 @@ def refusal_of(naps: Naps, *symbols: str, **options: object) -> list[str]:
     with pytest.raises(InputError) as refused:
         naps.fetch(*symbols, **options)
     first, *rest = str(refused.value).splitlines()
-    assert first == f"SYMBOLS={','.join(symbols)}: {len(rest)} of {len(symbols)} symbols failed, nothing was taken."
+    assert first == f"SYMBOLS={','.join(symbols)}: {len(rest)} of {len(symbols)} symbols failed, nothing was stored."
     return rest
 
 
@@ -157,8 +157,8 @@ def test_slowness_that_passes_costs_nothing(yahoo: YahooServer):
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (HTML, "HTTP 200: <!DOCTYPE html><html><body>Yahoo</body></html> where a chart was expected"),
-        (Answer(body="{}"), "HTTP 200: {} where a chart was expected"),
+        (HTML, "HTTP 200: <!DOCTYPE html><html><body>Yahoo</body></html> instead of a chart"),
+        (Answer(body="{}"), "HTTP 200: {} instead of a chart"),
         (without("timestamp"), "the chart has no timestamp"),
         (without("indicators", "quote", 0, "close"), "the chart has no indicators.quote.0.close"),
         (without("meta", "exchangeTimezoneName"), "the chart has no meta.exchangeTimezoneName"),
@@ -170,7 +170,7 @@ def test_an_answer_of_another_form_is_tried_once_more_and_told(yahoo: YahooServe
     naps.fetch("SPY")
     yahoo.answer("SPY", answer, times=99)
     assert refusal_of(naps, "SPY") == [
-        f"SPY: answer not understood ({said}); look at finance.yahoo.com in a browser; if it works there, upgrade yfinance."
+        f"SPY: unexpected answer ({said}); open finance.yahoo.com in a browser; if it works there, upgrade yfinance."
     ]
     assert naps.taken == [1]
 
@@ -216,7 +216,7 @@ def test_an_error_that_is_not_yahoos_is_not_swallowed(yahoo: YahooServer, monkey
     def broken(*_: object) -> None:
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr(yahoo_source, "delivered_of", broken)
+    monkeypatch.setattr(yahoo_source, "parse_history", broken)
     with pytest.raises(ZeroDivisionError, match="ours"):
         Naps().fetch("SPY")
 
@@ -224,16 +224,16 @@ def test_an_error_that_is_not_yahoos_is_not_swallowed(yahoo: YahooServer, monkey
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"symbols": ()}, "SYMBOLS=: name instruments as Yahoo does"),
-        ({"symbols": ("SPY", "SPY")}, "SYMBOLS=SPY,SPY: give each instrument once"),
-        ({"symbols": ("spy",)}, "SYMBOLS=spy: give a symbol of Yahoo's in capitals"),
-        ({"symbols": ("../SPY",)}, "SYMBOLS=../SPY: give a symbol"),
-        ({"symbols": ("US78462F1030",)}, "SYMBOLS=US78462F1030: give a symbol"),
-        ({"start": date(2020, 2, 2), "end": date(2020, 2, 1)}, "START=2020-02-02: give a day that is not after END=2020-02-01"),
-        ({"start": date(9000, 1, 1)}, "START=9000-01-01: give a day that is not in the future"),
-        ({"end": date(1900, 1, 1)}, "END=1900-01-01: give a day after 1927-01-01"),
-        ({"settings": {"timeout": "soon"}}, "TIMEOUT=soon: give a positive number of seconds"),
-        ({"settings": {"timeout": "0"}}, "TIMEOUT=0: give a positive number of seconds"),
+        ({"symbols": ()}, "SYMBOLS=: no symbol is given; name instruments as Yahoo does"),
+        ({"symbols": ("SPY", "SPY")}, "SYMBOLS=SPY,SPY: a symbol is repeated; give each once"),
+        ({"symbols": ("spy",)}, "SYMBOLS=spy: not a Yahoo symbol; give one in capitals"),
+        ({"symbols": ("../SPY",)}, "SYMBOLS=../SPY: not a Yahoo symbol"),
+        ({"symbols": ("US78462F1030",)}, "SYMBOLS=US78462F1030: not a Yahoo symbol"),
+        ({"start": date(2020, 2, 2), "end": date(2020, 2, 1)}, "START=2020-02-02: this day is after END=2020-02-01"),
+        ({"start": date(9000, 1, 1)}, "START=9000-01-01: this day is in the future"),
+        ({"end": date(1900, 1, 1)}, "END=1900-01-01: before all data; give a day after 1927-01-01"),
+        ({"settings": {"timeout": "soon"}}, "TIMEOUT=soon: not a time limit; give a positive number of seconds"),
+        ({"settings": {"timeout": "0"}}, "TIMEOUT=0: not a time limit; give a positive number of seconds"),
     ],
 )
 def test_a_wrong_request_is_told_before_anything_is_asked(yahoo: YahooServer, asked: dict[str, object], message: str):
@@ -246,5 +246,5 @@ def test_a_wrong_request_is_told_before_anything_is_asked(yahoo: YahooServer, as
 @pytest.mark.parametrize("mirror", ["localhost:80", "ftp://localhost", "http://"])
 def test_a_mirror_that_is_no_address_is_refused(monkeypatch: pytest.MonkeyPatch, mirror: str):
     monkeypatch.setenv("TAPESCALE_YAHOO", mirror)
-    with pytest.raises(InputError, match=f"TAPESCALE_YAHOO={mirror}: give http://host:port"):
+    with pytest.raises(InputError, match=f"TAPESCALE_YAHOO={mirror}: not an address; give http://host:port"):
         Naps().fetch("SPY")
