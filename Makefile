@@ -105,7 +105,7 @@ control: $(READY) ## does the pipeline find a planted signal, and none in shuffl
 	  $(call flag,THREADS,threads) $(stored)
 
 features: $(READY) ## every feature: group, formula, warm-up, source, and the sets that hold it
-	@$(PY) -m research.features $(args)
+	@$(PY) -m research.features.catalogue_table $(args)
 
 leaderboard: $(READY) ## best architecture per budget and horizon, beside the baselines, and how sure; FIGURES=1 draws
 	@$(PY) -m analysis.leaderboard $(call switch,ADOPTED,adopted) $(call switch,FIGURES,figures) $(stored)

@@ -48,7 +48,7 @@ ROOMS = {
     "research/cli/": Room(ours=("research.errors",), others=("tyro", "rich")),
     "research/data/": Room(ours=BASE, never=NUMBERS),
     "research/features/": Room(ours=(*BASE, "research.data"), never=NUMBERS),
-    "research/features/__main__.py": Room(ours=(*BASE, "research.cli", "research.features")),
+    "research/features/catalogue_table.py": Room(ours=(*BASE, "research.cli", "research.features")),
     "research/task/": Room(ours=(*BASE, "research.data", "research.features")),
     "research/models/": Room(ours=(*BASE, "research.task")),
     "research/models/kernels/": Room(ours=("research.errors",), others=("torch", "numpy")),

@@ -27,11 +27,11 @@ def _since_low(bars: Bars, length: int) -> Series:
     return sessions_since_highest(-bars.close, length) / length
 
 
-_of_closes = partial(family, "drawdown", later=-1)
+_family = partial(family, "drawdown", later=-1)
 
 DRAWDOWN_FEATURES = (
-    *_of_closes("drawdown_{n}", "log(C / max C over {n})", _drawdown, (20, 120), source="George & Hwang 2004"),
-    *_of_closes("run_up_{n}", "log(C / min C over {n})", _run_up, (20, 120)),
-    *_of_closes("since_high_{n}", "sessions since the newest highest C of {n} / {n}", _since_high, (60,)),
-    *_of_closes("since_low_{n}", "sessions since the newest lowest C of {n} / {n}", _since_low, (60,)),
+    *_family("drawdown_{n}", "log(C / max C over {n})", _drawdown, (20, 120), source="George & Hwang 2004"),
+    *_family("run_up_{n}", "log(C / min C over {n})", _run_up, (20, 120)),
+    *_family("since_high_{n}", "sessions since the newest highest C of {n} / {n}", _since_high, (60,)),
+    *_family("since_low_{n}", "sessions since the newest lowest C of {n} / {n}", _since_low, (60,)),
 )

@@ -58,9 +58,7 @@ ADDED_FEATURES = (
 A25 = FeatureSet(name="a25", version=1, features=RAW_FEATURES)
 A25S = FeatureSet(name="a25s", version=1, features=STATIONARY_FEATURES)
 S50 = FeatureSet(
-    name="s50",
-    version=1,
-    features=(*BOUNDED_FEATURES, *(feature for feature in ADDED_FEATURES if feature.name in S50_ADDS)),
+    name="s50", version=1, features=(*BOUNDED_FEATURES, *(feature for feature in ADDED_FEATURES if feature.name in S50_ADDS))
 )
 S100 = FeatureSet(name="s100", version=1, features=(*BOUNDED_FEATURES, *ADDED_FEATURES))
 

@@ -150,9 +150,7 @@ STATIONARY_FORMS = {
     "macd": Stationary(formula="MACD / close", form=lambda values, bars: values / bars.close),
     "obv": Stationary(formula="20-day change of OBV / 20-day volume", form=_change_over_volume, warm_up=20),
     "adosc": Stationary(
-        formula="ADOSC / 20-day mean volume",
-        form=lambda values, bars: _over_volume(values, bars, 20, talib.SMA),
-        warm_up=19,
+        formula="ADOSC / 20-day mean volume", form=lambda values, bars: _over_volume(values, bars, 20, talib.SMA), warm_up=19
     ),
     "percent_b": Stationary(formula="Bollinger %B(20, 2)", form=lambda values, bars: values),
     **{

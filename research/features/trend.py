@@ -34,19 +34,9 @@ def _direction(bars: Bars, length: int) -> Series:
 TREND_FEATURES = (
     *family("trend", "trend_slope_{n}", "{n} x slope of the regression of log C on time over {n}", _slope, (20, 60), later=-1),
     *family(
-        "trend",
-        "trend_r2_{n}",
-        "R2 of the regression of log C on time over {n}, 0 if flat",
-        _straightness,
-        (60,),
-        later=-1,
+        "trend", "trend_r2_{n}", "R2 of the regression of log C on time over {n}, 0 if flat", _straightness, (60,), later=-1
     ),
     *family(
-        "trend",
-        "di_balance_{n}",
-        "(DI+ - DI-) / (DI+ + DI-) over {n}, 0 if flat",
-        _direction,
-        (14,),
-        source="Wilder 1978",
+        "trend", "di_balance_{n}", "(DI+ - DI-) / (DI+ + DI-) over {n}, 0 if flat", _direction, (14,), source="Wilder 1978"
     ),
 )

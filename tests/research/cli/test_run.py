@@ -119,7 +119,7 @@ def test_another_tyro_tells_a_mistake_in_its_own_words(
 
 def test_a_closed_pipe_is_the_end_of_a_verb_and_no_traceback() -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "research.features"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "research.features.catalogue_table"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as verb:
         assert verb.stdout is not None
         assert verb.stderr is not None

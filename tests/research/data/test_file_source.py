@@ -350,7 +350,7 @@ def test_raw_prices_need_splits():
 
 
 def test_a_path_that_is_no_file_of_bars_is_refused():
-    assert refusal("absent.csv") == "DATA=absent.csv: there is no such file or folder; check the path."
+    assert refusal("absent.csv") == "DATA=absent.csv: no such file or folder; check the path."
     endings = "ends with .csv, .csv.gz, .parquet."
     assert refusal(written(GOOD, "spy.xlsx")) == f"DATA=spy.xlsx: not a table; give a file that {endings}"
     Path("prices").mkdir()

@@ -349,7 +349,7 @@ def test_two_processes_cannot_change_one_data_set_and_a_dead_one_holds_nothing(v
     assert holder.stdout is not None
     try:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(InputError, match="NAME=spy: another `make data` is at work on it"):
+        with pytest.raises(InputError, match="NAME=spy: another `make data` is changing this data set"):
             again(tmp_path)
         with data_set_lock("other", tmp_path):
             pass

@@ -123,7 +123,7 @@ def test_two_rows_of_one_day_are_named_for_yfinance_keeps_one(yahoo: YahooServer
 def test_capital_gains_of_a_fund_are_named_and_are_no_dividends(yahoo: YahooServer):
     yahoo.add("FUND", BARS, capital_gains={"2020-02-10": 0.7}, kind="MUTUALFUND", exchange="NYQ")
     delivered = fetch(request_of("FUND"))
-    assert delivered.notes[-1] == "FUND: capital gains were distributed on 2020-02-10; they are not among the dividends."
+    assert delivered.notes[-1] == "FUND: capital gains were distributed on 2020-02-10; the dividends do not include them."
     assert not delivered.bars["FUND"]["dividends"].any()
 
 

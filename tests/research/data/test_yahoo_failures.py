@@ -84,7 +84,7 @@ def test_a_rate_limit_for_ever_ends_after_five_attempts(yahoo: YahooServer):
     naps = Naps()
     yahoo.answer("SPY", TOO_MANY, times=99)
     assert refusal_of(naps, "SPY") == [
-        "SPY: rate limit (HTTP 429: Too Many Requests); wait a quarter of an hour and run again, or ask for fewer symbols."
+        "SPY: rate limit (HTTP 429: Too Many Requests); wait a quarter of an hour and run again, or give fewer symbols."
     ]
     assert naps.taken == [1, 2, 4, 8]
     assert len(yahoo.charts("SPY")) == 10
@@ -94,7 +94,7 @@ def test_an_error_that_yfinance_keeps_is_cleared_before_the_next_attempt(yahoo: 
     naps = Naps()
     yahoo.answer("SPY", BROKEN, times=2)
     with monkeypatch.context() as uncleared:
-        uncleared.setattr(yahoo_source, "_clear_response_cache", lambda: None)
+        uncleared.setattr(yahoo_source.YfData.cache_get, "cache_clear", lambda: None)
         with pytest.raises(json.JSONDecodeError):
             naps.fetch("SPY")
     assert (len(naps.taken), len(yahoo.charts("SPY"))) == (1, 2), "the second attempt read what yfinance had kept of the first"
@@ -111,7 +111,7 @@ def test_a_server_error_is_tried_again(yahoo: YahooServer):
 def test_a_server_error_for_ever_is_told(yahoo: YahooServer):
     yahoo.answer("SPY", BROKEN, times=99)
     assert refusal_of(Naps(), "SPY") == [
-        "SPY: Yahoo unreachable (HTTP 500: Internal Server Error); look at the network and run again."
+        "SPY: Yahoo unreachable (HTTP 500: Internal Server Error); check the network and run again."
     ]
 
 

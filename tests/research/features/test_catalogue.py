@@ -5,8 +5,8 @@ import re
 import pytest
 
 from research.errors import InputError
-from research.features.__main__ import CatalogueOptions, main, size_lines
 from research.features.catalogue import catalogue, set_sizes
+from research.features.catalogue_table import CatalogueOptions, main, size_lines
 from research.features.feature_sets import WHOLE_SETS
 
 
