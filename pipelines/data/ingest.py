@@ -25,12 +25,7 @@ def main(options: IngestOptions) -> None:
         assert ingest.request is not None
         with IngestProgress(screen) as progress:
             result = refresh(
-                ingest.name,
-                ingest.request,
-                store.snapshots,
-                allow=allow,
-                full=options.full,
-                on_request=progress.print_request,
+                ingest.name, ingest.request, store.snapshots, allow=allow, full=options.full, on_request=progress.print_request
             )
         record_snapshot(result.snapshot, store, ingest.name)
         print_refresh(result, options.store, screen)

@@ -125,7 +125,7 @@ def fetch(request: Request) -> SourceBars:
     for variable, value in given.items():
         if value:
             raise InputError(
-                f"{variable}: a synthetic market has the one symbol {SYMBOL} and no calendar; use start= and bars=."
+                f"{variable}: a synthetic market has only the symbol {SYMBOL} and no calendar; use start= and bars=."
             )
     market = market_from_settings(request.settings)
     return SourceBars(

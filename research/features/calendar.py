@@ -37,11 +37,7 @@ _calendar = partial(feature, "calendar")
 
 CALENDAR_FEATURES = (
     _calendar(
-        "weekday_sine",
-        "sin(2 pi weekday / 7), Monday 0",
-        0,
-        lambda bars: _cycle(bars.days.dayofweek, 7, np.sin),
-        "French 1980",
+        "weekday_sine", "sin(2 pi weekday / 7), Monday 0", 0, lambda bars: _cycle(bars.days.dayofweek, 7, np.sin), "French 1980"
     ),
     _calendar(
         "weekday_cosine",
@@ -60,10 +56,6 @@ CALENDAR_FEATURES = (
         "French & Roll 1986",
     ),
     _calendar(
-        "turn_of_month",
-        "1 on the last weekday of a month and on its first three, else 0",
-        0,
-        _turn_of_month,
-        "Ariel 1987",
+        "turn_of_month", "1 on the last weekday of a month and on its first three, else 0", 0, _turn_of_month, "Ariel 1987"
     ),
 )

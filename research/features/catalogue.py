@@ -17,7 +17,7 @@ LEGEND = (
     "computed 15 minutes too late.",
     f"A reference without a bar for a session keeps its last close, at most {OLDEST} calendar days old.",
     f"Volatilities are at least {VOLATILITY_FLOOR:g} a day before the logarithm. In s50 and s100 the reference columns stay "
-    f"within ±{BOUND:g} and are 0 where nothing was traded or nothing moved.",
+    f"within ±{BOUND:g} and are 0 without trade or movement.",
     "warm-up: sessions before the first one that has a value.",
 )
 

@@ -98,11 +98,7 @@ CROSS_ASSET_FEATURES = (
     ),
     feature("cross-asset", "implied_volatility", "log X", 1, _implied, "Whaley 2000", "volatility_index"),
     *_implied_family(
-        "implied_change_{n}",
-        "log(X / X[-{n}])",
-        lambda bars, length: change(_implied(bars), length),
-        (1, 5),
-        later=1,
+        "implied_change_{n}", "log(X / X[-{n}])", lambda bars, length: change(_implied(bars), length), (1, 5), later=1
     ),
     *_implied_family("implied_score_{n}", "(log X - mean) / deviation over {n}, 0 if flat", _implied_score, (60,)),
     *_implied_family(

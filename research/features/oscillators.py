@@ -101,11 +101,7 @@ OSCILLATOR_FEATURES = (
         "Williams 1985",
     ),
     *_family(
-        "aroon_{n}",
-        "(sessions since lowest L - since highest H) / {n} over {n} + 1 days",
-        _aroon,
-        (25,),
-        source="Chande 1995",
+        "aroon_{n}", "(sessions since lowest L - since highest H) / {n} over {n} + 1 days", _aroon, (25,), source="Chande 1995"
     ),
     _feature(
         "trix_15",

@@ -7,12 +7,12 @@ logarithm, with `VOLATILITY_FLOOR` as the smallest volatility.
 from __future__ import annotations
 
 import math
-from functools import partial
+from collections.abc import Callable
 
 import numpy as np
 import talib
 
-from research.features.feature import Bars, Series, family, feature
+from research.features.feature import Bars, Feature, Series, family, feature
 from research.features.returns import overnight_return
 from research.features.rolling import rolling_mean, rolling_variance
 from research.features.volatility import log_volatility
@@ -50,7 +50,18 @@ def yang_zhang(bars: Bars, length: int) -> Series:
     return np.sqrt(overnight + weight * open_to_close + (1 - weight) * inside)
 
 
-_family = partial(family, "range-volatility")
+def _relative_atr(bars: Bars, length: int) -> Series:
+    return talib.ATR(bars.high, bars.low, bars.close, timeperiod=length) / bars.close
+
+
+def _log_family(
+    name: str, formula: str, estimator: Callable[[Bars, int], Series], length: int, source: str, later: int = -1
+) -> tuple[Feature, ...]:
+    def compute(bars: Bars, length: int) -> Series:
+        return log_volatility(estimator(bars, length))
+
+    return family("range-volatility", name, formula, compute, (length,), later=later, source=source)
+
 
 RANGE_FEATURES = (
     feature(
@@ -61,42 +72,28 @@ RANGE_FEATURES = (
         lambda bars: log_volatility(np.log(bars.high / bars.low)),
         "Alizadeh, Brandt & Diebold 2002",
     ),
-    *_family(
-        "parkinson_{n}",
-        "log sqrt(mean log(H / L)^2 / (4 log 2) over {n})",
-        lambda bars, length: log_volatility(parkinson(bars, length)),
-        (20,),
-        later=-1,
-        source="Parkinson 1980",
-    ),
-    *_family(
+    *_log_family("parkinson_{n}", "log sqrt(mean log(H / L)^2 / (4 log 2) over {n})", parkinson, 20, "Parkinson 1980"),
+    *_log_family(
         "garman_klass_{n}",
         "log sqrt(mean [log(H / L)^2 / 2 - (2 log 2 - 1) log(C / O)^2] over {n})",
-        lambda bars, length: log_volatility(garman_klass(bars, length)),
-        (20,),
-        later=-1,
-        source="Garman & Klass 1980",
+        garman_klass,
+        20,
+        "Garman & Klass 1980",
     ),
-    *_family(
+    *_log_family(
         "rogers_satchell_{n}",
         "log sqrt(mean [log(H / O) log(H / C) + log(L / O) log(L / C)] over {n})",
-        lambda bars, length: log_volatility(rogers_satchell(bars, length)),
-        (20,),
-        later=-1,
-        source="Rogers & Satchell 1991",
+        rogers_satchell,
+        20,
+        "Rogers & Satchell 1991",
     ),
-    *_family(
+    *_log_family(
         "yang_zhang_{n}",
         "log sqrt(var overnight + k var intraday + (1 - k) Rogers-Satchell over {n})",
-        lambda bars, length: log_volatility(yang_zhang(bars, length)),
-        (20,),
-        source="Yang & Zhang 2000",
+        yang_zhang,
+        20,
+        "Yang & Zhang 2000",
+        later=0,
     ),
-    *_family(
-        "atr_{n}",
-        "log(ATR({n}) / C)",
-        lambda bars, length: log_volatility(talib.ATR(bars.high, bars.low, bars.close, timeperiod=length) / bars.close),
-        (5,),
-        source="Wilder 1978",
-    ),
+    *_log_family("atr_{n}", "log(ATR({n}) / C)", _relative_atr, 5, "Wilder 1978", later=0),
 )

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from research.features.feature import Bars, Series, family, feature
+from research.features.feature import Bars, Feature, Series, family, feature
 from research.features.indicators import ewma_volatility
 from research.features.rolling import change, lagged, ratio, rolling_mean, rolling_variance
 
@@ -55,25 +55,24 @@ def _jump_share(bars: Bars, length: int) -> Series:
     return np.maximum(1 - ratio(smooth, total, floor=VOLATILITY_FLOOR**2, otherwise=1.0), 0.0)
 
 
+def _ratio_feature(short: int, long: int) -> Feature:
+    formula = f"log({short}-day / {long}-day realised volatility)"
+    return _feature(
+        f"volatility_ratio_{short}_{long}",
+        formula,
+        long,
+        lambda bars: _realised(bars, short) - _realised(bars, long),
+        "Corsi 2009",
+    )
+
+
 _family = partial(family, "volatility")
 _feature = partial(feature, "volatility")
 
 VOLATILITY_FEATURES = (
     *_family("realised_volatility_{n}", "log sqrt(mean r^2 over {n})", _realised, (5, 20, 60)),
-    _feature(
-        "volatility_ratio_10_60",
-        "log(10-day / 60-day realised volatility)",
-        60,
-        lambda bars: _realised(bars, 10) - _realised(bars, 60),
-        "Corsi 2009",
-    ),
-    _feature(
-        "volatility_ratio_20_120",
-        "log(20-day / 120-day realised volatility)",
-        120,
-        lambda bars: _realised(bars, 20) - _realised(bars, 120),
-        "Corsi 2009",
-    ),
+    _ratio_feature(10, 60),
+    _ratio_feature(20, 120),
     _feature("ewma_volatility", "log sqrt(exponentially weighted mean r^2, decay 0.94)", 1, _ewma, "RiskMetrics 1996"),
     *_family(
         "downside_volatility_{n}",

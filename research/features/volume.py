@@ -53,11 +53,7 @@ VOLUME_FEATURES = (
         lambda bars: _log_share(rolling_mean(bars.volume, 20), rolling_mean(bars.volume, 120)),
     ),
     _feature(
-        "illiquidity_20",
-        "log of mean |r| / mean C V over 20, relative to the same over 120",
-        120,
-        _illiquidity,
-        "Amihud 2002",
+        "illiquidity_20", "log of mean |r| / mean C V over 20, relative to the same over 120", 120, _illiquidity, "Amihud 2002"
     ),
     *_family(
         "chaikin_flow_{n}",

@@ -187,5 +187,5 @@ def test_a_bad_setting_is_refused_by_name_and_fix(text: str, sentence: str):
     [({"symbols": ("SPY",)}, "SYMBOLS"), ({"start": date(2000, 1, 3)}, "START"), ({"end": date(2000, 1, 3)}, "END")],
 )
 def test_what_a_synthetic_market_cannot_give_is_refused(asked: dict[str, object], field: str):
-    with pytest.raises(InputError, match=f"^{field}: a synthetic market has the one symbol SYNTHETIC"):
+    with pytest.raises(InputError, match=f"^{field}: a synthetic market has only the symbol SYNTHETIC"):
         fetch(Request(source="synthetic", **asked))

@@ -251,7 +251,7 @@ def test_prices_that_never_move_are_refused_without_a_crash():
 def test_months_without_volume_are_refused_by_feature_and_day():
     frame = random_bars(1, 320)
     frame.iloc[220:300, frame.columns.get_loc("volume")] = 0.0
-    with pytest.raises(InputError, match=f"feature obv of a25s is not finite on {frame.index[239]:%Y-%m-%d}"):
+    with pytest.raises(InputError, match=f"FEATURES=a25s: obv is not finite on {frame.index[239]:%Y-%m-%d}"):
         build(A25S, frame)
 
 
