@@ -112,7 +112,7 @@ def check_bars(
 
 
 def format_error(bars: pd.DataFrame) -> str:
-    """Return a sentence if the table is not one of numeric daily bars at all; an empty string if rows can be checked."""
+    """Return the error of a table that is not numeric daily bars; an empty string if its rows can be checked."""
     missing = [column for column in OHLCV if column not in bars.columns]
     if missing:
         return f"column {missing[0]} is missing; bars need {', '.join(OHLCV)}"

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from research.data.bars import ACTIONS, OHLCV, PRICE_DECIMALS, PRICES
+from research.data.bars import ACTIONS, OHLCV, PRICE_DECIMALS, PRICES, Mask
 
 DayStatus = Literal["appended", "unchanged", "noise", "rescaled", "revised", "vanished", "dropped", "filled"]
 ChangeKind = Literal["revised", "vanished", "dropped", "filled", "dividend", "split", "rescaled"]
 Floats = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 Statuses = npt.NDArray[np.object_]
 
-DAY_STATUSES: tuple[DayStatus, ...] = (
-    "appended", "unchanged", "noise", "rescaled", "revised", "vanished", "dropped", "filled",
-)  # fmt: skip
+DAY_STATUSES: tuple[DayStatus, ...] = get_args(DayStatus)
 LOST = "lost"
 """Preliminary status of a day that only the old bars have, until `keeps` decides."""
 

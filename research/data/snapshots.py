@@ -92,7 +92,7 @@ class Snapshot:
         return self.manifest.digest
 
     def of(self, symbol: str) -> pd.DataFrame:
-        """Return the bars of one symbol; raise `InputError` with the available ones if it is missing."""
+        """Return the bars of a symbol; raise `InputError` with the available symbols if it is missing."""
         if symbol not in self.bars:
             raise InputError(f"SYMBOL={symbol}: not in snapshot {self.digest}; give one of {', '.join(sorted(self.bars))}.")
         return self.bars[symbol]

@@ -113,7 +113,7 @@ def build(feature_set: FeatureSet, frame: pd.DataFrame, references: Mapping[str,
     complete = finite.all(axis=1)
     first_row = int(complete.argmax()) if complete.any() else len(values)
     if first_row == len(values):
-        fix = f"{len(days)} days are fewer than its warm-up; use a longer history."
+        fix = f"{len(days)} days are too few for its warm-up; use a longer history."
         raise InputError(f"FEATURES={feature_set.name}: {fix}")
     holes = np.argwhere(~finite[first_row:])
     if len(holes):

@@ -18,11 +18,11 @@ import pytest
 from mlflow.entities import Run
 
 from pipelines.data import snapshot_run
-from pipelines.data import table as ingest_table
 from pipelines.data.ingest import main
 from pipelines.data.load_task import ingest
 from pipelines.data.options import IngestOptions
 from pipelines.data.snapshot_run import record
+from pipelines.data.table import describe_change
 from research.data import snapshots
 from research.data.data_sets import read_data_set
 from research.data.revisions import Change
@@ -268,7 +268,7 @@ def test_a_vendor_that_makes_us_wait_is_said(
     ],
 )  # fmt: skip
 def test_a_change_is_one_sentence(change: Change, sentence: str):
-    assert ingest_table.describe_change(change) == sentence
+    assert describe_change(change) == sentence
 
 
 def test_two_recordings_of_one_snapshot_are_one_run(store_root: Path, monkeypatch: pytest.MonkeyPatch):

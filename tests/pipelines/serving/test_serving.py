@@ -314,7 +314,7 @@ def test_a_skill_that_is_no_fresh_test_says_so(store: Store, tags: dict[str, str
 def test_bars_of_another_instrument_are_no_data_for_the_model(store: Store, sweep: Sweep) -> None:
     model, snapshot = served(store, chosen(store)[0]), sweep.context.task.snapshot
     other = type(snapshot)(manifest=snapshot.manifest, bars={"^IXIC": snapshot.of("^IXIC")}, folder=snapshot.folder)
-    with pytest.raises(InputError, match=r"SYMBOL=\^GSPC: snapshot .* has \^IXIC"):
+    with pytest.raises(InputError, match=r"SYMBOL=\^GSPC: not in snapshot .*; give one of \^IXIC"):
         probabilities(store, model, other, 1)
 
 

@@ -6,8 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from research.data import data_sets as names
-from research.data.data_sets import DataSet, Version, check_name, data_set_names, default_name, read_data_set, write_data_set
+from research.data.data_sets import (
+    DataSet,
+    Version,
+    check_name,
+    data_set_lock,
+    data_set_names,
+    default_name,
+    read_data_set,
+    write_data_set,
+)
 from research.data.sources import Request
 from research.errors import InputError
 
@@ -101,5 +109,5 @@ def test_a_name_never_leaves_the_folder(tmp_path: Path):
 
 
 def test_locks_are_no_data_sets(tmp_path: Path):
-    with names.data_set_lock("indices", tmp_path):
+    with data_set_lock("indices", tmp_path):
         assert data_set_names(tmp_path) == []

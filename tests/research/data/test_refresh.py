@@ -10,7 +10,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-import research.data.refresh as refresh_module
 from research.data.bars import bars_digest
 from research.data.data_sets import data_set_lock, read_data_set
 from research.data.refresh import OVERLAP, RefreshResult, refresh
@@ -56,7 +55,7 @@ def history() -> pd.DataFrame:
 def vendor(monkeypatch: pytest.MonkeyPatch, history: pd.DataFrame) -> Vendor:
     vendor = Vendor()
     vendor.shelf["SPY"] = history.iloc[:100].copy()
-    monkeypatch.setattr(refresh_module, "source_named", lambda name: vendor)
+    monkeypatch.setattr("research.data.refresh.source_named", lambda name: vendor)
     return vendor
 
 
@@ -289,7 +288,7 @@ def test_a_kill_between_snapshot_and_name_is_healed_by_the_next_run(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(refresh_module, "write_data_set", killed)
+        patched.setattr("research.data.refresh.write_data_set", killed)
         with pytest.raises(KeyboardInterrupt):
             again(tmp_path)
     orphan = bars_digest({"SPY": history})

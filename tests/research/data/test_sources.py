@@ -6,8 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from research.data import bundled as module
-from research.data.bundled import FILES, bundled
+from research.data.bundled import FILES, _arch_data_folder, bundled
 from research.data.sources import SOURCES, slug, source_named
 from research.errors import InputError
 
@@ -38,8 +37,8 @@ def test_known_prices_are_read_from_the_right_columns(sp500: pd.DataFrame):
 def test_a_tampered_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, symbol: str):
     for name, _ in FILES.values():
         (tmp_path / name).parent.mkdir()
-        shutil.copy(module._arch_data_folder() / name, tmp_path / name)
-    monkeypatch.setattr(module, "_arch_data_folder", lambda: tmp_path)
+        shutil.copy(_arch_data_folder() / name, tmp_path / name)
+    monkeypatch.setattr("research.data.bundled._arch_data_folder", lambda: tmp_path)
     assert set(bundled().bars) == set(FILES)
 
     name, expected = FILES[symbol]

@@ -10,7 +10,7 @@ from datetime import date, timedelta
 import pytest
 
 from research.data.sources import Request, SourceBars
-from research.data.yahoo import client as yahoo_source
+from research.data.yahoo import client
 from research.data.yahoo.client import RetryPolicy, fetch
 from research.errors import InputError
 from tests.support.yahoo_server import (
@@ -94,7 +94,7 @@ def test_an_error_that_yfinance_keeps_is_cleared_before_the_next_attempt(yahoo: 
     naps = Naps()
     yahoo.answer("SPY", BROKEN, times=2)
     with monkeypatch.context() as uncleared:
-        uncleared.setattr(yahoo_source.YfData.cache_get, "cache_clear", lambda: None)
+        uncleared.setattr(client.YfData.cache_get, "cache_clear", lambda: None)
         with pytest.raises(json.JSONDecodeError):
             naps.fetch("SPY")
     assert (len(naps.taken), len(yahoo.charts("SPY"))) == (1, 2), "the second attempt read what yfinance had kept of the first"
@@ -216,7 +216,7 @@ def test_an_error_that_is_not_yahoos_is_not_swallowed(yahoo: YahooServer, monkey
     def broken(*_: object) -> None:
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr(yahoo_source, "parse_history", broken)
+    monkeypatch.setattr(client, "parse_history", broken)
     with pytest.raises(ZeroDivisionError, match="ours"):
         Naps().fetch("SPY")
 
