@@ -85,23 +85,23 @@ def test_three_calls_take_in_find_nothing_and_list_what_changed(
     assert f"spy-vix: first snapshot {first.digest}" in capsys.readouterr().out
 
     make_data(store_root, data="spy-vix")
-    said = capsys.readouterr().out
-    assert f"fetching   yahoo: SPY,^VIX from {HISTORY.index[KNOWN - 31]:%Y-%m-%d}\n" in said
-    assert f"spy-vix: nothing changed, snapshot is still {first.digest}" in said
+    printed = capsys.readouterr().out
+    assert f"fetching   yahoo: SPY,^VIX from {HISTORY.index[KNOWN - 31]:%Y-%m-%d}\n" in printed
+    assert f"spy-vix: nothing changed, snapshot is still {first.digest}" in printed
     assert read_data_set("spy-vix", store_root / "snapshots") == first
     assert len(snapshot_runs(store_root)) == 1
 
     let_time_pass(yahoo)
     make_data(store_root, symbols="SPY,^VIX")
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     second = read_data_set("spy-vix", store_root / "snapshots")
     assert second is not None
-    assert f"spy-vix: snapshot {second.digest}, replaces {first.digest}" in said
+    assert f"spy-vix: snapshot {second.digest}, replaces {first.digest}" in printed
     old, new = HISTORY.loc[REVISED, "close"], HISTORY.loc[REVISED, ["low", "high"]].mean().round(2)
-    assert f"SPY {REVISED} close {old:g} -> {new:g}\n" in said
-    assert f"SPY {LOST} close {HISTORY.loc[LOST, 'close']:g} -> none; missing at the source, kept\n" in said
-    assert f"SPY {DIVIDEND} dividends 0 -> 0.4\n" in said
-    assert commands_to_type(said, store_root) == ["make sweep DATA=spy-vix SYMBOL=SPY"]
+    assert f"SPY {REVISED} close {old:g} -> {new:g}\n" in printed
+    assert f"SPY {LOST} close {HISTORY.loc[LOST, 'close']:g} -> none; missing at the source, kept\n" in printed
+    assert f"SPY {DIVIDEND} dividends 0 -> 0.4\n" in printed
+    assert commands_to_type(printed, store_root) == ["make sweep DATA=spy-vix SYMBOL=SPY"]
     assert stored(store_root) == sorted([first.digest, second.digest, "spy-vix.json"])
 
     grown = ingest("spy-vix", open_store(store_root)).of("SPY")
@@ -148,8 +148,10 @@ def test_the_command_line_ends_with_a_snapshot_that_a_sweep_runs_on(store_root: 
         assert "pair: first snapshot" in command("--symbols", "SPY,^VIX", "--name", "pair")
         assert "pair: nothing changed" in command("--data", "pair")
         let_time_pass(server)
-        said = command("--data", "pair")
-        assert [word in said for word in (f"revised    SPY {REVISED}", f"vanished   SPY {LOST}", f"dividend   SPY {DIVIDEND}")]
+        printed = command("--data", "pair")
+        assert [
+            word in printed for word in (f"revised    SPY {REVISED}", f"vanished   SPY {LOST}", f"dividend   SPY {DIVIDEND}")
+        ]
     split = {"train_end": date(2014, 12, 31), "validation_end": date(2016, 12, 31), "test_end": date(2018, 12, 31)}
     sweep = run(store_root, data="pair", symbol="SPY", **split)
     data_set = read_data_set("pair", store_root / "snapshots")
@@ -244,16 +246,16 @@ def test_a_corrupted_snapshot_is_refused_by_name_and_by_digest(yahoo: YahooServe
     assert ingest("spy", open_store(store_root)).digest == digest
 
 
-def test_a_vendor_that_makes_us_wait_is_said(
+def test_a_wait_for_the_vendor_is_printed(
     yahoo: YahooServer, store_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr("research.data.yahoo.client.RetryPolicy.seconds", lambda *_: 0.0)
     yahoo.answer("SPY", TOO_MANY, times=2)
     make_data(store_root, symbols="SPY", start=date(2018, 1, 2))
-    said = capsys.readouterr().out
-    assert "fetching   yahoo: SPY from 2018-01-02\n" in said
-    assert "waiting    SPY: rate limit (HTTP 429: Too Many Requests); retrying in " in said
-    assert "spy: first snapshot" in said
+    printed = capsys.readouterr().out
+    assert "fetching   yahoo: SPY from 2018-01-02\n" in printed
+    assert "waiting    SPY: rate limit (HTTP 429: Too Many Requests); retrying in " in printed
+    assert "spy: first snapshot" in printed
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def order(root: Path, **options: object) -> IngestRequest:
     return parse_request(IngestOptions(**options), root)  # type: ignore[arg-type]
 
 
-def test_symbols_are_asked_of_yahoo_under_a_name_made_of_them(root: Path):
+def test_symbols_become_a_yahoo_request_with_a_name_made_from_them(root: Path):
     asked = order(root, symbols="QQQ, ^VIX,QQQ", start=date(2000, 1, 3), timeout=9.0)
     settings = {"timeout": "9.0"}
     assert asked == IngestRequest(

@@ -28,7 +28,7 @@ INDICES = DataSet(
 
 
 @pytest.mark.parametrize("name", ["spy", "spy-dia", "us_2018", "1d-bars", "g" * 64])
-def test_plain_names_are_taken(name: str):
+def test_plain_names_are_accepted(name: str):
     check_name(name)
 
 
@@ -108,6 +108,6 @@ def test_a_name_never_leaves_the_folder(tmp_path: Path):
     assert read_data_set("../indices", tmp_path / "inside") is None
 
 
-def test_locks_are_no_data_sets(tmp_path: Path):
+def test_locks_are_not_listed_as_data_sets(tmp_path: Path):
     with data_set_lock("indices", tmp_path):
         assert data_set_names(tmp_path) == []

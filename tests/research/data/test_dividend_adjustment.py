@@ -61,7 +61,7 @@ def test_returns_change_on_ex_days_alone_and_there_to_the_close_over_the_close_b
 
 @settings(max_examples=20, deadline=None)
 @given(histories)
-def test_from_the_last_dividend_on_nothing_changes_and_nothing_is_taken_out_twice(bars: pd.DataFrame):
+def test_bars_from_the_last_dividend_on_do_not_change_and_a_second_adjustment_does_nothing(bars: pd.DataFrame):
     before, result = bars.copy(), adjusted(bars)
     last = int(np.flatnonzero(bars["dividends"])[-1])
     pd.testing.assert_frame_equal(result[PRICES].iloc[last:], bars[PRICES].iloc[last:], check_exact=True)

@@ -73,7 +73,7 @@ def test_one_file_holds_many_instruments_by_a_symbol_column(bundled_bars: dict[s
     assert refusal("indices.csv", "^IXIC", "SPY", "QQQ") == "SYMBOLS=SPY,QQQ: not in the file; give one of ^GSPC, ^IXIC."
 
 
-def test_a_file_without_a_symbol_column_is_called_as_asked_or_as_the_file():
+def test_a_file_without_a_symbol_column_gets_the_requested_symbol_or_the_file_name():
     assert list(ask(written(GOOD, "brk.b.csv")).bars) == ["BRK.B"]
     assert list(ask(written(GOOD, "download.csv"), "^GSPC").bars) == ["^GSPC"]
     assert refusal("download.csv", "A", "B") == "SYMBOLS=A,B: not in the file; give one of DOWNLOAD."
@@ -133,7 +133,7 @@ def test_sessions_of_a_file_are_checked_once_its_exchange_is_named():
         validate(ask("spy.csv", calendar="XNYS"), now=now)
 
 
-def test_only_the_days_that_were_asked_for_are_given():
+def test_only_the_requested_days_are_returned():
     bars = random_bars(1, 30)
     bars.to_csv("abc.csv")
     first, last = bars.index[5].date(), bars.index[9].date()
@@ -349,7 +349,7 @@ def test_raw_prices_need_splits():
     assert refusal("spy.csv", prices="adjusted") == "PRICES=adjusted: no such form; give split-adjusted or raw."
 
 
-def test_a_path_that_is_no_file_of_bars_is_refused():
+def test_a_path_that_is_not_a_file_of_bars_is_refused():
     assert refusal("absent.csv") == "DATA=absent.csv: no such file or folder; check the path."
     endings = "ends with .csv, .csv.gz, .parquet."
     assert refusal(written(GOOD, "spy.xlsx")) == f"DATA=spy.xlsx: not a table; give a file that {endings}"
@@ -372,7 +372,7 @@ def test_a_damaged_file_is_refused(name: str, content: bytes):
     assert f"{name}: cannot be read as {name.split('.')[-1]} (" in refusal(name)
 
 
-def test_a_file_without_rows_is_no_bars():
+def test_a_file_without_rows_is_refused():
     with pytest.raises(InputError, match="SPY: there are no bars"):
         validate(ask(written(f"{HEADER}\n")), now=datetime(2020, 2, 1, tzinfo=UTC))
     assert refusal(written("")).startswith("spy.csv: no column for date")

@@ -72,19 +72,19 @@ def entries(root: Path) -> set[str]:
     return {path.name for path in root.glob("[!.]*")} | {path.name for path in root.glob(".staging*")}
 
 
-def test_the_first_time_everything_is_asked_for(vendor: Vendor, tmp_path: Path):
-    taken = again(tmp_path)
+def test_the_first_refresh_requests_everything(vendor: Vendor, tmp_path: Path):
+    result = again(tmp_path)
     assert vendor.asked == [SPY]
-    assert taken.snapshot.digest == bars_digest({"SPY": vendor.shelf["SPY"]})
-    assert (taken.before, taken.revisions, taken.unchanged) == (None, {}, False)
-    manifest = taken.snapshot.manifest
+    assert result.snapshot.digest == bars_digest({"SPY": vendor.shelf["SPY"]})
+    assert (result.before, result.revisions, result.unchanged) == (None, {}, False)
+    manifest = result.snapshot.manifest
     assert (manifest.parent, manifest.changes) == ("", {})
     assert manifest.fetched_at == NOW.isoformat(timespec="seconds")
     assert manifest.instruments == {"SPY": {"calendar": "XNYS", "kind": "fund", "currency": "USD"}}
-    assert read_data_set("spy", tmp_path) == taken.data_set
+    assert read_data_set("spy", tmp_path) == result.data_set
 
 
-def test_the_second_time_only_the_end_is_asked_for_and_nothing_is_written(vendor: Vendor, tmp_path: Path):
+def test_the_second_refresh_requests_only_the_end_and_writes_nothing(vendor: Vendor, tmp_path: Path):
     first = again(tmp_path)
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     second = again(tmp_path)
@@ -124,10 +124,10 @@ def test_a_new_dividend_asks_for_nothing_more(vendor: Vendor, tmp_path: Path, hi
     again(tmp_path)
     vendor.shelf["SPY"] = history.copy()
     vendor.shelf["SPY"].iloc[110, vendor.shelf["SPY"].columns.get_loc("dividends")] = 0.7
-    taken = again(tmp_path)
-    assert len(taken.requests) == 1
-    assert taken.snapshot.of("SPY")["dividends"].iloc[110] == 0.7
-    assert [change["kind"] for change in taken.snapshot.manifest.changes["SPY"]["listed"]] == ["dividend"]
+    result = again(tmp_path)
+    assert len(result.requests) == 1
+    assert result.snapshot.of("SPY")["dividends"].iloc[110] == 0.7
+    assert [change["kind"] for change in result.snapshot.manifest.changes["SPY"]["listed"]] == ["dividend"]
 
 
 def test_a_revision_in_the_overlap_brings_older_ones_to_light(vendor: Vendor, tmp_path: Path):
@@ -135,21 +135,21 @@ def test_a_revision_in_the_overlap_brings_older_ones_to_light(vendor: Vendor, tm
     revise(vendor, 10)
     assert again(tmp_path).unchanged
     revise(vendor, 95)
-    taken = again(tmp_path)
-    assert [request.start for request in taken.requests] == [vendor.shelf["SPY"].index[-1 - OVERLAP].date(), None]
-    assert taken.revisions["SPY"].counts["revised"] == 2
-    listed = taken.snapshot.manifest.changes["SPY"]["listed"]
+    result = again(tmp_path)
+    assert [request.start for request in result.requests] == [vendor.shelf["SPY"].index[-1 - OVERLAP].date(), None]
+    assert result.revisions["SPY"].counts["revised"] == 2
+    listed = result.snapshot.manifest.changes["SPY"]["listed"]
     assert [change["day"] for change in listed] == [f"{vendor.shelf['SPY'].index[place]:%Y-%m-%d}" for place in (10, 95)]
     assert listed[0]["new"] == pytest.approx(listed[0]["old"] * 1.01)
-    assert taken.snapshot.digest == bars_digest(vendor.shelf)
+    assert result.snapshot.digest == bars_digest(vendor.shelf)
 
 
 def test_full_looks_at_all_days(vendor: Vendor, tmp_path: Path):
     again(tmp_path)
     revise(vendor, 10)
-    taken = again(tmp_path, full=True)
-    assert [request.start for request in taken.requests] == [None]
-    assert taken.revisions["SPY"].counts["revised"] == 1
+    result = again(tmp_path, full=True)
+    assert [request.start for request in result.requests] == [None]
+    assert result.revisions["SPY"].counts["revised"] == 1
 
 
 def test_a_split_gives_the_snapshot_that_a_first_fetch_would_have_given(vendor: Vendor, tmp_path: Path, history: pd.DataFrame):
@@ -159,12 +159,12 @@ def test_a_split_gives_the_snapshot_that_a_first_fetch_would_have_given(vendor: 
     split.iloc[:, 4] *= 4
     split.iloc[105, split.columns.get_loc("splits")] = 4.0
     vendor.shelf["SPY"] = split
-    taken = again(tmp_path)
-    assert [change["kind"] for change in taken.snapshot.manifest.changes["SPY"]["listed"]] == ["rescaled", "split"]
-    assert taken.snapshot.digest == bars_digest({"SPY": split})
+    result = again(tmp_path)
+    assert [change["kind"] for change in result.snapshot.manifest.changes["SPY"]["listed"]] == ["rescaled", "split"]
+    assert result.snapshot.digest == bars_digest({"SPY": split})
 
 
-def test_a_session_that_the_vendor_lost_is_kept_and_said_until_it_is_back(
+def test_a_session_missing_at_the_vendor_is_kept_with_a_warning_until_it_is_back(
     vendor: Vendor, tmp_path: Path, history: pd.DataFrame
 ):
     first = again(tmp_path)
@@ -189,9 +189,9 @@ def test_a_day_without_a_session_that_the_vendor_takes_back_is_dropped(vendor: V
     vendor.shelf["SPY"] = pd.concat([good, extra]).sort_index()
     again(tmp_path, allow=["extra-session"])
     vendor.shelf["SPY"] = good
-    taken = again(tmp_path)
-    assert taken.revisions["SPY"].counts["dropped"] == 1
-    assert taken.snapshot.digest == bars_digest({"SPY": good})
+    result = again(tmp_path)
+    assert result.revisions["SPY"].counts["dropped"] == 1
+    assert result.snapshot.digest == bars_digest({"SPY": good})
 
 
 def test_a_session_that_was_missing_is_filled(vendor: Vendor, tmp_path: Path):
@@ -201,9 +201,9 @@ def test_a_session_that_was_missing_is_filled(vendor: Vendor, tmp_path: Path):
         again(tmp_path)
     again(tmp_path, allow=["missing-session"])
     vendor.shelf["SPY"] = whole
-    taken = again(tmp_path)
-    assert taken.revisions["SPY"].counts["filled"] == 1
-    assert taken.snapshot.digest == bars_digest({"SPY": whole})
+    result = again(tmp_path)
+    assert result.revisions["SPY"].counts["filled"] == 1
+    assert result.snapshot.digest == bars_digest({"SPY": whole})
 
 
 def test_a_session_that_has_not_ended_is_not_appended(vendor: Vendor, tmp_path: Path, history: pd.DataFrame):
@@ -211,22 +211,22 @@ def test_a_session_that_has_not_ended_is_not_appended(vendor: Vendor, tmp_path: 
     vendor.shelf["SPY"] = history
     last = vendor.shelf["SPY"].index[-1]
     noon = datetime(last.year, last.month, last.day, 16, tzinfo=UTC)
-    taken = refresh("spy", SPY, tmp_path, now=noon)
-    assert taken.revisions["SPY"].counts["appended"] == len(history) - 101
-    assert taken.snapshot.of("SPY").index[-1] == history.index[-2]
-    assert any("left out" in warning for warning in taken.snapshot.manifest.warnings)
-    assert taken.before is not None
-    assert taken.before.digest == first.snapshot.digest
+    result = refresh("spy", SPY, tmp_path, now=noon)
+    assert result.revisions["SPY"].counts["appended"] == len(history) - 101
+    assert result.snapshot.of("SPY").index[-1] == history.index[-2]
+    assert any("left out" in warning for warning in result.snapshot.manifest.warnings)
+    assert result.before is not None
+    assert result.before.digest == first.snapshot.digest
 
 
-def test_only_a_new_symbol_is_asked_for_as_a_whole(vendor: Vendor, tmp_path: Path, history: pd.DataFrame):
+def test_only_a_new_symbol_is_requested_in_full(vendor: Vendor, tmp_path: Path, history: pd.DataFrame):
     again(tmp_path)
     vendor.shelf["QQQ"] = history.iloc[:100, :5] * 2
-    taken = again(tmp_path, replace(SPY, symbols=("SPY", "QQQ")))
+    result = again(tmp_path, replace(SPY, symbols=("SPY", "QQQ")))
     overlap = vendor.shelf["SPY"].index[-1 - OVERLAP].date()
-    assert [(request.symbols, request.start) for request in taken.requests] == [(("SPY",), overlap), (("QQQ",), None)]
-    assert list(taken.snapshot.manifest.symbols) == ["SPY", "QQQ"]
-    assert set(taken.revisions) == {"SPY"}
+    assert [(request.symbols, request.start) for request in result.requests] == [(("SPY",), overlap), (("QQQ",), None)]
+    assert list(result.snapshot.manifest.symbols) == ["SPY", "QQQ"]
+    assert set(result.revisions) == {"SPY"}
     without = again(tmp_path, replace(SPY, symbols=("QQQ",)))
     assert list(without.snapshot.bars) == ["QQQ"]
     assert without.data_set.request.symbols == ("QQQ",)
@@ -278,7 +278,7 @@ def test_accepted_rules_are_remembered_and_named(vendor: Vendor, tmp_path: Path,
     assert again(tmp_path).snapshot.manifest.allowed == ["missing-session"]
 
 
-def test_a_kill_between_snapshot_and_name_is_healed_by_the_next_run(
+def test_the_next_run_repairs_a_kill_between_snapshot_and_name(
     vendor: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, history: pd.DataFrame
 ):
     first = again(tmp_path)
@@ -306,7 +306,7 @@ def test_a_data_set_whose_snapshot_was_deleted_is_built_again(vendor: Vendor, tm
     assert again(tmp_path).snapshot.digest == first.snapshot.digest
 
 
-def test_a_corrupted_snapshot_is_no_ground_to_grow_on(vendor: Vendor, tmp_path: Path):
+def test_a_refresh_of_a_corrupted_snapshot_is_refused(vendor: Vendor, tmp_path: Path):
     manifest = again(tmp_path).snapshot.folder / MANIFEST_FILE
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "digest": "0123456789abcdef"}))
     with pytest.raises(InputError, match=r"delete .* and run `make data`"):
@@ -319,16 +319,16 @@ def test_a_name_stays_with_its_source(vendor: Vendor, tmp_path: Path):
         again(tmp_path, Request(source="file", settings={"path": "spy.csv"}))
 
 
-def test_a_file_is_read_as_a_whole_and_has_the_last_word(vendor: Vendor, tmp_path: Path):
+def test_a_file_is_read_in_full_and_replaces_the_stored_bars(vendor: Vendor, tmp_path: Path):
     vendor.calendar = ""
     vendor.shelf = {"ABC": random_bars(1, 60), "ABD": random_bars(2, 60)}
     request = Request(source="file", settings={"path": "prices.csv"})
     again(tmp_path, request)
     vendor.shelf["ABC"] = vendor.shelf["ABC"].drop(vendor.shelf["ABC"].index[7])
-    taken = again(tmp_path, request)
-    assert taken.requests == [request]
-    assert taken.revisions["ABC"].counts["dropped"] == 1
-    assert taken.snapshot.digest == bars_digest(vendor.shelf)
+    result = again(tmp_path, request)
+    assert result.requests == [request]
+    assert result.revisions["ABC"].counts["dropped"] == 1
+    assert result.snapshot.digest == bars_digest(vendor.shelf)
 
 
 HOLD = """

@@ -50,7 +50,7 @@ def test_any_mix_of_changes_is_classified_exactly(case: tuple[pd.DataFrame, pd.D
 
 @settings(max_examples=20, deadline=None)
 @given(fates())
-def test_merging_loses_no_day_and_takes_each_bar_from_where_its_word_says(
+def test_merging_loses_no_day_and_takes_each_bar_by_its_status(
     case: tuple[pd.DataFrame, pd.DataFrame, dict[str, str]],
 ):
     old, new, words = case
@@ -63,7 +63,7 @@ def test_merging_loses_no_day_and_takes_each_bar_from_where_its_word_says(
 
 @settings(max_examples=20, deadline=None)
 @given(fates(), st.integers(0, DAYS - 1))
-def test_days_before_the_overlap_are_taken_over_untouched(case: tuple[pd.DataFrame, pd.DataFrame, dict[str, str]], place: int):
+def test_days_before_the_overlap_do_not_change(case: tuple[pd.DataFrame, pd.DataFrame, dict[str, str]], place: int):
     old, new, words = case
     since = old.index[min(place, len(old) - 1)]
     found = compare("ABC", old, new[new.index >= since], since=since)
@@ -93,7 +93,7 @@ def test_a_day_without_a_session_that_the_vendor_withdraws_is_dropped_and_listed
     assert found.gone == [f"{old.index[9]:%Y-%m-%d}"]
 
 
-def test_a_day_that_was_withdrawn_earlier_is_no_news_until_it_comes_back():
+def test_a_day_that_was_withdrawn_earlier_is_not_reported_until_it_comes_back():
     old = random_bars(1, DAYS)
     lost = f"{old.index[9]:%Y-%m-%d}"
     again = compare("ABC", old, old.drop(old.index[9]), gone=frozenset([lost]))
@@ -170,7 +170,7 @@ def test_a_split_that_the_prices_do_not_show_rescales_nothing():
         ({15: 0.5}, {15: 0.5 + 1e-7}, None, False),
     ],
 )
-def test_dividends_are_listed_and_an_old_one_asks_for_the_whole_history(
+def test_dividends_are_listed_and_an_old_one_requires_the_full_history(
     before: dict[int, float], after: dict[int, float], place: int | None, asks: bool
 ):
     old = with_events(random_bars(3, DAYS), dividends=before).iloc[:20]

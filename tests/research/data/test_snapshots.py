@@ -226,7 +226,7 @@ def test_an_interrupted_write_leaves_nothing_behind(
     assert write_snapshot(delivery(), tmp_path).digest == bars_digest(delivery().bars)
 
 
-def test_the_remains_of_a_killed_write_are_no_snapshot(tmp_path: Path):
+def test_the_remains_of_a_killed_write_are_ignored(tmp_path: Path):
     remains = tmp_path / ".staging-killed"
     remains.mkdir()
     (remains / BARS_FILE).write_bytes(b"half")
@@ -236,7 +236,7 @@ def test_the_remains_of_a_killed_write_are_no_snapshot(tmp_path: Path):
     assert f"(stored: {written.digest})" in str(refused.value)
 
 
-def test_content_that_another_process_stored_first_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_content_that_another_process_stored_first_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     fill = snapshots._write_files
 
     def fill_after_the_other(folder: Path, manifest: Manifest, bars: dict[str, pd.DataFrame]) -> None:

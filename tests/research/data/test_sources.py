@@ -20,7 +20,7 @@ def test_each_bundled_instrument_has_twenty_years_of_sessions(bundled_bars: dict
     assert set(map(str, bars.dtypes)) == {"float64"}
 
 
-def test_the_bundled_source_says_what_was_asked_and_on_which_terms():
+def test_the_bundled_source_records_its_request_and_licence():
     delivered = bundled()
     assert set(delivered.bars) == {"^GSPC", "^IXIC"}
     assert delivered.source == "bundled"
@@ -53,7 +53,7 @@ def test_a_tampered_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_every_source_of_the_table_can_be_asked(name: str):
+def test_every_source_of_the_table_has_a_fetch_function(name: str):
     assert callable(source_named(name))
 
 

@@ -58,7 +58,7 @@ def test_a_market_ends_with_the_test_days_of_the_default_split(days: int):
     assert market_bars(Market(bars=days)).index[-1].date() == date(2018, 12, 31)
 
 
-def test_a_market_begins_on_the_day_that_is_asked_for():
+def test_a_market_begins_on_the_requested_day():
     assert market_bars(Market(bars=5, start=date(1950, 1, 28))).index[0].date() == date(1950, 1, 30)
 
 
@@ -139,7 +139,7 @@ def test_volume_is_larger_on_days_with_a_large_move(bars: pd.DataFrame, moves: p
     assert np.corrcoef(logs.iloc[1:], moves["z"].iloc[1:])[0, 1] == pytest.approx(0, abs=0.02)
 
 
-def test_a_request_names_every_setting_and_can_be_asked_again():
+def test_a_request_has_every_setting_and_can_be_repeated():
     asked = Request(source="synthetic", settings=parse_settings("bars=500,signal=0.3,seed=4"))
     delivered = source_named("synthetic")(asked)
     assert delivered.request == {"bars": "500", "signal": "0.3", "lag": "20", "seed": "4", "start": "2017-01-31"}

@@ -177,7 +177,7 @@ def test_the_message_of_a_broken_rule_has_symbol_days_and_fix(bars: pd.DataFrame
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("column", PRICES)
-def test_a_price_that_is_no_number_breaks_one_rule_only(bars: pd.DataFrame, column: str, value: float):
+def test_a_price_that_is_not_a_number_breaks_only_one_rule(bars: pd.DataFrame, column: str, value: float):
     assert refusal(cell(bars, column, value)).splitlines()[1:] == [f"  {ERRORS['non-finite-price'][1]}"]
 
 
@@ -196,7 +196,7 @@ def test_bars_of_the_future_are_refused(bars: pd.DataFrame):
         (lambda bars: bars.tz_localize("UTC"), "the index must be dates without a time zone"),
     ],
 )
-def test_a_table_that_is_no_bars_is_refused(bars: pd.DataFrame, damage: Damage, error: str):
+def test_a_table_that_is_not_bars_is_refused(bars: pd.DataFrame, damage: Damage, error: str):
     assert refusal(damage(bars)) == f"made: nothing was stored, because the bars break rules:\n  ABC: {error}."
 
 
@@ -286,14 +286,14 @@ def test_flat_bars_and_stale_opens_are_warnings(bars: pd.DataFrame):
 
 @pytest.mark.parametrize("kind", ["index", "fund"])
 @pytest.mark.parametrize("move", [-0.2047, -0.2261, -0.1198, 0.1158], ids=["1987 S&P", "1987 Dow", "COVID", "2008 up"])
-def test_real_crashes_are_no_jumps(bars: pd.DataFrame, kind: Kind, move: float):
+def test_real_crashes_are_not_jumps(bars: pd.DataFrame, kind: Kind, move: float):
     steady = bars["close"].to_numpy()[ROW - 1] / bars["close"].to_numpy()[ROW]
     assert examined(scaled_from(bars, steady * (1 + move)), kind).findings == []
 
 
 @pytest.mark.parametrize(("kind", "limit"), [("index", 0.35), ("fund", 0.35), ("stock", 0.6), ("crypto", 0.6)])
 @pytest.mark.parametrize("sign", [-1, 1])
-def test_the_largest_move_that_is_believed_depends_on_the_kind(bars: pd.DataFrame, kind: Kind, limit: float, sign: int):
+def test_the_largest_plausible_move_depends_on_the_kind(bars: pd.DataFrame, kind: Kind, limit: float, sign: int):
     steady = bars["close"].to_numpy()[ROW - 1] / bars["close"].to_numpy()[ROW]
     assert examined(scaled_from(bars, steady * np.exp(sign * (limit - 0.001))), kind).findings == []
     assert "(jump-without-split)" in refusal(scaled_from(bars, steady * np.exp(sign * (limit + 0.001))), kind)
@@ -321,7 +321,7 @@ def test_a_jump_against_a_declared_split_is_still_a_jump(bars: pd.DataFrame):
     assert "(jump-without-split)" in refusal(twice_adjusted)
 
 
-def test_an_instrument_without_a_calendar_is_told_that_sessions_are_not_checked(bars: pd.DataFrame):
+def test_an_instrument_without_a_calendar_gets_a_warning(bars: pd.DataFrame):
     holes = bars.drop(bars.index[[5, 9]])
     assert sentences(examined(holes, calendar="")) == [
         "ABC: sessions are not checked, because no exchange calendar is known; give one with CALENDAR=."
@@ -343,7 +343,7 @@ def test_sessions_before_1990_are_not_checked_and_later_ones_are():
     assert finding.days == tuple(day.date() for day in bars.index if day.year == 1989)
 
 
-def test_bars_from_before_all_known_sessions_are_told_to_be_unchecked():
+def test_bars_before_the_calendar_get_a_warning():
     bars = random_bars(4, 60, "1985-01-02")
     assert sentences(examined(bars)) == [
         "ABC: sessions are checked on no day, because the calendar XNYS is unreliable otherwise."

@@ -80,7 +80,7 @@ def test_a_rate_limit_for_an_hour_is_not_waited_for(yahoo: YahooServer):
     assert "Yahoo asks to wait 3,600 seconds" in sentence
 
 
-def test_a_rate_limit_for_ever_ends_after_five_attempts(yahoo: YahooServer):
+def test_a_permanent_rate_limit_ends_after_five_attempts(yahoo: YahooServer):
     naps = Naps()
     yahoo.answer("SPY", TOO_MANY, times=99)
     assert refusal_of(naps, "SPY") == [
@@ -108,14 +108,14 @@ def test_a_server_error_is_tried_again(yahoo: YahooServer):
     assert len(naps.taken) == 1
 
 
-def test_a_server_error_for_ever_is_told(yahoo: YahooServer):
+def test_a_permanent_server_error_is_reported(yahoo: YahooServer):
     yahoo.answer("SPY", BROKEN, times=99)
     assert refusal_of(Naps(), "SPY") == [
         "SPY: Yahoo unreachable (HTTP 500: Internal Server Error); check the network and run again."
     ]
 
 
-def test_a_refused_connection_is_told(monkeypatch: pytest.MonkeyPatch):
+def test_a_refused_connection_is_reported(monkeypatch: pytest.MonkeyPatch):
     naps = Naps()
     with fresh_yahoo(monkeypatch) as server:
         server.close()
@@ -132,7 +132,7 @@ def test_an_unknown_symbol_is_not_tried_again(yahoo: YahooServer):
     assert naps.taken == []
 
 
-def test_slowness_is_tried_again_and_then_told_with_the_option_that_helps(yahoo: YahooServer):
+def test_a_timeout_is_retried_and_then_reported_with_the_option_to_use(yahoo: YahooServer):
     naps = Naps()
     yahoo.answer("SPY", slow(5), times=3)
     (sentence,) = refusal_of(naps, "SPY", timeout="0.15")
@@ -141,7 +141,7 @@ def test_slowness_is_tried_again_and_then_told_with_the_option_that_helps(yahoo:
     assert naps.taken == [1, 2]
 
 
-def test_what_happened_last_is_what_is_told(yahoo: YahooServer):
+def test_the_last_failure_is_reported(yahoo: YahooServer):
     for _ in range(3):
         yahoo.answer("SPY", BROKEN)
         yahoo.answer("SPY", slow(5))
@@ -165,7 +165,7 @@ def test_slowness_that_passes_costs_nothing(yahoo: YahooServer):
         (without("meta", "instrumentType"), "the chart has no meta.instrumentType"),
     ],
 )
-def test_an_answer_of_another_form_is_tried_once_more_and_told(yahoo: YahooServer, answer: Answer, said: str):
+def test_an_unexpected_answer_is_retried_once_and_reported(yahoo: YahooServer, answer: Answer, said: str):
     naps = Naps()
     naps.fetch("SPY")
     yahoo.answer("SPY", answer, times=99)
@@ -181,13 +181,13 @@ def test_an_answer_of_another_form_may_be_a_hiccup(yahoo: YahooServer):
 
 
 @pytest.mark.parametrize("down", [Answer(body="<html>Will be right back</html>"), Answer(status=403, body="Forbidden")])
-def test_a_closed_door_is_no_other_form(yahoo: YahooServer, down: Answer):
+def test_a_maintenance_page_is_not_an_unexpected_answer(yahoo: YahooServer, down: Answer):
     yahoo.answer("SPY", down, times=99)
     (sentence,) = refusal_of(Naps(), "SPY")
     assert sentence.startswith("SPY: Yahoo unreachable (HTTP ")
 
 
-def test_two_failures_are_both_named_and_nothing_is_taken(yahoo: YahooServer):
+def test_two_failures_are_both_reported_and_nothing_is_stored(yahoo: YahooServer):
     naps = Naps()
     for symbol in ("QQQ", "DIA"):
         yahoo.add(symbol, BARS)
@@ -236,7 +236,7 @@ def test_an_error_that_is_not_yahoos_is_not_swallowed(yahoo: YahooServer, monkey
         ({"settings": {"timeout": "0"}}, "TIMEOUT=0: not a time limit; give a positive number of seconds"),
     ],
 )
-def test_a_wrong_request_is_told_before_anything_is_asked(yahoo: YahooServer, asked: dict[str, object], message: str):
+def test_a_wrong_request_is_refused_before_anything_is_sent(yahoo: YahooServer, asked: dict[str, object], message: str):
     with pytest.raises(InputError) as refused:
         fetch(Request(**{"source": "yahoo", "symbols": ("SPY",), **asked}))
     assert str(refused.value).startswith(message)
@@ -244,7 +244,7 @@ def test_a_wrong_request_is_told_before_anything_is_asked(yahoo: YahooServer, as
 
 
 @pytest.mark.parametrize("mirror", ["localhost:80", "ftp://localhost", "http://"])
-def test_a_mirror_that_is_no_address_is_refused(monkeypatch: pytest.MonkeyPatch, mirror: str):
+def test_a_mirror_that_is_not_an_address_is_refused(monkeypatch: pytest.MonkeyPatch, mirror: str):
     monkeypatch.setenv("TAPESCALE_YAHOO", mirror)
     with pytest.raises(InputError, match=f"TAPESCALE_YAHOO={mirror}: not an address; give http://host:port"):
         Naps().fetch("SPY")

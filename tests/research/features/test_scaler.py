@@ -40,7 +40,7 @@ def test_training_rows_get_zero_mean_and_unit_scale(seed: int, border: int):
     np.testing.assert_allclose(standardised[rows].std(axis=0), 1, atol=1e-5)
 
 
-def test_standardising_is_undone_by_scale_and_mean():
+def test_scaling_is_undone_by_scale_and_mean():
     values = made(2)
     before = values.copy()
     fitted = Scaler.fit(values, np.arange(30))
@@ -61,7 +61,7 @@ def test_a_constant_column_keeps_scale_one(constant: float, rows: int):
 
 @given(st.floats(1e-12, 1e12), st.floats(-1e3, 1e3))
 @settings(deadline=None, max_examples=60)
-def test_a_column_in_another_unit_standardises_to_the_same(factor: float, shift_in_scales: float):
+def test_a_column_in_another_unit_scales_to_the_same_values(factor: float, shift_in_scales: float):
     values, rows = made(4), np.arange(40)
     other = factor * (values + shift_in_scales * values.std(axis=0))
     np.testing.assert_allclose(Scaler.fit(other, rows).apply(other), Scaler.fit(values, rows).apply(values), atol=1e-4)
