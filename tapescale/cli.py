@@ -35,7 +35,9 @@ GROUPS: dict[str, tuple[Verb, ...]] = {
             summary="load bars or refresh a data set: SYMBOLS=SPY,^VIX START=1993-01-29, DATA=<file or name>",
         ),
         Verb(
-            name="features", module="research.features.__main__", summary="list every feature: formula, warm-up, source, sets"
+            name="features",
+            module="research.features.catalogue_table",
+            summary="list every feature: formula, warm-up, source, sets",
         ),
         Verb(
             name="adopt", module="pipelines.adopt.adopt", summary="import results of an earlier study: PATHS='log.txt folder'"

@@ -230,9 +230,9 @@ def snapshots(root: Path) -> Iterator[CheckResult]:
 
 def freshness(root: Path, now: datetime | None = None) -> Iterator[CheckResult]:
     """How far the newest snapshot of every named data set reaches."""
-    from research.data.data_sets import names_in
+    from research.data.data_sets import data_set_names
 
-    for name in names_in(root) if root.is_dir() else []:
+    for name in data_set_names(root) if root.is_dir() else []:
         yield _age_of(name, root, now or datetime.now(UTC))
 
 
@@ -240,14 +240,14 @@ def _age_of(name: str, root: Path, now: datetime) -> CheckResult:
     import pandas as pd
 
     from research.data.calendars import calendar_named, sessions_missed
-    from research.data.data_sets import read_name
+    from research.data.data_sets import read_data_set
     from research.data.snapshots import MANIFEST_FILE
     from research.errors import InputError
 
     check = f"data {name}"
     again = with_store_argument(root.parent, f"make data DATA={name}")
     try:
-        known = read_name(name, root)
+        known = read_data_set(name, root)
         assert known is not None
         manifest = json.loads((root / known.digest / MANIFEST_FILE).read_text())
     except (InputError, OSError, ValueError) as problem:

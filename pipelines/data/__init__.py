@@ -1,4 +1,1 @@
-"""Take bars in as a snapshot and load the task that a verb asks for.
-
-Trains nothing.
-"""
+"""Store bars as a snapshot and load the task that a verb needs. Nothing is trained here."""

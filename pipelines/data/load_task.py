@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from research.data.snapshots import Snapshot
-    from research.tracking.store import Store
-
-
 from research.data.snapshots import Snapshot
 from research.task.build import assemble
 from research.task.options import TaskOptions
@@ -17,18 +10,17 @@ from research.tracking.store import Store
 
 
 def load_task(options: TaskOptions, store: Store) -> Task:
-    """Ingest, compute and split; refuse what is below the evidence floor unless told otherwise."""
+    """Load the bars, compute features and split; raise `InputError` if the data are below the evidence floor."""
     snapshot = ingest(options.data, store)
     require_same_clock(options, snapshot)
-    return build_task(
-        options, snapshot, assemble(options, snapshot.bars, digest=snapshot.digest, source=snapshot.manifest.source)
-    )
+    data = assemble(options, snapshot.bars, digest=snapshot.digest, source=snapshot.manifest.source)
+    return build_task(options, snapshot, data)
 
 
 def ingest(data: str, store: Store) -> Snapshot:
-    """The snapshot that `data` names, without a network: local sources are taken in on the spot, the rest is loaded.
+    """Return the snapshot that `DATA=` selects, without a network, and record it.
 
-    A name that is neither is an error; no source ever stands in for another.
+    Bars of a local source are validated and stored first. An unknown name raises `InputError`: no source replaces another.
     """
     from research.data.data_argument import parse_data_argument
     from research.data.snapshots import load_snapshot, write_snapshot
@@ -41,7 +33,7 @@ def ingest(data: str, store: Store) -> Snapshot:
 
 
 def record_snapshot(snapshot: Snapshot, store: Store, name: str = "") -> Snapshot:
-    """Record a snapshot as a run of its own, once per store, and return it."""
+    """Record a snapshot as a run, once per store, and return it."""
     from pipelines.data.snapshot_run import record
 
     record(snapshot, store, name)

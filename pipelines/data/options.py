@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class IngestOptions:
-    """Take bars in as a named data set, bring one up to date, or verify a snapshot that is there.
+    """Store bars as a named data set, bring a data set up to date, or verify a stored snapshot.
 
     examples:
       make data SYMBOLS=SPY,QQQ,^VIX START=1993-01-29 NAME=etf
@@ -19,29 +19,29 @@ class IngestOptions:
     """
 
     data: str = ""
-    """`bundled` (if nothing is said), a CSV or Parquet file or a folder of them, `synthetic`, the name of a data set to
-    bring up to date, or the digest of a snapshot to verify."""
+    """`bundled` (default), `synthetic`, a CSV or Parquet file, a folder of such files, the name of a data set to bring up
+    to date, or the digest of a snapshot to verify."""
     symbols: str = ""
-    """Instruments as Yahoo names them, with commas between; or those of a file to take."""
+    """Instruments as Yahoo names them, separated by commas; of a file, the instruments to read."""
     start: date | None = None
-    """First day; the earliest there is if not given."""
+    """First day; default: the earliest available."""
     end: date | None = None
-    """Last day; the newest there is if not given."""
+    """Last day; default: the newest available."""
     name: str = ""
-    """Name of the data set; after its symbols or its file if not given."""
+    """Name of the data set; default: a name made from its symbols or its file."""
     columns: str = ""
-    """Unusual columns of a file: close=px_last,date=day."""
+    """Unusual column names of a file: close=px_last,date=day."""
     calendar: str = ""
-    """Exchange calendar of a file's bars, for example XNYS; sessions are not checked if not given."""
+    """Exchange calendar of a file's bars, for example XNYS; without one sessions are not checked."""
     kind: str = ""
-    """What a file's instruments are: index, fund, stock, currency, crypto or other."""
+    """Kind of a file's instruments: index, fund, stock, currency, crypto or other."""
     prices: str = ""
-    """`split-adjusted` (if nothing is said) or `raw`: whether a file's prices before a split are divided by its ratio."""
+    """`split-adjusted` (default) or `raw`: with raw, prices before a split are divided by its ratio."""
     allow: str = ""
-    """Rules of validation to accept as broken, with commas between; a data set remembers them."""
+    """Validation rules whose errors become warnings, separated by commas; a data set keeps them."""
     timeout: float | None = None
-    """Seconds that Yahoo may take for an answer."""
+    """Time limit of one request to Yahoo, in seconds."""
     full: bool = False
-    """Ask for the whole history again instead of its end."""
+    """Fetch the whole history again, not only its end."""
     store: Path = Path("mlruns")
     """Folder of the MLflow store."""

@@ -1,4 +1,4 @@
-"""What `make data` is asked for: the options, checked against each other and against what is there already."""
+"""The request of `make data`: its options, checked against each other and against the stored data sets."""
 
 from __future__ import annotations
 
@@ -7,56 +7,60 @@ from pathlib import Path
 
 from pipelines.data.options import IngestOptions
 from research.data.data_argument import parse_data_argument
-from research.data.data_sets import DataSet, check_name, default_name, read_name
+from research.data.data_sets import DataSet, check_name, default_name, read_data_set
 from research.data.sources import Request
 from research.errors import InputError, require
 
 PERIOD = ("start", "end")
 SETTINGS = {"yahoo": ("timeout",), "file": ("columns", "calendar", "kind", "prices")}
-"""Options that only this source understands; every other source takes neither them nor a period."""
-NAMED = tuple(SETTINGS)
-"""Sources whose bars become a data set without being told a name."""
+"""Options of one source only. Every other source takes neither these options nor a period.
+
+Bars of these sources become a data set even if no NAME is given."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class IngestRequest:
-    """One data set to bring up to date, one source to take in as it is, or one snapshot to verify."""
+    """A data set to bring up to date, a source to store once, or a snapshot to verify."""
 
     name: str = ""
-    """Name of the data set; empty for bars that need none."""
+    """Name of the data set; empty for bars without one."""
     request: Request | None = None
-    """What to ask for; None where a digest was given."""
+    """Request to the source; None if a digest was given."""
     digest: str = ""
-    """The snapshot to verify."""
+    """Digest of the snapshot to verify."""
 
 
-def order_of(options: IngestOptions, root: Path) -> IngestRequest:
-    """What the options ask for. What they leave out of a data set that is there stays as it was."""
-    known = read_name(options.data, root) if options.data else None
-    if known:
-        require(options.name in ("", known.name), "NAME", options.name, f"DATA={known.name} has its name; leave NAME out.")
-        return IngestRequest(name=known.name, request=_with_options(known.request, options))
-    choice = _subject(options, root)
+def parse_request(options: IngestOptions, root: Path) -> IngestRequest:
+    """Return the request that the options describe; options that are left out keep a stored data set's values.
+
+    `root` is the folder of snapshots. Raises `InputError` if the options contradict each other or a stored data set.
+    """
+    data_set = read_data_set(options.data, root) if options.data else None
+    if data_set:
+        fix = f"DATA={data_set.name} is the data set's name already; leave NAME out."
+        require(options.name in ("", data_set.name), "NAME", options.name, fix)
+        return IngestRequest(name=data_set.name, request=_with_options(data_set.request, options))
+    choice = _parse_source(options, root)
     if isinstance(choice, str):
         _refuse_others(options, "a stored snapshot", allowed=())
         return IngestRequest(digest=choice)
-    name = options.name or (default_name(choice) if choice.source in NAMED else "")
+    name = options.name or (default_name(choice) if choice.source in SETTINGS else "")
     if not name:
         return IngestRequest(request=_with_options(choice, options))
     check_name(name)
-    known = read_name(name, root)
-    if known and not options.name:
-        _require_same(known, choice)
-    if known and known.request.source == choice.source:
-        choice = replace(known.request, settings={**known.request.settings, **choice.settings})
+    data_set = read_data_set(name, root)
+    if data_set and not options.name:
+        _require_same(data_set, choice)
+    if data_set and data_set.request.source == choice.source:
+        choice = replace(data_set.request, settings={**data_set.request.settings, **choice.settings})
     return IngestRequest(name=name, request=_with_options(choice, options))
 
 
-def _subject(options: IngestOptions, root: Path) -> Request | str:
-    """Source and instruments; a file is remembered by where it lies, so that it is found from any folder."""
+def _parse_source(options: IngestOptions, root: Path) -> Request | str:
+    """Return source and symbols, or a digest; a file's path is made absolute, so that it is found from any folder."""
     symbols = _symbols(options)
     if options.data == "yahoo" or (symbols and not options.data):
-        require(bool(symbols), "SYMBOLS", "", "name instruments as Yahoo does, for example SYMBOLS=SPY,QQQ,^VIX.")
+        require(bool(symbols), "SYMBOLS", "", "no symbol is given; name instruments as Yahoo does, for example SPY,QQQ,^VIX.")
         return Request(source="yahoo", symbols=symbols)
     choice = parse_data_argument(options.data or "bundled", root)
     if isinstance(choice, Request) and choice.source == "file":
@@ -65,7 +69,7 @@ def _subject(options: IngestOptions, root: Path) -> Request | str:
 
 
 def _with_options(request: Request, options: IngestOptions) -> Request:
-    """The request with what the options say of it."""
+    """Return the request with the options that were given; raise `InputError` for those its source does not take."""
     own = SETTINGS.get(request.source, ())
     _refuse_others(options, request.source, allowed=(*own, *(("symbols", *PERIOD) if own else ()), "name"))
     settings = {name: str(getattr(options, name)) for name in own if getattr(options, name)}
@@ -78,20 +82,21 @@ def _with_options(request: Request, options: IngestOptions) -> Request:
     )
 
 
-def _refuse_others(options: IngestOptions, subject: str, allowed: tuple[str, ...]) -> None:
+def _refuse_others(options: IngestOptions, source: str, allowed: tuple[str, ...]) -> None:
     for name in ("symbols", *PERIOD, "name", *(name for names in SETTINGS.values() for name in names)):
         value = getattr(options, name)
         if value and name not in allowed:
-            raise InputError(f"{name.upper()}={value}: this means nothing to {subject}; leave it out.")
+            raise InputError(f"{name.upper()}={value}: does not apply to {source}; leave it out.")
 
 
-def _require_same(known: DataSet, choice: Request) -> None:
-    """A name that nobody chose must not turn one data set into another."""
-    had, asked = known.request, choice
-    same = had.source == asked.source and had.settings.get("path") == asked.settings.get("path")
-    subject = ",".join(had.symbols) or had.settings.get("path", "")
-    fix = f"this name stands for {subject} of {had.source} already; give another NAME, or NAME={known.name} to change it."
-    require(same and (not asked.symbols or set(had.symbols) == set(asked.symbols)), "NAME", known.name, fix)
+def _require_same(data_set: DataSet, choice: Request) -> None:
+    """Raise if a default name would replace the instruments or the source of a stored data set."""
+    stored = data_set.request
+    same = stored.source == choice.source and stored.settings.get("path") == choice.settings.get("path")
+    subject = ",".join(stored.symbols) or stored.settings.get("path", "")
+    holds = f"the data set of this name holds {subject} from {stored.source}"
+    fix = f"{holds}; give another NAME, or NAME={data_set.name} to change it."
+    require(same and (not choice.symbols or set(stored.symbols) == set(choice.symbols)), "NAME", data_set.name, fix)
 
 
 def _symbols(options: IngestOptions) -> tuple[str, ...]:

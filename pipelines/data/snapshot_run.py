@@ -1,4 +1,4 @@
-"""A snapshot's run in MLflow: once per digest, with its manifest and what changed in it."""
+"""A snapshot's MLflow run, one per digest, with its manifest and the changes since its parent."""
 
 from __future__ import annotations
 
@@ -9,86 +9,77 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from research.data.revisions import WORDS
+from research.data.revisions import DAY_STATUSES
 from research.data.snapshots import Manifest, Snapshot
 from research.tracking import schema
-from research.tracking.run_writer import Input, RunLog, Value
+from research.tracking.run_writer import Input, RunLog
 from research.tracking.store import Store
 
 CHANGE_FIELDS = ("symbol", "day", "kind", "column", "old", "new")
 
 
 def record(snapshot: Snapshot, store: Store, name: str = "") -> None:
-    """Log the snapshot as a run unless it has one; `name` is the data set that it was taken for."""
+    """Log the snapshot as a run unless it has one; `name` is the data set that it belongs to."""
     experiment = store.experiment(schema.SNAPSHOT_EXPERIMENT)
     if _runs(snapshot, store, experiment, "FINISHED"):
         return
     with FileLock(store.root / ".record.lock"):
         if _runs(snapshot, store, experiment, "FINISHED"):
             return
-        # Under the lock nobody is writing: what still runs was killed.
+        # The writer of a run holds the lock, so a run that is still RUNNING belongs to a killed process.
         for run_id in _runs(snapshot, store, experiment, "RUNNING"):
             RunLog(store, run_id).finish("interrupted")
         _write(snapshot, store, experiment, name)
 
 
 def _runs(snapshot: Snapshot, store: Store, experiment: str, status: str) -> list[str]:
-    known = f"tags.{schema.SNAPSHOT_DIGEST} = '{snapshot.digest}' and attributes.status = '{status}'"
-    return [run.info.run_id for run in store.client.search_runs([experiment], known)]
+    query = f"tags.{schema.SNAPSHOT_DIGEST} = '{snapshot.digest}' and attributes.status = '{status}'"
+    return [run.info.run_id for run in store.client.search_runs([experiment], query)]
 
 
 def _write(snapshot: Snapshot, store: Store, experiment: str, name: str) -> None:
     manifest = snapshot.manifest
-    optional = {schema.PARENT_DIGEST: manifest.parent, schema.DATA_SET: name}
+    optional_tags = {schema.PARENT_DIGEST: manifest.parent, schema.DATA_SET: name}
+    bars_input = Input(
+        name=f"bars-{manifest.source}",
+        digest=snapshot.digest,
+        source=str(snapshot.folder),
+        context="bars",
+        profile=json.dumps(manifest.symbols),
+    )
     log = RunLog.start(
         store,
         experiment_id=experiment,
         kind="snapshot",
         name=f"{name or manifest.source} {snapshot.digest}",
-        params=_params(manifest),
+        params={
+            "source": manifest.source,
+            "symbols": ",".join(manifest.symbols),
+            "licence": manifest.licence,
+            "first": min(facts["first"] for facts in manifest.symbols.values()),
+            "last": max(facts["last"] for facts in manifest.symbols.values()),
+            "allowed": ",".join(manifest.allowed),
+        },
         tags={
             schema.SNAPSHOT_DIGEST: snapshot.digest,
             schema.NOTE: _note(manifest),
-            **{tag: value for tag, value in optional.items() if value},
+            **{tag: value for tag, value in optional_tags.items() if value},
         },
-        inputs=[_input(snapshot)],
+        inputs=[bars_input],
     )
     try:
         log.artifacts(lambda folder: _write_files(folder, manifest))
-        log.finish("complete", metrics=metrics_of(manifest))
+        log.finish("complete", metrics=snapshot_metrics(manifest))
     except BaseException:
         log.finish("crashed")
         raise
 
 
-def metrics_of(manifest: Manifest) -> dict[str, float]:
-    """Counts over all symbols: of rows, of warnings, and of days that a refresh appended, revised and so on."""
-    days = {f"n_{word}": sum(counts.get(word, 0) for counts in manifest.changes.values()) for word in WORDS}
+def snapshot_metrics(manifest: Manifest) -> dict[str, float]:
+    """Return counts over all symbols: symbols, rows, warnings, and days per status of the refresh."""
+    days = {f"n_{status}": sum(counts.get(status, 0) for counts in manifest.changes.values()) for status in DAY_STATUSES}
     rows = sum(facts["rows"] for facts in manifest.symbols.values())
     return {"n_symbols": len(manifest.symbols), "n_rows": rows, "n_warnings": len(manifest.warnings), **days}
-
-
-def _params(manifest: Manifest) -> dict[str, Value]:
-    first = min(facts["first"] for facts in manifest.symbols.values())
-    last = max(facts["last"] for facts in manifest.symbols.values())
-    return {
-        "source": manifest.source,
-        "symbols": ",".join(manifest.symbols),
-        "licence": manifest.licence,
-        "first": first,
-        "last": last,
-        "allowed": ",".join(manifest.allowed),
-    }
-
-
-def _input(snapshot: Snapshot) -> Input:
-    return Input(
-        name=f"bars-{snapshot.manifest.source}",
-        digest=snapshot.digest,
-        source=str(snapshot.folder),
-        context="bars",
-        profile=json.dumps(snapshot.manifest.symbols),
-    )
 
 
 def _write_files(folder: Path, manifest: Manifest) -> None:
@@ -101,6 +92,6 @@ def _write_files(folder: Path, manifest: Manifest) -> None:
 
 
 def _note(manifest: Manifest) -> str:
-    grown = f" Grown from `{manifest.parent}`." if manifest.parent else ""
-    lines = [f"Source **{manifest.source}**, licence: {manifest.licence}.{grown}", ""]
+    parent = f" Replaces `{manifest.parent}`." if manifest.parent else ""
+    lines = [f"Source **{manifest.source}**, licence: {manifest.licence}.{parent}", ""]
     return "\n".join(lines + [f"- {warning}" for warning in manifest.warnings])

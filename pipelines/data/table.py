@@ -1,168 +1,136 @@
-"""What `make data` found: numbers first, then a table and sentences."""
+"""What `make data` prints: a table of the snapshot, its changes and warnings, and the progress of a request."""
 
 from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from research.cli.console import plain_table, print_line
 from research.cli.next_steps import with_store_argument
 from research.data.refresh import RefreshResult
-from research.data.revisions import WORDS, Change
+from research.data.revisions import DAY_STATUSES, BarRevisions, Change
 from research.data.snapshots import Snapshot
 from research.data.sources import Request
 
-PIPE_WIDTH = 140
-MOST_LISTED = 12
-"""Changes of one kind and symbol, and symbols of a request, that are printed; the manifest has all of them."""
-COLUMNS = ("symbol", "rows", "first", "last")
+LIST_LIMIT = 12
+"""Largest number of changes per kind and symbol, and of symbols per request, that are printed. The manifest lists all."""
 SHOWN_ALWAYS = ("appended", "unchanged", "noise", "revised", "vanished")
-LABEL = 11
-"""Width of the first column of what is said line by line."""
+LABEL_WIDTH = 11
+"""Width of the labels at the start of printed lines, in characters."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class SymbolRow:
-    """One instrument of the snapshot."""
-
-    symbol: str
-    rows: int
-    first: str
-    last: str
-    counts: dict[str, int] | None
-    """Days per word of the comparison; None where there was nothing to compare with."""
-
-
-def rows_of(snapshot: Snapshot, taken: RefreshResult | None = None) -> list[SymbolRow]:
-    """One row per instrument, in the snapshot's order."""
-    compared = taken.comparisons if taken else {}
-    return [
-        SymbolRow(
-            symbol=symbol,
-            rows=facts["rows"],
-            first=facts["first"],
-            last=facts["last"],
-            counts=compared[symbol].counts if symbol in compared else None,
-        )
-        for symbol, facts in snapshot.manifest.symbols.items()
-    ]
-
-
-def status_of(taken: RefreshResult) -> str:
-    """The data set's snapshot in one sentence."""
-    digest, name = taken.snapshot.digest, taken.data_set.name
-    if taken.unchanged:
-        return f"{name}: nothing changed, snapshot {digest} as before"
-    if taken.before is None:
+def describe_refresh(result: RefreshResult) -> str:
+    """Return one sentence on the data set's newest snapshot and the one before."""
+    digest, name = result.snapshot.digest, result.data_set.name
+    if result.unchanged:
+        return f"{name}: nothing changed, snapshot is still {digest}"
+    if result.before is None:
         return f"{name}: first snapshot {digest}"
-    was, is_ = set(taken.before.manifest.symbols), set(taken.snapshot.manifest.symbols)
-    moved = {"with": is_ - was, "without": was - is_}
-    told = [f"{word} {', '.join(sorted(symbols))}" for word, symbols in moved.items() if symbols]
-    return ", ".join([f"{name}: snapshot {digest}, grown from {taken.before.digest}", *told])
+    before, after = set(result.before.manifest.symbols), set(result.snapshot.manifest.symbols)
+    symbols = {"with": after - before, "without": before - after}
+    moves = [f"{word} {', '.join(sorted(names))}" for word, names in symbols.items() if names]
+    return ", ".join([f"{name}: snapshot {digest}, replaces {result.before.digest}", *moves])
 
 
-def changes_of(taken: RefreshResult) -> list[tuple[str, str]]:
-    """Label and sentence of all that is listed, the long lists cut."""
+def change_lines(result: RefreshResult) -> list[tuple[str, str]]:
+    """Return label and sentence of every listed change, at most `LIST_LIMIT` per kind and symbol."""
     groups: dict[tuple[str, str], list[Change]] = defaultdict(list)
-    for comparison in taken.comparisons.values():
-        for change in comparison.listed:
+    for revisions in result.revisions.values():
+        for change in revisions.changes:
             groups[change.kind, change.symbol].append(change)
     lines: list[tuple[str, str]] = []
     for (kind, symbol), changes in groups.items():
-        lines += [(kind, sentence_of(change)) for change in changes[:MOST_LISTED]]
-        if len(changes) > MOST_LISTED:
-            lines.append((kind, f"{symbol} and {len(changes) - MOST_LISTED:,} more, in the snapshot's manifest.json"))
+        lines += [(kind, describe_change(change)) for change in changes[:LIST_LIMIT]]
+        if len(changes) > LIST_LIMIT:
+            lines.append((kind, f"{symbol} and {len(changes) - LIST_LIMIT:,} more, in the snapshot's manifest.json"))
     return lines
 
 
-def sentence_of(change: Change) -> str:
-    """One change in words, its kind left out."""
+def describe_change(change: Change) -> str:
+    """Return a change as text without its kind, for example `SPY 2020-01-02 close 1 -> 2`."""
     if change.kind == "rescaled":
         assert change.new is not None
         return f"{change.symbol} all prices before {change.day} x {change.new:.6g}, volume / {change.new:.6g}"
-    end = {"vanished": "; the source no longer has it, it is kept", "dropped": "; the source no longer has it"}
-    values = " -> ".join(_number(value) for value in (change.old, change.new))
-    return f"{change.symbol} {change.day} {change.column} {values}{end.get(change.kind, '')}"
+    end = {"vanished": "; missing at the source, kept", "dropped": "; missing at the source, dropped"}
+    old, new = ("none" if value is None else f"{value:,.6f}".rstrip("0").rstrip(".") for value in (change.old, change.new))
+    return f"{change.symbol} {change.day} {change.column} {old} -> {new}{end.get(change.kind, '')}"
 
 
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:,.6f}".rstrip("0").rstrip(".")
+def data_table(snapshot: Snapshot, revisions: dict[str, BarRevisions] | None = None) -> Table:
+    """Return a table with one line per instrument: rows, first and last day, and days per status after a refresh.
 
-
-def data_table(rows: list[SymbolRow]) -> Table:
-    """One line per instrument; words of the comparison that no day has are left out but for the usual ones."""
-    compared = [row.counts for row in rows if row.counts]
-    words = [word for word in WORDS if compared and (word in SHOWN_ALWAYS or any(counts[word] for counts in compared))]
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in (*COLUMNS, *words):
-        table.add_column(column, justify="left" if column == "symbol" else "right", no_wrap=True)
-    for row in rows:
-        counts = ["new" if index == 0 else "" for index, _ in enumerate(words)] if row.counts is None else []
-        counts = counts or [f"{row.counts[word]:,}" for word in words if row.counts]
-        table.add_row(escape(row.symbol), f"{row.rows:,}", row.first, row.last, *counts)
+    Statuses that no day has are left out, except those in `SHOWN_ALWAYS`.
+    """
+    counts = {symbol: revision.counts for symbol, revision in (revisions or {}).items()}
+    statuses = [
+        status
+        for status in DAY_STATUSES
+        if counts and (status in SHOWN_ALWAYS or any(days[status] for days in counts.values()))
+    ]
+    table = plain_table("", ("symbol", "rows", "first", "last", *statuses), left=("symbol",))
+    for symbol, facts in snapshot.manifest.symbols.items():
+        if symbol in counts:
+            cells = [f"{counts[symbol][status]:,}" for status in statuses]
+        else:
+            cells = ["new", *[""] * (len(statuses) - 1)] if statuses else []
+        table.add_row(escape(symbol), f"{facts['rows']:,}", facts["first"], facts["last"], *cells)
     return table
 
 
-def console() -> Console:
-    """A console; a pipe has no width of its own and gets one that holds the table."""
-    screen = Console()
-    return screen if screen.is_terminal else Console(width=PIPE_WIDTH)
-
-
 def print_snapshot(snapshot: Snapshot, store: Path, screen: Console) -> None:
-    """A snapshot that belongs to no data set."""
+    """Print a snapshot without a data set."""
     manifest = snapshot.manifest
-    _say(screen, "snapshot", f"{snapshot.digest} from source {manifest.source}, licence {manifest.licence}")
-    screen.print(data_table(rows_of(snapshot)))
+    _print_labelled(screen, "snapshot", f"{snapshot.digest} from source {manifest.source}, licence {manifest.licence}")
+    screen.print(data_table(snapshot))
     _print_ending(snapshot, snapshot.digest, store, screen)
 
 
-def print_taken(taken: RefreshResult, store: Path, screen: Console) -> None:
-    """A data set that was brought up to date."""
-    manifest = taken.snapshot.manifest
-    _say(screen, "data set", status_of(taken))
-    _say(screen, "source", f"{manifest.source}, licence {manifest.licence}")
-    screen.print(data_table(rows_of(taken.snapshot, taken)))
-    for label, sentence in changes_of(taken):
-        _say(screen, label, sentence, style="yellow")
-    _print_ending(taken.snapshot, taken.data_set.name, store, screen)
+def print_refresh(result: RefreshResult, store: Path, screen: Console) -> None:
+    """Print a data set after a refresh."""
+    manifest = result.snapshot.manifest
+    _print_labelled(screen, "data set", describe_refresh(result))
+    _print_labelled(screen, "source", f"{manifest.source}, licence {manifest.licence}")
+    screen.print(data_table(result.snapshot, result.revisions))
+    for label, sentence in change_lines(result):
+        _print_labelled(screen, label, sentence, style="yellow")
+    _print_ending(result.snapshot, result.data_set.name, store, screen)
 
 
 def _print_ending(snapshot: Snapshot, name: str, store: Path, screen: Console) -> None:
     for warning in snapshot.manifest.warnings:
-        _say(screen, "warning", warning, style="yellow")
-    _say(screen, "stored in", str(snapshot.folder))
-    _say(screen, "next", with_store_argument(store, f"make sweep DATA={name} SYMBOL={next(iter(snapshot.manifest.symbols))}"))
+        _print_labelled(screen, "warning", warning, style="yellow")
+    _print_labelled(screen, "stored in", str(snapshot.folder))
+    command = f"make sweep DATA={name} SYMBOL={next(iter(snapshot.manifest.symbols))}"
+    _print_labelled(screen, "next", with_store_argument(store, command))
 
 
 class IngestProgress(logging.Handler):
-    """Says what a source is asked for and when it makes us wait; in a terminal also which symbols have come."""
+    """Printer of requests and waits; in a terminal it also shows which symbols have arrived."""
 
     def __init__(self, screen: Console):
         super().__init__(logging.DEBUG)
         self.screen = screen
-        self._status = screen.status("asking")
+        self._status = screen.status("fetching")
         self._logger = logging.getLogger("research.data")
 
-    def about(self, request: Request) -> None:
-        """A request goes out."""
-        shown, left = request.symbols[:MOST_LISTED], len(request.symbols) - MOST_LISTED
-        subject = (",".join(shown) or "all that there is") + (f" and {left} more" if left > 0 else "")
+    def print_request(self, request: Request) -> None:
+        """Print a request before it is sent."""
+        shown, left = request.symbols[:LIST_LIMIT], len(request.symbols) - LIST_LIMIT
+        symbols = (",".join(shown) or "all symbols") + (f" and {left} more" if left > 0 else "")
         period = f" from {request.start}" if request.start else ""
         period += f" to {request.end}" if request.end else ""
-        _say(self.screen, "asking", f"{request.source}: {subject}{period}")
+        _print_labelled(self.screen, "fetching", f"{request.source}: {symbols}{period}")
 
     def emit(self, record: logging.LogRecord) -> None:
-        """What the source's client tells while it works, from its own threads."""
+        """Print a wait, or show an arrived symbol; the source's client logs both from its own threads."""
         if record.levelno >= logging.INFO:
-            _say(self.screen, "waiting", record.getMessage(), style="yellow")
+            _print_labelled(self.screen, "waiting", record.getMessage(), style="yellow")
         else:
             self._status.update(escape(record.getMessage()))
 
@@ -179,5 +147,5 @@ class IngestProgress(logging.Handler):
         self._logger.setLevel(self._level)
 
 
-def _say(screen: Console, label: str, text: str, style: str = "bold") -> None:
-    screen.print(f"[{style}]{label}[/]{' ' * (LABEL - len(label))}{escape(text)}", soft_wrap=True, highlight=False)
+def _print_labelled(screen: Console, label: str, text: str, style: str = "bold") -> None:
+    print_line(screen, f"[{style}]{label}[/]{' ' * (LABEL_WIDTH - len(label))}{escape(text)}")

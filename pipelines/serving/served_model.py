@@ -27,7 +27,7 @@ from research.data.dividend_adjustment import adjusted
 from research.errors import InputError, require
 from research.evaluation.ensemble import load_ensemble_output
 from research.features.feature_sets import build, feature_set_named
-from research.features.scaler import Standardiser
+from research.features.scaler import Scaler
 from research.models.weights import load_weights
 from research.spec import ArchitectureSpec
 from research.task.windows import WindowDataset, predict_float64
@@ -54,7 +54,7 @@ class BarsToProbability(PythonModel):
         self.symbols: list[str] = spec["study"]["data"]["symbols"]
         self.references = [symbol for symbol in references.values() if symbol]
         self.allowed: list[str] = scaler["allowed"]
-        self.standardiser = Standardiser(mean=np.array(scaler["mean"]), scale=np.array(scaler["scale"]))
+        self.standardiser = Scaler(mean=np.array(scaler["mean"]), scale=np.array(scaler["scale"]))
         base_width = int(spec["training"]["base_width"])
         self.architecture = ArchitectureSpec(**shape)
         self.answering = load_ensemble_output(told)

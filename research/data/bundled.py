@@ -1,4 +1,4 @@
-"""The bundled source: real daily bars inside the installed `arch` package, checked by their SHA-256."""
+"""The bundled source: real daily bars inside the installed `arch` package, verified by SHA-256."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ FILES = {
     "^GSPC": ("sp500/sp500.csv.gz", "1e028cbb9c400cc018c816ccc439b33c919387e726c3ed5ca2c05c82746059de"),
     "^IXIC": ("nasdaq/nasdaq.csv.gz", "b2009535343ebb14e0aa11ed086788d2997a416ffe4f9450eed9a561ae30ac59"),
 }
-"""Instrument -> (file inside `arch.data`, its SHA-256)."""
+"""File inside `arch.data` and its SHA-256, by instrument."""
 
 
 def fetch(request: Request) -> SourceBars:
-    """Real daily bars of the S&P 500 and the Nasdaq Composite, 1999-2018; always both of them."""
+    """Return daily bars of the S&P 500 and the Nasdaq Composite, 1999-2018; the request cannot narrow them."""
     return SourceBars(
         source="bundled",
         bars={symbol: _read(symbol) for symbol in FILES},
@@ -32,7 +32,7 @@ def fetch(request: Request) -> SourceBars:
 
 
 def bundled() -> SourceBars:
-    """The bundled bars."""
+    """Return the bundled bars."""
     return fetch(Request(source="bundled"))
 
 
@@ -42,7 +42,7 @@ def _read(symbol: str) -> pd.DataFrame:
     actual = hashlib.sha256(path.read_bytes()).hexdigest()
     if actual != expected:
         raise InputError(
-            f"{path.name}: sha256 {actual[:12]}… is not the {expected[:12]}… this platform was checked with; "
+            f"DATA=bundled: {path.name} has SHA-256 {actual[:12]}… instead of the verified {expected[:12]}…; "
             "reinstall with `make setup`."
         )
     frame = pd.read_csv(path, index_col=0, parse_dates=True, compression="gzip")
@@ -52,8 +52,8 @@ def _read(symbol: str) -> pd.DataFrame:
 
 
 def _arch_data_folder() -> Path:
-    """Found without importing `arch`, which would load statsmodels for two seconds."""
-    found = find_spec("arch")
-    if found is None or found.origin is None:
+    """Return the folder of arch's data without importing `arch`, which would load statsmodels for two seconds."""
+    package = find_spec("arch")
+    if package is None or package.origin is None:
         raise InputError("DATA=bundled: the package arch is not installed; run `make setup`.")
-    return Path(found.origin).parent / "data"
+    return Path(package.origin).parent / "data"

@@ -1,4 +1,4 @@
-"""Exchange calendars: on which days an exchange was open, when it closed, and how far back that is known."""
+"""Exchange calendars: sessions, closing times, and the period in which they are reliable."""
 
 from __future__ import annotations
 
@@ -12,64 +12,64 @@ import pandas as pd
 from research.errors import InputError
 
 TRUSTED_SINCE = pd.Timestamp("1990-01-01")
-"""XNYS equals twenty years of real bars to the day; older holidays and half days of these calendars are unreliable."""
+"""First reliable day. XNYS agrees with twenty years of real bars; older holidays and half days are unreliable."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Calendar:
-    """The sessions of one exchange over the time in which they can be trusted."""
+    """Sessions of one exchange in its reliable period."""
 
     name: str
     """Name in exchange-calendars, for example `XNYS`."""
     first: pd.Timestamp
-    """First day on which sessions are known."""
+    """First reliable day."""
     sessions: pd.DatetimeIndex
-    """Dates without time zone, up to about a year from today."""
+    """Dates of sessions without time zone, up to about a year from today."""
     closes: pd.DatetimeIndex
-    """UTC time at which each session ends, half days included."""
+    """UTC closing time of each session, half days included."""
 
     @property
     def last(self) -> pd.Timestamp:
-        """Last day on which sessions are known."""
+        """Last session of the calendar."""
         return pd.Timestamp(self.sessions[-1])
 
     def between(self, first: pd.Timestamp, last: pd.Timestamp) -> pd.DatetimeIndex:
-        """Sessions from `first` to `last`, both included, without those that are not known."""
+        """Return the calendar's sessions from `first` to `last`, both included."""
         return self.sessions[self.sessions.searchsorted(first) : self.sessions.searchsorted(last, side="right")]
 
 
 @cache
 def calendar_named(name: str) -> Calendar:
-    """The calendar of an exchange; `InputError` names close matches of an unknown one."""
-    # Takes a tenth of a second, which a sweep on stored bars need not pay.
+    """Return the calendar of an exchange; raise `InputError` with close matches if the name is unknown."""
+    # The import takes a tenth of a second, which a sweep on stored bars does not need.
     import exchange_calendars
     from exchange_calendars.errors import InvalidCalendarName
 
     try:
         default = exchange_calendars.get_calendar(name)
-    except InvalidCalendarName as problem:
-        known = exchange_calendars.get_calendar_names()
-        near = ", ".join(get_close_matches(name.upper(), known, n=4, cutoff=0.5) or ["XNYS", "XLON", "24/7"])
-        raise InputError(f"CALENDAR={name}: no such exchange calendar; close to it: {near}.") from problem
+    except InvalidCalendarName as error:
+        names = exchange_calendars.get_calendar_names()
+        matches = ", ".join(get_close_matches(name.upper(), names, n=4, cutoff=0.5) or ["XNYS", "XLON", "24/7"])
+        raise InputError(f"CALENDAR={name}: no such exchange calendar; give one such as {matches}.") from error
     bound = type(default).bound_min()
     first = TRUSTED_SINCE if bound is None else max(bound, TRUSTED_SINCE)
-    # Without a start the calendar would begin twenty years ago.
-    whole = exchange_calendars.get_calendar(name, start=first)
-    return Calendar(name=whole.name, first=first, sessions=whole.sessions, closes=pd.DatetimeIndex(whole.closes))
+    # Without a start the calendar begins twenty years ago.
+    calendar = exchange_calendars.get_calendar(name, start=first)
+    return Calendar(name=calendar.name, first=first, sessions=calendar.sessions, closes=pd.DatetimeIndex(calendar.closes))
 
 
 def sessions_missed(last: pd.Timestamp, calendar: Calendar | None, now: datetime) -> int:
-    """Sessions after the day `last` that are over by `now`, an aware time; weekdays where no calendar is known."""
+    """Return the number of sessions after `last` that ended by `now` (with time zone); weekdays if there is no calendar."""
     today = pd.Timestamp(now).tz_convert("UTC").tz_localize(None).normalize()
-    # West of Greenwich it may still be yesterday, east of it tomorrow: whether a session is over is for its close to say.
+    # The local date may differ from the UTC date by a day; the closing time decides whether a session has ended.
     until = today + pd.Timedelta(days=1)
     after = last + pd.Timedelta(days=1)
     days = pd.bdate_range(after, until) if calendar is None else calendar.between(after, until)
-    return int((closes_of(days, calendar) <= pd.Timestamp(now)).sum())
+    return int((session_closes(days, calendar) <= pd.Timestamp(now)).sum())
 
 
-def closes_of(days: pd.DatetimeIndex, calendar: Calendar | None) -> pd.DatetimeIndex:
-    """UTC time at which each day's bar is complete: the session's close, or midnight where none is known."""
+def session_closes(days: pd.DatetimeIndex, calendar: Calendar | None) -> pd.DatetimeIndex:
+    """Return the UTC time at which each day's bar is complete: the session's close, or midnight if it is unknown."""
     midnights = pd.DatetimeIndex(days.normalize() + pd.Timedelta(days=1)).tz_localize("UTC").as_unit("us")
     if calendar is None:
         return midnights

@@ -1,4 +1,4 @@
-"""Which column of somebody's table is which: usual names are found, unusual ones are named, nothing is guessed."""
+"""Mapping from a file's columns to ours: common names are recognised, others come from `COLUMNS=`; nothing is guessed."""
 
 from __future__ import annotations
 
@@ -19,69 +19,54 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "splits": ("splits", "split", "stock splits"),
     "symbol": ("symbol", "ticker", "instrument"),
 }
-"""Names under which a column is found, whatever their case; `_`, `-` and spaces are the same."""
+"""Recognised names of each column, in any case; `_`, `-` and spaces are equivalent."""
 
 REQUIRED = ["date", *OHLCV]
 
 
-def columns_named(text: str) -> dict[str, str]:
-    """The mapping that `COLUMNS=ours=theirs,...` gives; `InputError` says what is wrong with it."""
+def parse_columns(text: str) -> dict[str, str]:
+    """Return the mapping from our to the file's columns in `COLUMNS=ours=theirs,...`; raise `InputError` if it is wrong."""
     mapping: dict[str, str] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         ours, equals, theirs = (piece.strip() for piece in part.partition("="))
         if not equals or not theirs:
             raise InputError(f"COLUMNS={text}: {part!r} names no column; write it as close=px_last.")
         if ours not in SYNONYMS:
-            raise InputError(f"COLUMNS={text}: there is no {ours!r} to name; name one of {', '.join(SYNONYMS)}.")
+            raise InputError(f"COLUMNS={text}: {ours!r} is not a column of bars; give one of {', '.join(SYNONYMS)}.")
         if ours in mapping or theirs in mapping.values():
             raise InputError(f"COLUMNS={text}: {part!r} names a column a second time; name each once.")
         mapping[ours] = theirs
     return mapping
 
 
-def find_columns(there: Sequence[str], named: Mapping[str, str], file: str) -> dict[str, str]:
-    """Our name -> their column, for all that are there; `InputError` names the column and what to type."""
-    twice = sorted({column for column in there if there.count(column) > 1})
-    if twice:
-        raise InputError(f"{file}: two columns are called {twice[0]!r}; give each a name of its own.")
-    found = {ours: _exactly(theirs, there, ours, file) for ours, theirs in named.items()}
+def find_columns(columns: Sequence[str], named: Mapping[str, str], file: str) -> dict[str, str]:
+    """Return the file's column for each of ours that exists; raise `InputError` with the column and what to type."""
+    repeated = sorted({column for column in columns if columns.count(column) > 1})
+    if repeated:
+        raise InputError(f"{file}: two columns are called {repeated[0]!r}; give each a name of its own.")
+    listed = ", ".join(column or "''" for column in columns) or "none"
+    mapping: dict[str, str] = {}
+    for ours, theirs in named.items():
+        # The case may differ if only one column matches.
+        matches = [column for column in columns if column == theirs] or [
+            column for column in columns if _normalised(column) == _normalised(theirs)
+        ]
+        if len(matches) != 1:
+            raise InputError(f"COLUMNS={ours}={theirs}: {file} has no such column; give one of {listed}.")
+        mapping[ours] = matches[0]
     for ours, synonyms in SYNONYMS.items():
-        if ours in found:
+        if ours in mapping:
             continue
-        fitting = [column for column in there if _plain(column) in synonyms and column not in found.values()]
-        if len(fitting) > 1:
-            raise InputError(
-                f"{file}: {ours} may be {' or '.join(fitting)}; say which with {_typed(named, ours, fitting[0])} "
-                f"(columns there are: {_listed(there)})."
-            )
-        if fitting:
-            found[ours] = fitting[0]
-        elif ours in REQUIRED:
-            raise InputError(
-                f"{file}: no column for {ours}; name it with {_typed(named, ours, '<column>')} "
-                f"(columns there are: {_listed(there)})."
-            )
-    return found
+        matches = [column for column in columns if _normalised(column) in synonyms and column not in mapping.values()]
+        if len(matches) == 1:
+            mapping[ours] = matches[0]
+        elif matches or ours in REQUIRED:
+            error = f"{ours} may be {' or '.join(matches)}; choose one" if matches else f"no column for {ours}; name it"
+            typed = {**named, ours: matches[0] if matches else "<column>"}
+            command = "COLUMNS=" + ",".join(f"{name}={column}" for name, column in typed.items())
+            raise InputError(f"{file}: {error} with {command} (columns of the file: {listed}).")
+    return mapping
 
 
-def _exactly(theirs: str, there: Sequence[str], ours: str, file: str) -> str:
-    """Their column as it is written; its case may differ where that leaves one."""
-    fitting = [column for column in there if column == theirs] or [
-        column for column in there if _plain(column) == _plain(theirs)
-    ]
-    if len(fitting) != 1:
-        raise InputError(f"COLUMNS={ours}={theirs}: {file} has no such column; there are {_listed(there)}.")
-    return fitting[0]
-
-
-def _typed(named: Mapping[str, str], ours: str, theirs: str) -> str:
-    """What to type, with what was typed already."""
-    return "COLUMNS=" + ",".join(f"{name}={column}" for name, column in {**named, ours: theirs}.items())
-
-
-def _plain(name: str) -> str:
+def _normalised(name: str) -> str:
     return " ".join(name.lower().replace("_", " ").replace("-", " ").split())
-
-
-def _listed(there: Sequence[str]) -> str:
-    return ", ".join(column or "''" for column in there) or "none"

@@ -1,4 +1,4 @@
-"""GJR-GARCH(1,1) (Glosten, Jagannathan and Runkle 1993): tomorrow's variance from today's, fast over a million days."""
+"""GJR-GARCH(1,1) (Glosten, Jagannathan and Runkle 1993): daily variances, vectorised for long series."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 BLOCK = 1024
-"""Days of one block of the scan. Fixed, so that the first days are the same to the bit however many follow."""
+"""Days per block of the scan. Fixed, so that a longer series starts with the same bits as a shorter one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,37 +21,37 @@ class Garch:
     """
 
     omega: float
-    """In squared log returns; the other three have no unit."""
+    """Constant, in squared log returns; the other three parameters have no unit."""
     alpha: float
-    """Weight of any day's squared innovation."""
+    """Weight of the squared innovation."""
     gamma: float
-    """Additional weight of a falling day's: volatility rises more after losses."""
+    """Additional weight of a negative innovation: volatility rises more after losses."""
     beta: float
-    """Weight of the day's own variance."""
+    """Weight of the previous variance."""
 
     @property
     def mean_variance(self) -> float:
-        """Mean of h over all time; a normal innovation is negative, and its square, half of the time."""
+        """Unconditional mean of h; half of a symmetric innovation's squares belong to negative ones, hence gamma / 2."""
         return self.omega / (1 - self.alpha - self.gamma / 2 - self.beta)
 
     def multipliers(self, z: Array) -> Array:
-        """The recursion is linear, h[t+1] = omega + a(z[t]) h[t]: this is a(z)."""
+        """Return a(z) of the linear recursion h[t+1] = omega + a(z[t]) h[t]."""
         return np.asarray(self.beta + np.where(z < 0, self.alpha + self.gamma, self.alpha) * np.square(z))
 
 
 SP500 = Garch(omega=2.0746e-6, alpha=0.0, gamma=0.182566, beta=0.892038)
 """Maximum likelihood on the daily close-to-close log returns of the bundled S&P 500, 1999-2018, with mean zero.
 
-Its mean variance is 1.24e-4 (1.11% a day). Its fourth moment is infinite by a hair (E a(z)^2 = 1.009), so that a sample
-kurtosis is large and never settles.
+The mean variance is 1.24e-4 (1.11% a day). The fourth moment is just infinite (E a(z)^2 = 1.009), so that the sample
+kurtosis is large and does not converge.
 """
 
 
 def variances(garch: Garch, z: Array) -> Array:
-    """[days + 1]: the variance of every day and of the day after the last, from the mean variance on.
+    """Return the variances [days + 1] of every day and of the day after the last, starting from the mean variance.
 
-    A scan by blocks: within a block h = level + slope * (h of its first day), for all blocks at once; then the first days
-    one after the other. The loop is as long as a block, not as the series.
+    `z` holds the innovations [days]. The scan works in blocks: within a block h = level + slope * (h of its first day),
+    for all blocks at once; then the first days follow sequentially. The loop length is that of a block, not of the series.
     """
     n_blocks = len(z) // BLOCK + 1
     multipliers = np.ones(n_blocks * BLOCK)

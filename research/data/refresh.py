@@ -1,4 +1,4 @@
-"""Taking a named data set in: ask its source, compare with the snapshot before, and store what follows from both."""
+"""Refresh of a named data set: fetch from its source, compare with the newest snapshot, merge, and store."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from research.data.calendars import calendar_named
-from research.data.data_sets import DataSet, check_name, only_writer, read_name, write_name
+from research.data.data_sets import DataSet, check_name, data_set_lock, read_data_set, write_data_set
 from research.data.revisions import BarRevisions, compare
 from research.data.snapshots import Growth, Snapshot, load_snapshot, write_snapshot
 from research.data.sources import Instrument, Request, SourceBars, source_named
@@ -20,9 +19,9 @@ from research.data.validation_rules import ALLOWABLE
 from research.errors import require
 
 OVERLAP = 30
-"""Sessions before the last known bar that are asked for again: vendors mend a bar within days, seldom later."""
+"""Sessions before the last stored bar that are fetched again: vendors correct a bar within days, seldom later."""
 REMOTE = ("yahoo",)
-"""Sources that are asked for the end of their history alone, and whose withdrawn days are kept; a file is what it is."""
+"""Sources of which only the end of the history is fetched and whose withdrawn days are kept. A file is read as a whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,17 +30,17 @@ class RefreshResult:
 
     data_set: DataSet
     snapshot: Snapshot
-    """The newest one, which is the one before where nothing has changed."""
+    """Newest snapshot; the previous one if nothing has changed."""
     before: Snapshot | None
-    """The newest one before; None for a first one."""
-    comparisons: dict[str, BarRevisions]
-    """What was found in each symbol that was there before."""
-    asked: list[Request]
-    """What the source was asked for, in order."""
+    """Newest snapshot before the refresh; None for a first one."""
+    revisions: dict[str, BarRevisions]
+    """Comparison of old and new bars per symbol that was stored before."""
+    requests: list[Request]
+    """Requests to the source, in order."""
 
     @property
     def unchanged(self) -> bool:
-        """Whether the bars are, up to noise, those of before."""
+        """True if the bars equal the previous ones up to noise."""
         return self.before is not None and self.before.digest == self.snapshot.digest
 
 
@@ -53,91 +52,90 @@ def refresh(
     allow: Collection[str] = (),
     full: bool = False,
     now: datetime | None = None,
-    tell: Callable[[Request], None] = lambda asked: None,
+    on_request: Callable[[Request], None] = lambda request: None,
 ) -> RefreshResult:
-    """Bring the data set up to date and store it below `root`; nothing is written unless all of it is sound.
+    """Bring the data set up to date and store it below `root`; write nothing unless all symbols are valid.
 
-    Only the end of a remote source's history is asked for, unless it shows that older days may have changed too, the
-    request begins elsewhere, or `full` asks for everything. `allow` replaces the rules that were accepted before.
-    `tell` hears of each request to the source before it is made.
+    A remote source is asked only for the end of its history. The whole history is fetched if older days may have changed
+    too, if the start of the request has moved, or if `full` is set. `allow` replaces the rules that were allowed before.
+    `on_request` is called with each request before it is sent.
     """
     check_name(name)
     now = now or datetime.now(UTC)
-    with only_writer(name, root):
-        known = read_name(name, root)
-        old_source = known.request.source if known else request.source
-        require(old_source == request.source, "NAME", name, f"this data set comes from {old_source}; give another NAME.")
-        before = _newest(known, root)
-        begins_elsewhere = known is None or known.request.start != request.start
-        look = _Refresh(request, before, now, tell)
-        look.refresh(in_part=request.source in REMOTE and not full and not begins_elsewhere)
-        allowed = tuple(sorted(allow)) or (known.allow if known else ())
-        snapshot = write_snapshot(look.delivered(), root, now=now, allow=allowed, growth=look.growth())
-        data_set = DataSet(name=name, request=request, allow=allowed, history=known.history if known else ())
+    with data_set_lock(name, root):
+        stored = read_data_set(name, root)
+        source = stored.request.source if stored else request.source
+        require(source == request.source, "NAME", name, f"this data set comes from {source}; give another NAME.")
+        # A snapshot whose folder was deleted is built again.
+        exists = stored is not None and (root / stored.digest).is_dir()
+        before = load_snapshot(stored.digest, root) if stored and exists else None
+        start_moved = stored is None or stored.request.start != request.start
+        run = _Refresh(request, before, now, on_request)
+        run.fetch(only_end=request.source in REMOTE and not full and not start_moved)
+        allowed = tuple(sorted(allow)) or (stored.allow if stored else ())
+        snapshot = write_snapshot(run.merged_bars(), root, now=now, allow=allowed, growth=run.growth())
+        data_set = DataSet(name=name, request=request, allow=allowed, history=stored.history if stored else ())
         data_set = data_set.with_version(snapshot.digest, now.isoformat(timespec="seconds"))
-        if data_set != known:
-            write_name(data_set, root)
-    asked = [one for one, _ in look.answers]
-    return RefreshResult(data_set=data_set, snapshot=snapshot, before=before, comparisons=look.comparisons, asked=asked)
-
-
-def _newest(known: DataSet | None, root: Path) -> Snapshot | None:
-    """The data set's snapshot; None where its folder was deleted, so that it is built again."""
-    return load_snapshot(known.digest, root) if known and (root / known.digest).is_dir() else None
+        if data_set != stored:
+            write_data_set(data_set, root)
+    requests = [request for request, _ in run.answers]
+    return RefreshResult(data_set=data_set, snapshot=snapshot, before=before, revisions=run.revisions, requests=requests)
 
 
 class _Refresh:
-    """One look at the source: what was asked, what came, and how it compares with what was there."""
+    """One refresh in progress: requests, answers, and their comparison with the stored bars."""
 
-    def __init__(self, request: Request, before: Snapshot | None, now: datetime, tell: Callable[[Request], None]):
+    def __init__(self, request: Request, before: Snapshot | None, now: datetime, on_request: Callable[[Request], None]) -> None:
         self.request = request
         self.before = before
         self.now = now
-        self.tell = tell
-        self.old = {} if before is None else _within(request, before.bars)
+        self.on_request = on_request
+        # A request for a shorter period withdraws no bars, so bars outside it are left out of the comparison.
+        start, end = (None if day is None else pd.Timestamp(day) for day in (request.start, request.end))
+        stored = {symbol: bars.loc[start:end] for symbol, bars in before.bars.items()} if before else {}
+        self.old = {symbol: bars for symbol, bars in stored.items() if len(bars)}
         self.answers: list[tuple[Request, SourceBars]] = []
-        self.comparisons: dict[str, BarRevisions] = {}
+        self.revisions: dict[str, BarRevisions] = {}
         self.bars: dict[str, pd.DataFrame] = {}
 
-    def refresh(self, *, in_part: bool) -> None:
-        """Ask for the end of what is known if `in_part`, then for all of whatever that does not settle."""
-        growing = tuple(symbol for symbol in self.request.symbols if symbol in self.old) if in_part else ()
-        if growing:
-            since = min(self.old[symbol].index[-OVERLAP - 1 :][0] for symbol in growing)
-            for symbol, bars in self._ask(replace(self.request, symbols=growing, start=since.date())).items():
-                comparison = self._compare(symbol, bars, since)
-                if not comparison.asks_for_all(self.old[symbol].index[-1]):
-                    self.comparisons[symbol] = comparison
-        rest = tuple(symbol for symbol in self.request.symbols if symbol not in self.comparisons)
+    def fetch(self, *, only_end: bool) -> None:
+        """Fetch the end of stored histories if `only_end`, then the whole of every symbol that this does not settle."""
+        stored = tuple(symbol for symbol in self.request.symbols if symbol in self.old) if only_end else ()
+        if stored:
+            since = min(self.old[symbol].index[-OVERLAP - 1 :][0] for symbol in stored)
+            for symbol, bars in self._request(replace(self.request, symbols=stored, start=since.date())).items():
+                revisions = self._compare(symbol, bars, since)
+                if not revisions.requires_full_history(self.old[symbol].index[-1]):
+                    self.revisions[symbol] = revisions
+        rest = tuple(symbol for symbol in self.request.symbols if symbol not in self.revisions)
         if rest or not self.request.symbols:
-            self._take_whole(self._ask(replace(self.request, symbols=rest)))
-        self.bars |= {symbol: comparison.bars for symbol, comparison in self.comparisons.items()}
+            self.bars = dict(self._request(replace(self.request, symbols=rest)))
+            for symbol in self.bars.keys() & self.old.keys():
+                self.revisions[symbol] = self._compare(symbol, self.bars[symbol], None)
+        self.bars |= {symbol: revisions.bars for symbol, revisions in self.revisions.items()}
 
-    def _take_whole(self, delivered: dict[str, pd.DataFrame]) -> None:
-        self.bars = dict(delivered)
-        for symbol, bars in delivered.items():
-            if symbol in self.old:
-                self.comparisons[symbol] = self._compare(symbol, bars, None)
+    def _request(self, request: Request) -> dict[str, pd.DataFrame]:
+        """Return the source's bars, validated with every rule allowed if they are to be compared with stored bars.
 
-    def _ask(self, request: Request) -> dict[str, pd.DataFrame]:
-        """What the source has, judged when old and new are one; sound enough for a comparison where there is to be one."""
-        self.tell(request)
-        delivered = source_named(request.source)(request)
-        if self.old.keys().isdisjoint(delivered.bars):
-            self.answers.append((request, delivered))
-            return delivered.bars
-        validated = validate(delivered, now=self.now, allow=ALLOWABLE)
+        The merged bars are validated in full when they are stored.
+        """
+        self.on_request(request)
+        source_bars = source_named(request.source)(request)
+        if self.old.keys().isdisjoint(source_bars.bars):
+            self.answers.append((request, source_bars))
+            return source_bars.bars
+        validated = validate(source_bars, now=self.now, allow=ALLOWABLE)
         unclosed = [finding.sentence for finding in validated.findings if finding.rule == UNCLOSED]
-        self.answers.append((request, replace(delivered, notes=[*delivered.notes, *unclosed])))
+        self.answers.append((request, replace(source_bars, notes=[*source_bars.notes, *unclosed])))
         return validated.bars
 
     def _compare(self, symbol: str, bars: pd.DataFrame, since: pd.Timestamp | None) -> BarRevisions:
         assert self.before is not None
         gone = frozenset(self.before.manifest.gone.get(symbol, ()))
-        return compare(symbol, self.old[symbol], bars, since=since, keeps=self._keeper(symbol), gone=gone)
+        return compare(symbol, self.old[symbol], bars, since=since, keeps=self._keep_rule(symbol), gone=gone)
 
-    def _keeper(self, symbol: str) -> Callable[[pd.Timestamp], bool]:
-        """Whether a day that the source no longer has stays: a vendor's gap must not tear a hole into the past."""
+    def _keep_rule(self, symbol: str) -> Callable[[pd.Timestamp], bool]:
+        """Return the test for days to keep that the source no longer has: a vendor's gap must not delete history."""
         if self.request.source not in REMOTE:
             return lambda day: False
         instrument = self.instruments.get(symbol, Instrument())
@@ -146,11 +144,11 @@ class _Refresh:
 
     @property
     def instruments(self) -> dict[str, Instrument]:
-        """What the answers say of each symbol, the later ones counting."""
-        return {symbol: one for _, answer in self.answers for symbol, one in answer.instruments.items()}
+        """Instruments by symbol; a later answer replaces an earlier one."""
+        return {symbol: item for _, answer in self.answers for symbol, item in answer.instruments.items()}
 
-    def delivered(self) -> SourceBars:
-        """Old and new as if one answer had brought them."""
+    def merged_bars(self) -> SourceBars:
+        """Return old and new bars as if one answer had brought them."""
         _, last = self.answers[-1]
         symbols = self.request.symbols or tuple(self.bars)
         whole = {"symbols": ",".join(symbols), "start": str(self.request.start or "earliest")}
@@ -163,18 +161,10 @@ class _Refresh:
         )
 
     def growth(self) -> Growth:
-        """The comparison as the manifest holds it."""
-        changes = {symbol: _plain(comparison) for symbol, comparison in self.comparisons.items()}
-        gone = {symbol: comparison.gone for symbol, comparison in self.comparisons.items() if comparison.gone}
+        """Return the comparison in the form of the manifest."""
+        changes = {
+            symbol: {**revisions.counts, "listed": [asdict(change) for change in revisions.changes]}
+            for symbol, revisions in self.revisions.items()
+        }
+        gone = {symbol: revisions.gone for symbol, revisions in self.revisions.items() if revisions.gone}
         return Growth(parent=self.before.digest if self.before else "", changes=changes, gone=gone)
-
-
-def _within(request: Request, bars: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """Bars of the request's period: a request that was narrowed withdraws nothing."""
-    start, end = (None if day is None else pd.Timestamp(day) for day in (request.start, request.end))
-    cut = {symbol: one.loc[start:end] for symbol, one in bars.items()}
-    return {symbol: one for symbol, one in cut.items() if len(one)}
-
-
-def _plain(comparison: BarRevisions) -> dict[str, Any]:
-    return {**comparison.counts, "listed": [asdict(change) for change in comparison.listed]}

@@ -1,26 +1,25 @@
-"""A second look at an instrument: every day of the old bars and of the new ones gets one word, and both are merged."""
+"""Comparison of an instrument's stored bars with newly fetched ones: a status for every day, and the merged bars."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from research.data.bars import ACTIONS, OHLCV, PRICE_DECIMALS, PRICES
+from research.data.bars import ACTIONS, OHLCV, PRICE_DECIMALS, PRICES, Mask
 
-Word = Literal["appended", "unchanged", "noise", "rescaled", "revised", "vanished", "dropped", "filled"]
-Kind = Literal["revised", "vanished", "dropped", "filled", "dividend", "split", "rescaled"]
+DayStatus = Literal["appended", "unchanged", "noise", "rescaled", "revised", "vanished", "dropped", "filled"]
+ChangeKind = Literal["revised", "vanished", "dropped", "filled", "dividend", "split", "rescaled"]
 Floats = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
-Words = npt.NDArray[np.object_]
+Statuses = npt.NDArray[np.object_]
 
-WORDS: tuple[Word, ...] = ("appended", "unchanged", "noise", "rescaled", "revised", "vanished", "dropped", "filled")
+DAY_STATUSES: tuple[DayStatus, ...] = get_args(DayStatus)
 LOST = "lost"
-"""Stands for a day that only the old bars have until it is decided whether it stays."""
+"""Preliminary status of a day that only the old bars have, until `keeps` decides."""
 
 COLUMNS = OHLCV + ACTIONS
 TRADED, EVENTS = slice(0, len(OHLCV)), slice(len(OHLCV), len(COLUMNS))
@@ -28,50 +27,50 @@ CLOSE, VOLUME, DIVIDENDS, SPLITS = (COLUMNS.index(column) for column in ("close"
 PER_SHARE = [COLUMNS.index(column) for column in [*PRICES, "dividends"]]
 
 RELATIVE_NOISE = 1e-6
-"""Vendors keep prices in single precision: the 7th digit differs between two identical requests."""
+"""Relative price difference that is noise: vendors store single precision, and the 7th digit differs between requests."""
 SHARE_NOISE = 1.0
-"""Volume that was divided by a split ratio is rounded to whole shares."""
+"""Volume difference in shares that is noise: vendors round volume to whole shares after a split."""
 EVENT_NOISE = 1e-6
-"""Dividends of old days are rounded to this after a split."""
+"""Difference of a dividend or split ratio that is noise: vendors round old dividends to this after a split."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """One thing that a reader of a refreshed data set must know."""
+    """A difference to an earlier snapshot that is neither growth nor noise."""
 
     symbol: str
     day: str
-    kind: Kind
+    kind: ChangeKind
     column: str
-    """What changed: `close`, `volume`, `dividends`; `close` stands for the whole bar where one came or went."""
+    """Changed column, for example `close`; `close` also stands for a whole bar that was added or removed."""
     old: float | None
-    """Value before; None where there was none. After a split the rescaled one."""
+    """Value before, rescaled by later splits; None if there was none."""
     new: float | None
-    """Value after; None where there is none."""
+    """Value after; None if there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BarRevisions:
-    """What was found in one instrument, and the bars that follow from it."""
+    """Comparison of one instrument's old and new bars, and the merged bars."""
 
     bars: pd.DataFrame
-    """Old and new merged. A day that is the same up to noise keeps its old bar, so that its digest stays."""
-    words: pd.Series[str]
-    """The word of every day that was compared."""
-    listed: list[Change]
-    """All that is neither growth nor noise."""
+    """Old and new bars merged. A day that differs only by noise keeps its old bar, so that its digest stays."""
+    status: pd.Series[str]
+    """Status of every compared day, indexed by day."""
+    changes: list[Change]
+    """All differences that are neither growth nor noise, by day."""
     gone: list[str]
-    """Days in `bars` that the vendor does not have, those withdrawn earlier included."""
+    """Days in `bars` that the vendor no longer has, including those of earlier comparisons."""
 
     @property
     def counts(self) -> dict[str, int]:
-        """Days per word, every word there."""
-        return {word: int((self.words == word).sum()) for word in WORDS}
+        """Number of days of each status, zeros included."""
+        return {status: int((self.status == status).sum()) for status in DAY_STATUSES}
 
-    def asks_for_all(self, last: pd.Timestamp) -> bool:
-        """Whether days outside the compared ones may have changed too; `last` is the last of the old days."""
-        old_dividend = any(one.kind == "dividend" and one.day <= f"{last:%Y-%m-%d}" for one in self.listed)
-        return old_dividend or any(one.kind in ("revised", "split") for one in self.listed)
+    def requires_full_history(self, last: pd.Timestamp) -> bool:
+        """Return True if days outside the compared ones may have changed too; `last` is the last old day."""
+        old_dividend = any(change.kind == "dividend" and change.day <= f"{last:%Y-%m-%d}" for change in self.changes)
+        return old_dividend or any(change.kind in ("revised", "split") for change in self.changes)
 
 
 def compare(
@@ -83,30 +82,30 @@ def compare(
     keeps: Callable[[pd.Timestamp], bool] = lambda day: True,
     gone: frozenset[str] = frozenset(),
 ) -> BarRevisions:
-    """Classify each day from `since` on (every day if None) and merge; days before it are taken over as they are.
+    """Return the status of each day from `since` on (every day if None) and the merged bars; keep earlier days unchanged.
 
-    Both frames keep the contract of bars. `keeps` says of a day that only the old bars have whether it stays;
-    `gone` are such days of earlier comparisons, which are no news. Columns besides prices, volume and events
-    (a vendor's adjusted close) belong to one request, so they are kept only where all days were asked for.
+    Both frames satisfy the contract of bars. `keeps` decides whether a day stays that only the old bars have. `gone` are
+    such days of earlier comparisons; they are not reported again. Other columns, such as a vendor's adjusted close,
+    belong to one request; they are kept only if all days were fetched.
     """
     new = new if since is None else new[new.index >= since]
-    pair = _Pair(old, new, since)
-    words = pair.words()
-    lost = np.flatnonzero(words == LOST)
-    stays = np.array([keeps(day) for day in pair.days[lost]], dtype=bool)
-    told = np.isin(pair.dates, list(gone))
-    words[lost] = np.select([~stays, told[lost]], ["dropped", ""], default="vanished")
-    asked = words != ""
+    pair = _AlignedBars(old, new, since)
+    status = pair.preliminary_status()
+    lost = np.flatnonzero(status == LOST)
+    kept = np.array([keeps(day) for day in pair.days[lost]], dtype=bool)
+    reported = np.isin(pair.dates, list(gone))
+    status[lost] = np.select([~kept, reported[lost]], ["dropped", ""], default="vanished")
+    compared = status != ""
     return BarRevisions(
-        bars=_merged(pair, words, old, new, whole=since is None),
-        words=pd.Series(words[asked], index=pair.days[asked]),
-        listed=_listed(symbol, pair, words),
-        gone=pair.dates[(words == "vanished") | (told & ~asked)].tolist(),
+        bars=_merged(pair, status, old, new, whole=since is None),
+        status=pd.Series(status[compared], index=pair.days[compared]),
+        changes=_changes(symbol, pair, status),
+        gone=pair.dates[(status == "vanished") | (reported & ~compared)].tolist(),
     )
 
 
-class _Pair:
-    """Old and new bars side by side on all days that either has; NaN where one has none."""
+class _AlignedBars:
+    """Old and new values, both [days, columns], on the union of their days; NaN on days without a bar."""
 
     def __init__(self, old: pd.DataFrame, new: pd.DataFrame, since: pd.Timestamp | None):
         self.days = pd.DatetimeIndex(old.index.union(new.index), name="date")
@@ -119,26 +118,27 @@ class _Pair:
         self.splits = self._rescale_old()
 
     def _rescale_old(self) -> dict[int, float]:
-        """Bring the old bars to the scale that new splits give the vendor's past: place of each split -> its ratio.
+        """Divide old prices by new split ratios, as the vendor does; return the ratio by index of each split's day.
 
-        A split that the new prices do not show (vendors list some before they act on them) rescales nothing; validation
-        sees the jump.
+        A split that the new prices do not show is not applied: vendors list some splits before they act on them.
+        Validation reports the jump.
         """
-        ratios = _ratios(self.new) / np.where(self.has_both, _ratios(self.old), 1.0)
+        ratios = _split_ratios(self.new) / np.where(self.has_both, _split_ratios(self.old), 1.0)
         ratios[~self.has_new] = 1.0
-        places = [int(place) for place in np.flatnonzero(np.abs(ratios - 1) > EVENT_NOISE) if self.has_old[:place].any()]
+        changed = np.flatnonzero(np.abs(ratios - 1) > EVENT_NOISE)
+        indices = [int(index) for index in changed if self.has_old[:index].any()]
         splits: dict[int, float] = {}
-        for earlier, place in reversed(list(zip([0, *places], places, strict=False))):
-            ratio = float(ratios[place])
-            before, after = self.old[earlier:place, CLOSE], self.new[earlier:place, CLOSE]
-            if _agreeing(before / ratio, after) >= _agreeing(before, after):
-                splits[place] = ratio
-                self.old[:place, PER_SHARE] /= ratio
-                self.old[:place, VOLUME] *= ratio
+        for earlier, index in reversed(list(zip([0, *indices], indices, strict=False))):
+            ratio = float(ratios[index])
+            before, after = self.old[earlier:index, CLOSE], self.new[earlier:index, CLOSE]
+            if _matches(before / ratio, after) >= _matches(before, after):
+                splits[index] = ratio
+                self.old[:index, PER_SHARE] /= ratio
+                self.old[:index, VOLUME] *= ratio
         return splits
 
-    def words(self) -> Words:
-        """The word of each day; `LOST` for those that only the old bars have, empty where nothing was asked."""
+    def preliminary_status(self) -> Statuses:
+        """Return the status of each day: `LOST` if only the old bars have it, empty if it was not fetched."""
         old, new = (np.round(values[:, TRADED], PRICE_DECIMALS) for values in (self.old, self.new))
         cases = {
             "": self.untouched,
@@ -152,79 +152,85 @@ class _Pair:
         return np.select(list(cases.values()), list(cases), default="unchanged").astype(object)
 
     def revised(self) -> Mask:
-        """Where prices or volume of a day that both have differ by more than noise."""
+        """Return a mask [days, 5] of prices and volumes on common days that differ by more than noise."""
         old, difference = self.old[:, TRADED], np.abs(self.new - self.old)[:, TRADED]
-        loud = difference > RELATIVE_NOISE * np.abs(old)
-        loud[:, VOLUME] &= difference[:, VOLUME] > SHARE_NOISE
-        return loud & self.has_both[:, None]
+        differs = difference > RELATIVE_NOISE * np.abs(old)
+        differs[:, VOLUME] &= difference[:, VOLUME] > SHARE_NOISE
+        return differs & self.has_both[:, None]
 
-    def moved(self) -> Mask:
-        """Where a day that the vendor has brings a dividend or a split that was not known, or another one than before."""
+    def events_changed(self) -> Mask:
+        """Return a mask [days, 2] of dividends and splits that are new or have another value."""
         return np.asarray(np.abs(self.new - self.old_events())[:, EVENTS] > EVENT_NOISE)
 
     def old_events(self) -> Floats:
-        """The old values, zero on days that are new: no event was known of them."""
+        """Return the old values, with zero instead of NaN on days that only the new bars have."""
         return np.where(self.has_old[:, None], self.old, 0.0)
 
 
 def _values(bars: pd.DataFrame, days: pd.DatetimeIndex) -> Floats:
-    known = bars.reindex(columns=COLUMNS)
-    known[ACTIONS] = known[ACTIONS].fillna(0.0)
-    return np.array(known.reindex(days), dtype=np.float64)
+    columns = bars.reindex(columns=COLUMNS)
+    columns[ACTIONS] = columns[ACTIONS].fillna(0.0)
+    return np.array(columns.reindex(days), dtype=np.float64)
 
 
-def _ratios(values: Floats) -> Floats:
-    """Split ratio of each day, 1 where there is none."""
+def _split_ratios(values: Floats) -> Floats:
+    """Return the split ratio of each day, 1 on days without a split."""
     return np.where(values[:, SPLITS] > 0, values[:, SPLITS], 1.0)
 
 
-def _agreeing(old: Floats, new: Floats) -> int:
+def _matches(old: Floats, new: Floats) -> int:
     return int((np.abs(old - new) <= RELATIVE_NOISE * new).sum())
 
 
-def _merged(pair: _Pair, words: Words, old: pd.DataFrame, new: pd.DataFrame, *, whole: bool) -> pd.DataFrame:
-    """Each day's bar from where its word says, with the columns that its sources have."""
-    from_new = np.isin(words, ["appended", "filled", "revised", "rescaled"])
+def _merged(pair: _AlignedBars, status: Statuses, old: pd.DataFrame, new: pd.DataFrame, *, whole: bool) -> pd.DataFrame:
+    """Return each day's old or new bar by its status, with the columns that either has."""
+    from_new = np.isin(status, ["appended", "filled", "revised", "rescaled"])
     values = np.where(from_new[:, None], pair.new, pair.old)
-    # Of a dividend or a split the vendor's latest word counts on any day.
-    values[:, EVENTS] = np.where(pair.moved(), pair.new[:, EVENTS], values[:, EVENTS])
+    # The vendor's latest dividend or split is valid on any day.
+    values[:, EVENTS] = np.where(pair.events_changed(), pair.new[:, EVENTS], values[:, EVENTS])
     columns = [column for column in COLUMNS if column in old.columns or column in new.columns]
     others = [column for column in new.columns if column not in COLUMNS] if whole else []
-    merged: pd.DataFrame = pd.DataFrame(values, index=pair.days, columns=COLUMNS).loc[words != "dropped", columns]
+    merged: pd.DataFrame = pd.DataFrame(values, index=pair.days, columns=COLUMNS).loc[status != "dropped", columns]
     return merged.join(new[others]) if others else merged
 
 
-def _listed(symbol: str, pair: _Pair, words: Words) -> list[Change]:
-    """All that is neither growth nor noise, in the order of days."""
-    nothing = np.full_like(pair.old, np.nan)
+def _changes(symbol: str, pair: _AlignedBars, status: Statuses) -> list[Change]:
+    """Return all differences that are neither growth nor noise, by day."""
+    missing = np.full_like(pair.old, np.nan)
 
-    def changes(kind: Kind, marked: Mask, column: int, old: Floats, new: Floats) -> list[Change]:
-        places = np.flatnonzero(marked)
-        values = zip(pair.dates[places].tolist(), _known(old[places, column]), _known(new[places, column]), strict=True)
+    def marked(kind: ChangeKind, mask: Mask, column: int, old: Floats, new: Floats) -> list[Change]:
         return [
-            Change(symbol=symbol, day=day, kind=kind, column=COLUMNS[column], old=before, new=after)
-            for day, before, after in values
+            Change(
+                symbol=symbol,
+                day=str(pair.dates[index]),
+                kind=kind,
+                column=COLUMNS[column],
+                old=_none_if_nan(old[index, column]),
+                new=_none_if_nan(new[index, column]),
+            )
+            for index in np.flatnonzero(mask)
         ]
 
-    revised, moved, events = pair.revised(), pair.moved(), pair.old_events()
-    found = [
-        *_rescalings(symbol, pair),
-        *(one for column in range(len(OHLCV)) for one in changes("revised", revised[:, column], column, pair.old, pair.new)),
-        *changes("vanished", words == "vanished", CLOSE, pair.old, nothing),
-        *changes("dropped", words == "dropped", CLOSE, pair.old, nothing),
-        *changes("filled", words == "filled", CLOSE, nothing, pair.new),
-        *changes("dividend", moved[:, 0], DIVIDENDS, events, pair.new),
-        *changes("split", moved[:, 1], SPLITS, events, pair.new),
+    rescaled = [
+        Change(symbol=symbol, day=str(pair.dates[index]), kind="rescaled", column="prices", old=1.0, new=1 / ratio)
+        for index, ratio in pair.splits.items()
     ]
-    return sorted(found, key=lambda one: one.day)
-
-
-def _rescalings(symbol: str, pair: _Pair) -> list[Change]:
-    return [
-        Change(symbol=symbol, day=str(pair.dates[place]), kind="rescaled", column="prices", old=1.0, new=1 / ratio)
-        for place, ratio in pair.splits.items()
+    revised, events_changed, events = pair.revised(), pair.events_changed(), pair.old_events()
+    changes = [
+        *rescaled,
+        *(
+            change
+            for column in range(len(OHLCV))
+            for change in marked("revised", revised[:, column], column, pair.old, pair.new)
+        ),
+        *marked("vanished", status == "vanished", CLOSE, pair.old, missing),
+        *marked("dropped", status == "dropped", CLOSE, pair.old, missing),
+        *marked("filled", status == "filled", CLOSE, missing, pair.new),
+        *marked("dividend", events_changed[:, 0], DIVIDENDS, events, pair.new),
+        *marked("split", events_changed[:, 1], SPLITS, events, pair.new),
     ]
+    return sorted(changes, key=lambda change: change.day)
 
 
-def _known(values: Floats) -> list[float | None]:
-    return [None if value != value else value for value in values.tolist()]
+def _none_if_nan(value: float) -> float | None:
+    return None if value != value else float(value)

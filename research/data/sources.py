@@ -1,4 +1,4 @@
-"""Where bars come from. A source is one function from a `Request` to `SourceBars`; nothing falls back to another."""
+"""Sources of bars: functions from a `Request` to `SourceBars`. No source ever replaces another."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from research.errors import InputError
 Kind = Literal["index", "fund", "stock", "currency", "crypto", "simulated", "other"]
 
 SLUGS = {"^GSPC": "sp500", "^IXIC": "nasdaq"}
-"""Names of instruments in experiments and models, where `^` may not stand."""
+"""Instrument names for experiments and models, which may not contain `^`."""
 
 SOURCES = {
     "bundled": "research.data.bundled",
@@ -23,78 +23,78 @@ SOURCES = {
     "file": "research.data.file_source",
     "synthetic": "research.data.synthetic",
 }
-"""Every source by name, and the module whose `fetch` it is. Imported when asked for: a vendor's client takes seconds."""
+"""Module whose `fetch` is the source, by name. Imported on use: a vendor's client takes seconds to import."""
 
 NOT_BY_NAME = ("yahoo", "file")
-"""Sources that `DATA=<name>` does not mean: one needs a network and symbols, the other a path."""
+"""Sources that `DATA=<name>` cannot select: yahoo needs a network and symbols, file a path."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is asked of a source, enough to ask again."""
+    """A request to a source; it can be repeated later."""
 
     source: str
     """Name in `SOURCES`."""
     symbols: tuple[str, ...] = ()
-    """Instruments; empty asks for all that the source has."""
+    """Instruments; empty for all that the source has."""
     start: date | None = None
-    """First day; the earliest there is if None."""
+    """First day; None for the earliest available."""
     end: date | None = None
-    """Last day, itself included; the newest there is if None."""
+    """Last day, included; None for the newest available."""
     settings: Mapping[str, str] = field(default_factory=dict)
-    """What only this source understands: a file's path and column names, a synthetic market's parameters."""
+    """Settings of this source: a file's path and column names, or a synthetic market's parameters."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Instrument:
-    """What a source knows of an instrument besides its bars."""
+    """Facts about an instrument besides its bars."""
 
     calendar: str = ""
-    """Exchange calendar by its name in exchange-calendars (`XNYS`, `24/7`); sessions are not checked if empty."""
+    """Name in exchange-calendars (`XNYS`, `24/7`); if empty, sessions are not checked."""
     kind: Kind = "other"
-    """An index or a currency may have no volume; a fund or a stock that traded has some. A simulated market knows no clock, no
-    exchange and no vendor's mistakes."""
+    """Kind of instrument, which decides the rules of validation: an index or a currency may have no volume, while a fund or
+    a stock that traded has some. A simulated market has no clock, no exchange and no vendor's mistakes."""
     currency: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceBars:
-    """What a source delivered, before validation.
+    """Bars as a source returned them, before validation.
 
-    Prices and volume are adjusted for splits and not for dividends (as Yahoo's are): a split is no price move, a
-    dividend is one until `research.data.dividend_adjustment.adjusted` takes it out.
+    Prices and volume are adjusted for splits but not for dividends, as Yahoo's are. A dividend remains a price move until
+    `research.data.dividend_adjustment.adjusted` removes it.
     """
 
     source: str
-    """Name said aloud everywhere: `bundled`."""
+    """Name of the source, for example `bundled`."""
     bars: dict[str, pd.DataFrame]
-    """Per symbol: index of dates, float64 columns open high low close volume; where known dividends (per share),
-    splits (ratio on its day, 0 on others) and the vendor's adj_close."""
+    """By symbol: an index of dates and float64 columns open, high, low, close and volume. Optional columns are dividends
+    (per share), splits (the ratio on its day, 0 on others) and the vendor's adj_close."""
     request: dict[str, str]
-    """What was asked for, as text for the manifest."""
+    """The request as text, for the manifest."""
     licence: str
     """Terms under which the bars were obtained."""
     versions: dict[str, str] = field(default_factory=dict)
-    """Library versions that took part."""
+    """Versions of the libraries used."""
     instruments: dict[str, Instrument] = field(default_factory=dict)
-    """Per symbol, where the source knows it."""
+    """Instruments by symbol, if the source knows them."""
     notes: list[str] = field(default_factory=list)
-    """What the source itself did to the bars, one sentence each, for the manifest."""
+    """One sentence per change that the source made to the bars, for the manifest."""
 
 
 Source = Callable[[Request], SourceBars]
 
 
 def source_named(name: str) -> Source:
-    """The function of a source; `InputError` lists the names there are."""
+    """Return the function of a source; raise `InputError` with the valid names if there is none."""
     if name not in SOURCES:
         raise InputError(f"SOURCE={name}: no such source; give {', '.join(SOURCES)}.")
     fetch: Source = import_module(SOURCES[name]).fetch
     return fetch
 
 
-def settings_of(name: str, text: str) -> dict[str, str]:
-    """What `DATA=<name>:<text>` says, as the source's own `parse_settings` reads it; `InputError` if it takes none."""
+def parse_source_settings(name: str, text: str) -> dict[str, str]:
+    """Return the settings in `DATA=<name>:<text>`; raise `InputError` if the source takes none."""
     if not text:
         return {}
     parse: Callable[[str], dict[str, str]] | None = getattr(import_module(SOURCES[name]), "parse_settings", None)
@@ -104,5 +104,5 @@ def settings_of(name: str, text: str) -> dict[str, str]:
 
 
 def slug(symbol: str) -> str:
-    """Instrument name safe in experiment and model names."""
+    """Return the instrument's name in the form that experiment and model names allow."""
     return SLUGS.get(symbol, "".join(letter for letter in symbol.lower() if letter.isalnum()))

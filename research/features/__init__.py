@@ -1,4 +1,1 @@
-"""Feature columns from bars, each causal, in named and versioned sets.
-
-No labels and no torch.
-"""
+"""Causal feature columns computed from bars, in named and versioned sets. No labels and no torch."""

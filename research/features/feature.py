@@ -1,14 +1,13 @@
-"""What a feature is: a named, typed column of raw bars, and a set of them.
+"""Features, which are named columns computed from raw bars, and sets of features.
 
-Every feature is causal: its value at day t does not change when later bars arrive or are revised. A property
-test holds each one to that. `research.features.catalogue.LEGEND` explains the letters of formulas.
+Every feature is causal: its value at day t does not change when later bars arrive or are revised. A property test checks
+each feature. `research.features.catalogue.LEGEND` explains the letters of formulas.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -37,7 +36,7 @@ Group = Literal[
 
 @dataclass(frozen=True, kw_only=True)
 class Bars:
-    """Raw daily bars as float64 arrays, the only input of a feature."""
+    """Raw daily bars as float64 arrays [days], the only input of a feature."""
 
     days: pd.DatetimeIndex
     open: Series
@@ -46,11 +45,11 @@ class Bars:
     close: Series
     volume: Series
     references: Mapping[Reference, Series] = field(default_factory=dict)
-    """Closes of other instruments, on each day the last one known at its close (`research.features.reference_series`)."""
+    """Closes of other instruments [days]: the last one known at each day's close (`research.features.reference_series`)."""
 
     @classmethod
     def of(cls, frame: pd.DataFrame, references: Mapping[Reference, Series] | None = None) -> Bars:
-        """Arrays of a bars table, contiguous as TA-Lib wants them."""
+        """Return the arrays of a bars table, contiguous as TA-Lib requires."""
         column = {
             name: np.ascontiguousarray(frame[name].to_numpy(np.float64)) for name in ("open", "high", "low", "close", "volume")
         }
@@ -59,51 +58,64 @@ class Bars:
 
 @dataclass(frozen=True, kw_only=True)
 class Feature:
-    """One column."""
+    """A feature column."""
 
     name: str
     group: Group
     formula: str
-    """What is computed, in symbols or words."""
+    """Formula in symbols or words, for the catalogue."""
     warm_up: int
-    """Sessions before the first one that has a value: row `warm_up`, counted from 0, is the first finite one.
+    """Number of sessions without a value: row `warm_up`, counted from 0, is the first finite one.
     Weekly features count weeks of five sessions; a history that begins in mid-week has its first value earlier."""
     compute: Callable[[Bars], Series]
-    """Value at every day from bars up to that day; NaN in the warm-up."""
+    """Function that returns the values [days], each from bars up to its day; NaN in the warm-up."""
     source: str = ""
-    """Who proposed it, and when."""
+    """Author and year of the publication."""
     needs: Reference | None = None
-    """Other instrument without which the column does not exist."""
+    """Other instrument that the column requires."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureSet:
-    """A named list of columns."""
+    """A named and versioned list of features."""
 
     name: str
     version: int
     features: tuple[Feature, ...]
     index: str = ""
-    """Instrument that the columns which need an index compare with."""
+    """Instrument of the columns that need an index."""
     volatility_index: str = ""
-    """Instrument that the columns which need implied volatility take it from."""
+    """Instrument of the columns that need implied volatility."""
 
     @property
     def spec(self) -> FeatureSpec:
-        """Identity of the set."""
+        """Identity of the set in fingerprints."""
         return FeatureSpec(
             feature_set=self.name, version=self.version, index=self.index, volatility_index=self.volatility_index
         )
 
     @property
     def columns(self) -> list[str]:
-        """Column names in order."""
+        """Names of the columns, in order."""
         return [feature.name for feature in self.features]
 
     @property
     def warm_up(self) -> int:
-        """Sessions before the first one on which every column has a value."""
+        """Number of sessions before every column has a value."""
         return max(feature.warm_up for feature in self.features)
+
+
+def feature(
+    group: Group,
+    name: str,
+    formula: str,
+    warm_up: int,
+    compute: Callable[[Bars], Series],
+    source: str = "",
+    needs: Reference | None = None,
+) -> Feature:
+    """Return a feature; the positional form of `Feature` for tables of definitions."""
+    return Feature(name=name, group=group, formula=formula, warm_up=warm_up, compute=compute, source=source, needs=needs)
 
 
 def family(
@@ -117,20 +129,17 @@ def family(
     source: str = "",
     needs: Reference | None = None,
 ) -> tuple[Feature, ...]:
-    """One definition at several lengths; `{n}` is the length, and the warm-up is `later` sessions longer than it."""
-    return tuple(
-        Feature(
-            name=name.format(n=length),
-            group=group,
-            formula=formula.format(n=length),
-            warm_up=length + later,
-            compute=partial(_at_length, compute, length),
-            source=source,
-            needs=needs,
+    """Return a definition at several lengths: `{n}` stands for the length; the warm-up is the length plus `later` sessions."""
+
+    def at_length(length: int) -> Feature:
+        return feature(
+            group,
+            name.format(n=length),
+            formula.format(n=length),
+            length + later,
+            lambda bars: compute(bars, length),
+            source,
+            needs,
         )
-        for length in lengths
-    )
 
-
-def _at_length(compute: Callable[[Bars, int], Series], length: int, bars: Bars) -> Series:
-    return compute(bars, length)
+    return tuple(at_length(length) for length in lengths)

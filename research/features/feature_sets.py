@@ -1,8 +1,8 @@
-"""Named, versioned feature sets, and the matrix that one makes from raw bars.
+"""Named and versioned feature sets, and the feature matrix of an instrument.
 
-`a25` and `a25s` are the reference columns, raw and stationary. `s50` and `s100` hold the same 25, made finite on
-any bars, and further stationary columns; `s100` holds all of `s50`. Columns that compare with an index or a
-volatility index exist only in a set that was given one.
+`a25` and `a25s` are the reference columns, raw and stationary. `s50` and `s100` contain the same 25, made finite on any
+bars, and further stationary columns; `s100` contains all of `s50`. Columns that need an index or a volatility index exist
+only if the set is given one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from research.errors import InputError
 from research.features.calendar import CALENDAR_FEATURES
@@ -40,7 +39,7 @@ S50_ADDS = {
     *("index_return_5", "index_beta_60", "relative_strength_20"),
     *("implied_volatility", "implied_change_5", "implied_over_realised"),
 }
-"""What the middle tier holds besides the reference columns; the widest holds everything."""
+"""Columns of `s50` besides the reference columns; `s100` contains all columns."""
 
 ADDED_FEATURES = (
     *RETURN_FEATURES,
@@ -58,18 +57,16 @@ ADDED_FEATURES = (
 A25 = FeatureSet(name="a25", version=1, features=RAW_FEATURES)
 A25S = FeatureSet(name="a25s", version=1, features=STATIONARY_FEATURES)
 S50 = FeatureSet(
-    name="s50",
-    version=1,
-    features=(*BOUNDED_FEATURES, *(feature for feature in ADDED_FEATURES if feature.name in S50_ADDS)),
+    name="s50", version=1, features=(*BOUNDED_FEATURES, *(feature for feature in ADDED_FEATURES if feature.name in S50_ADDS))
 )
 S100 = FeatureSet(name="s100", version=1, features=(*BOUNDED_FEATURES, *ADDED_FEATURES))
 
 WHOLE_SETS = {feature_set.name: feature_set for feature_set in (A25, A25S, S50, S100)}
-"""Every set with all of its columns, also those that need another instrument."""
+"""Every set with all columns, including those that need another instrument."""
 
 
 def with_references(whole: FeatureSet, *, index: str = "", volatility_index: str = "") -> FeatureSet:
-    """The set's columns that exist with these instruments, and its identity with those that are used."""
+    """Return the set with the given instruments and only the columns that exist with them."""
     given: dict[Reference | None, str] = {"index": index, "volatility_index": volatility_index}
     for reference, name in given.items():
         if name and all(feature.needs != reference for feature in whole.features):
@@ -82,7 +79,7 @@ def with_references(whole: FeatureSet, *, index: str = "", volatility_index: str
 
 
 def feature_set_named(name: str, *, index: str = "", volatility_index: str = "") -> FeatureSet:
-    """The set of that name with the columns that the given instruments allow; `InputError` lists the names there are."""
+    """Return the set with the columns that the given instruments allow; raise `InputError` if the name is unknown."""
     if name not in WHOLE_SETS:
         *others, last = WHOLE_SETS
         raise InputError(f"FEATURES={name}: no such feature set; give {', '.join(others)} or {last}.")
@@ -91,23 +88,23 @@ def feature_set_named(name: str, *, index: str = "", volatility_index: str = "")
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureMatrix:
-    """A feature set computed on one instrument."""
+    """The features of one instrument."""
 
     spec: FeatureSpec
     days: pd.DatetimeIndex
     columns: list[str]
     values: Series
-    """[days, features], NaN before `first_row`."""
+    """Values [days, features], NaN before `first_row`."""
     first_row: int
-    """First day on which every feature exists."""
+    """First row in which every feature has a value."""
     digest: str
     """Digest of days, columns and values in single precision."""
 
 
 def build(feature_set: FeatureSet, frame: pd.DataFrame, references: Mapping[str, pd.DataFrame] | None = None) -> FeatureMatrix:
-    """Compute every feature of a set on raw bars; after the warm-up every value must be finite.
+    """Compute every feature of a set on raw bars; raise `InputError` if a value after the warm-up is not finite.
 
-    `references` holds the bars of the set's index and volatility index by their names.
+    `references` maps the names of the set's index and volatility index to their bars.
     """
     days = pd.DatetimeIndex(frame.index)
     bars = Bars.of(frame, joined_references(feature_set, days, references or {}))
@@ -115,22 +112,19 @@ def build(feature_set: FeatureSet, frame: pd.DataFrame, references: Mapping[str,
     finite = np.isfinite(values)
     complete = finite.all(axis=1)
     first_row = int(complete.argmax()) if complete.any() else len(values)
-    _require_finite(feature_set, bars.days, finite, first_row)
+    if first_row == len(values):
+        fix = f"{len(days)} days are too few for its warm-up; use a longer history."
+        raise InputError(f"FEATURES={feature_set.name}: {fix}")
+    holes = np.argwhere(~finite[first_row:])
+    if len(holes):
+        row, column = holes[0]
+        raise InputError(
+            f"FEATURES={feature_set.name}: {feature_set.columns[column]} is not finite on "
+            f"{days[first_row + row]:%Y-%m-%d}; check the bars of that day."
+        )
     digest = digest_bytes(
         bars.days.to_numpy().tobytes(), ",".join(feature_set.columns).encode(), values[first_row:].astype("<f4").tobytes()
     )
     return FeatureMatrix(
         spec=feature_set.spec, days=bars.days, columns=feature_set.columns, values=values, first_row=first_row, digest=digest
     )
-
-
-def _require_finite(feature_set: FeatureSet, days: pd.DatetimeIndex, finite: NDArray[np.bool_], first_row: int) -> None:
-    holes = np.argwhere(~finite[first_row:])
-    if len(holes):
-        row, column = holes[0]
-        raise InputError(
-            f"feature {feature_set.columns[column]} of {feature_set.name} is not finite on "
-            f"{days[first_row + row]:%Y-%m-%d}; look at the bars of that day."
-        )
-    if first_row == len(finite):
-        raise InputError(f"FEATURES={feature_set.name}: {len(days)} days are too few for its warm-up; use a longer history.")

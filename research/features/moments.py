@@ -1,4 +1,4 @@
-"""Shape and memory of daily returns: higher moments, autocorrelation, variance ratio."""
+"""Higher moments, autocorrelation and variance ratio of daily returns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from research.features.rolling import (
 from research.features.volatility import VOLATILITY_FLOOR, daily_returns
 
 AGGREGATED = 5
-"""Sessions of the longer return in the variance ratio."""
+"""Length of the longer return in the variance ratio, in sessions."""
 
 
 def _skewness(bars: Bars, length: int) -> Series:
@@ -45,14 +45,14 @@ def _absolute_autocorrelation(bars: Bars, length: int) -> Series:
 
 
 def _variance_ratio(bars: Bars, length: int) -> Series:
-    """Of overlapping returns inside the window, with the window's own mean, corrected for small samples."""
+    """Return the variance ratio of overlapping returns in the window, with its own mean and small-sample correction."""
     returns = daily_returns(bars)
     rows = max(len(returns) - length + 1, 0)
     longer = rolling_sum(returns, AGGREGATED)
     mean = rolling_mean(returns, length)
     squares = np.zeros(rows)
-    for place in range(AGGREGATED - 1, length):
-        squares += (longer[place : place + rows] - AGGREGATED * mean[length - 1 :]) ** 2
+    for offset in range(AGGREGATED - 1, length):
+        squares += (longer[offset : offset + rows] - AGGREGATED * mean[length - 1 :]) ** 2
     degrees = AGGREGATED * (length - AGGREGATED + 1) * (1 - AGGREGATED / length)
     aggregated = np.full(len(returns), np.nan)
     aggregated[len(returns) - rows :] = squares / degrees
@@ -64,13 +64,13 @@ def _up_share(bars: Bars, length: int) -> Series:
     return rolling_mean((np.sign(daily_returns(bars)) + 1) / 2, length)
 
 
-_of_returns = partial(family, "moment")
+_family = partial(family, "moment")
 
 MOMENT_FEATURES = (
-    *_of_returns("skewness_{n}", "mean (r - m)^3 / s^3 over {n}, 0 if flat", _skewness, (60,)),
-    *_of_returns("kurtosis_{n}", "mean (r - m)^4 / s^4 - 3 over {n}, 0 if flat", _kurtosis, (60,)),
-    *_of_returns("autocorrelation_{n}", "correlation of r with r[-1] over {n}, 0 if flat", _autocorrelation, (60,), later=1),
-    *_of_returns(
+    *_family("skewness_{n}", "mean (r - m)^3 / s^3 over {n}, 0 if flat", _skewness, (60,)),
+    *_family("kurtosis_{n}", "mean (r - m)^4 / s^4 - 3 over {n}, 0 if flat", _kurtosis, (60,)),
+    *_family("autocorrelation_{n}", "correlation of r with r[-1] over {n}, 0 if flat", _autocorrelation, (60,), later=1),
+    *_family(
         "absolute_autocorrelation_{n}",
         "correlation of |r| with |r[-1]| over {n}, 0 if flat",
         _absolute_autocorrelation,
@@ -78,12 +78,12 @@ MOMENT_FEATURES = (
         later=1,
         source="Ding, Granger & Engle 1993",
     ),
-    *_of_returns(
+    *_family(
         "variance_ratio_{n}",
         f"variance of {AGGREGATED}-day r / ({AGGREGATED} x variance of r) - 1 over {{n}}, 0 if flat",
         _variance_ratio,
         (60,),
         source="Lo & MacKinlay 1988",
     ),
-    *_of_returns("up_share_{n}", "share of days with r > 0 over {n}, unchanged days half", _up_share, (20,)),
+    *_family("up_share_{n}", "share of days with r > 0 over {n}, unchanged days half", _up_share, (20,)),
 )

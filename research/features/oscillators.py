@@ -1,20 +1,22 @@
-"""Oscillators of order 1, with a stated neutral value where a window has no range."""
+"""Oscillators with values of order 1, and a neutral value for windows without a range."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import numpy as np
 import talib
 
-from research.features.feature import Bars, Feature, Series, family
+from research.features.feature import Bars, Series, family, feature
 from research.features.rolling import change, lagged, ratio, rolling_mean, rolling_sum, sessions_since_highest
 from research.features.volatility import VOLATILITY_FLOOR
 
 PRICE_NOISE = 1e-12
-"""Relative move of a typical price that is rounding, not a move."""
+"""Relative move of a typical price below which it is rounding."""
 
 
 def typical_price(bars: Bars) -> Series:
-    """Mean of high, low and close."""
+    """Return the mean of high, low and close."""
     return (bars.high + bars.low + bars.close) / 3
 
 
@@ -44,7 +46,7 @@ def _money_flow(bars: Bars, length: int) -> Series:
 
 def _ultimate(bars: Bars) -> Series:
     before = lagged(bars.close, 1)
-    # NumPy's minimum and maximum carry the NaN of the first day.
+    # NumPy's minimum and maximum propagate the NaN of the first day.
     low, high = np.minimum(bars.low, before), np.maximum(bars.high, before)
 
     def pressure(length: int) -> Series:
@@ -64,9 +66,11 @@ def _ppo_histogram(bars: Bars) -> Series:
     return oscillator - talib.EMA(oscillator, timeperiod=9)
 
 
+_family = partial(family, "oscillator")
+_feature = partial(feature, "oscillator")
+
 OSCILLATOR_FEATURES = (
-    *family(
-        "oscillator",
+    *_family(
         "cci_{n}",
         "(P - mean P) / (0.015 mean deviation of P) / 100 over {n}, P = (H + L + C) / 3, 0 if flat",
         _cci,
@@ -74,8 +78,7 @@ OSCILLATOR_FEATURES = (
         later=-1,
         source="Lambert 1980",
     ),
-    *family(
-        "oscillator",
+    *_family(
         "williams_r_{n}",
         "(C - max H) / (max H - min L) over {n}, -0.5 if flat",
         _williams,
@@ -83,44 +86,31 @@ OSCILLATOR_FEATURES = (
         later=-1,
         source="Williams 1973",
     ),
-    *family(
-        "oscillator",
+    *_family(
         "mfi_{n}",
         "share of money flow P V on days with rising P over {n}, 0.5 if none",
         _money_flow,
         (14,),
         source="Quong & Soudack 1989",
     ),
-    Feature(
-        name="ultimate",
-        group="oscillator",
-        formula="buying pressure / true range over 7, 14, 28 days, weights 4 : 2 : 1, 0.5 if flat",
-        warm_up=28,
-        compute=_ultimate,
-        source="Williams 1985",
+    _feature(
+        "ultimate",
+        "buying pressure / true range over 7, 14, 28 days, weights 4 : 2 : 1, 0.5 if flat",
+        28,
+        _ultimate,
+        "Williams 1985",
     ),
-    *family(
-        "oscillator",
-        "aroon_{n}",
-        "(sessions since lowest L - since highest H) / {n} over {n} + 1 days",
-        _aroon,
-        (25,),
-        source="Chande 1995",
+    *_family(
+        "aroon_{n}", "(sessions since lowest L - since highest H) / {n} over {n} + 1 days", _aroon, (25,), source="Chande 1995"
     ),
-    Feature(
-        name="trix_15",
-        group="oscillator",
-        formula="1-day percent change of the triple EMA(C, 15)",
-        warm_up=43,
-        compute=lambda bars: talib.TRIX(bars.close, timeperiod=15),
-        source="Hutson 1983",
+    _feature(
+        "trix_15",
+        "1-day percent change of the triple EMA(C, 15)",
+        43,
+        lambda bars: talib.TRIX(bars.close, timeperiod=15),
+        "Hutson 1983",
     ),
-    Feature(
-        name="ppo_histogram",
-        group="oscillator",
-        formula="PPO - EMA(PPO, 9), PPO = EMA(C, 12) / EMA(C, 26) - 1",
-        warm_up=33,
-        compute=_ppo_histogram,
-        source="Appel 1979, Aspray 1986",
+    _feature(
+        "ppo_histogram", "PPO - EMA(PPO, 9), PPO = EMA(C, 12) / EMA(C, 26) - 1", 33, _ppo_histogram, "Appel 1979, Aspray 1986"
     ),
 )

@@ -1,28 +1,30 @@
-"""Volatility from a day's open, high, low and close, several times as precise as from closes alone.
+"""Volatility estimated from open, high, low and close: several times as precise as from closes alone.
 
-Every estimate is a daily volatility, before the logarithm at least `VOLATILITY_FLOOR`.
+Every estimator takes bars and a window length in sessions and returns a daily volatility [days]. Features are its
+logarithm, with `VOLATILITY_FLOOR` as the smallest volatility.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import talib
 
-from research.features.feature import Bars, Feature, Series, family
+from research.features.feature import Bars, Feature, Series, family, feature
 from research.features.returns import overnight_return
 from research.features.rolling import rolling_mean, rolling_variance
 from research.features.volatility import log_volatility
 
 
 def parkinson(bars: Bars, length: int) -> Series:
-    """Volatility from high and low; exact without drift and without gaps."""
+    """Return the volatility from high and low (Parkinson 1980); unbiased without drift and gaps."""
     return np.sqrt(rolling_mean(np.log(bars.high / bars.low) ** 2, length) / (4 * math.log(2)))
 
 
 def garman_klass(bars: Bars, length: int) -> Series:
-    """Volatility from high, low, open and close; exact without drift and without gaps."""
+    """Return the volatility from all four prices (Garman & Klass 1980); unbiased without drift and gaps."""
     daily = 0.5 * np.log(bars.high / bars.low) ** 2 - (2 * math.log(2) - 1) * np.log(bars.close / bars.open) ** 2
     return np.sqrt(rolling_mean(np.maximum(daily, 0.0), length))
 
@@ -34,12 +36,12 @@ def _rogers_satchell_variance(bars: Bars) -> Series:
 
 
 def rogers_satchell(bars: Bars, length: int) -> Series:
-    """Volatility that no drift biases; without gaps."""
+    """Return the volatility of Rogers & Satchell (1991): unbiased with drift, but without gaps."""
     return np.sqrt(rolling_mean(np.maximum(_rogers_satchell_variance(bars), 0.0), length))
 
 
 def yang_zhang(bars: Bars, length: int) -> Series:
-    """Volatility that neither drift nor opening gaps bias."""
+    """Return the volatility of Yang & Zhang (2000): unbiased with drift and opening gaps."""
     to_sample = length / (length - 1)
     weight = 0.34 / (1.34 + (length + 1) / (length - 1))
     overnight = to_sample * rolling_variance(overnight_return(bars), length)
@@ -48,53 +50,50 @@ def yang_zhang(bars: Bars, length: int) -> Series:
     return np.sqrt(overnight + weight * open_to_close + (1 - weight) * inside)
 
 
-def _atr(bars: Bars, length: int) -> Series:
-    return log_volatility(talib.ATR(bars.high, bars.low, bars.close, timeperiod=length) / bars.close)
+def _relative_atr(bars: Bars, length: int) -> Series:
+    return talib.ATR(bars.high, bars.low, bars.close, timeperiod=length) / bars.close
+
+
+def _log_family(
+    name: str, formula: str, estimator: Callable[[Bars, int], Series], length: int, source: str, later: int = -1
+) -> tuple[Feature, ...]:
+    def compute(bars: Bars, length: int) -> Series:
+        return log_volatility(estimator(bars, length))
+
+    return family("range-volatility", name, formula, compute, (length,), later=later, source=source)
 
 
 RANGE_FEATURES = (
-    Feature(
-        name="log_range",
-        group="range-volatility",
-        formula="log log(H / L)",
-        warm_up=0,
-        compute=lambda bars: log_volatility(np.log(bars.high / bars.low)),
-        source="Alizadeh, Brandt & Diebold 2002",
-    ),
-    *family(
+    feature(
         "range-volatility",
-        "parkinson_{n}",
-        "log sqrt(mean log(H / L)^2 / (4 log 2) over {n})",
-        lambda bars, length: log_volatility(parkinson(bars, length)),
-        (20,),
-        later=-1,
-        source="Parkinson 1980",
+        "log_range",
+        "log log(H / L)",
+        0,
+        lambda bars: log_volatility(np.log(bars.high / bars.low)),
+        "Alizadeh, Brandt & Diebold 2002",
     ),
-    *family(
-        "range-volatility",
+    *_log_family("parkinson_{n}", "log sqrt(mean log(H / L)^2 / (4 log 2) over {n})", parkinson, 20, "Parkinson 1980"),
+    *_log_family(
         "garman_klass_{n}",
         "log sqrt(mean [log(H / L)^2 / 2 - (2 log 2 - 1) log(C / O)^2] over {n})",
-        lambda bars, length: log_volatility(garman_klass(bars, length)),
-        (20,),
-        later=-1,
-        source="Garman & Klass 1980",
+        garman_klass,
+        20,
+        "Garman & Klass 1980",
     ),
-    *family(
-        "range-volatility",
+    *_log_family(
         "rogers_satchell_{n}",
         "log sqrt(mean [log(H / O) log(H / C) + log(L / O) log(L / C)] over {n})",
-        lambda bars, length: log_volatility(rogers_satchell(bars, length)),
-        (20,),
-        later=-1,
-        source="Rogers & Satchell 1991",
+        rogers_satchell,
+        20,
+        "Rogers & Satchell 1991",
     ),
-    *family(
-        "range-volatility",
+    *_log_family(
         "yang_zhang_{n}",
         "log sqrt(var overnight + k var intraday + (1 - k) Rogers-Satchell over {n})",
-        lambda bars, length: log_volatility(yang_zhang(bars, length)),
-        (20,),
-        source="Yang & Zhang 2000",
+        yang_zhang,
+        20,
+        "Yang & Zhang 2000",
+        later=0,
     ),
-    *family("range-volatility", "atr_{n}", "log(ATR({n}) / C)", _atr, (5,), source="Wilder 1978"),
+    *_log_family("atr_{n}", "log(ATR({n}) / C)", _relative_atr, 5, "Wilder 1978", later=0),
 )

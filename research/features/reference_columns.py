@@ -1,4 +1,4 @@
-"""The 25 columns of the reference set: raw (a25), stationary (a25s), and bounded for the wider tiers."""
+"""The 25 columns of the reference set: raw (a25), stationary (a25s), and bounded for the wider sets."""
 
 from __future__ import annotations
 
@@ -10,124 +10,110 @@ from operator import attrgetter
 import numpy as np
 import talib
 
-from research.features import indicators as ind
-from research.features.feature import Bars, Feature, Group, Series
+from research.features import indicators
+from research.features.feature import Bars, Feature, Series, family, feature
 
 VOLUME_MEAN_LENGTH = 60
 VOLUME_FLOOR = 0.01
 """Smallest volume ratio before the logarithm: two Nasdaq sessions report zero volume."""
 BOUND = 12.0
-"""Largest size of a reference column in the wider tiers; real bars stay below 7."""
+"""Largest absolute value of a reference column in the wider sets; on real bars it stays below 7."""
 WEEK = 5
+"""Sessions in a week."""
 
 Form = Callable[[Series, Bars], Series]
 
 
-def _raw(name: str, group: Group, formula: str, warm_up: int, compute: Callable[[Bars], Series], source: str = "") -> Feature:
-    return Feature(name=name, group=group, formula=formula, warm_up=warm_up, compute=compute, source=source)
+def _oscillators(name: str, formula: str, warm_up: int, indicator: Callable[[Series], Series], source: str) -> list[Feature]:
+    """Return an oscillator of daily closes and the same oscillator of weekly closes."""
+    return [
+        feature("oscillator", name, formula.format("close"), warm_up, lambda bars: indicator(bars.close), source),
+        feature(
+            "oscillator",
+            f"{name}_weekly",
+            formula.format("weekly close"),
+            (warm_up + 1) * WEEK,
+            lambda bars: indicators.weekly(bars.close, bars.days, indicator),
+            source,
+        ),
+    ]
 
-
-def _price(name: str) -> Feature:
-    return _raw(name, "price", name, 0, attrgetter(name))
-
-
-def _dema(length: int) -> Feature:
-    return _raw(
-        f"dema_{length}",
-        "trend",
-        f"DEMA(close, {length})",
-        2 * (length - 1),
-        lambda bars: talib.DEMA(bars.close, timeperiod=length),
-        "Mulloy 1994",
-    )
-
-
-def _sma(length: int) -> Feature:
-    return _raw(
-        f"sma_{length}", "trend", f"SMA(close, {length})", length - 1, lambda bars: talib.SMA(bars.close, timeperiod=length)
-    )
-
-
-def _oscillator(name: str, formula: str, warm_up: int, indicator: Callable[[Series], Series], source: str) -> Feature:
-    return _raw(name, "oscillator", formula.format("close"), warm_up, lambda bars: indicator(bars.close), source)
-
-
-def _weekly(name: str, formula: str, warm_up: int, indicator: Callable[[Series], Series], source: str) -> Feature:
-    return _raw(
-        f"{name}_weekly",
-        "oscillator",
-        formula.format("weekly close"),
-        (warm_up + 1) * WEEK,
-        lambda bars: ind.weekly(bars.close, bars.days, indicator),
-        source,
-    )
-
-
-_RSI = ("rsi_14", "RSI({}, 14)", 14, partial(talib.RSI, timeperiod=14), "Wilder 1978")
-_STOCH_RSI = ("stoch_rsi", "%D of StochRSI({}, 14, 5, 3)", 20, ind.stochastic_rsi, "Chande & Kroll 1994")
 
 RAW_FEATURES = (
-    *(_price(name) for name in ("open", "high", "low", "close")),
-    _raw("volume", "volume", "volume", 0, attrgetter("volume")),
-    *(_dema(length) for length in (9, 10, 20, 25, 90)),
-    *(_sma(length) for length in (12, 50, 100, 200)),
-    _oscillator(*_RSI),
-    _weekly(*_RSI),
-    _oscillator(*_STOCH_RSI),
-    _weekly(*_STOCH_RSI),
-    _raw("macd", "trend", "EMA(close, 12) - EMA(close, 26)", 33, lambda bars: ind.macd_line(bars.close), "Appel 1979"),
-    _raw("obv", "volume", "on-balance volume", 0, lambda bars: talib.OBV(bars.close, bars.volume), "Granville 1963"),
-    _raw(
-        "adosc",
+    *(feature("price", name, name, 0, attrgetter(name)) for name in ("open", "high", "low", "close")),
+    feature("volume", "volume", "volume", 0, attrgetter("volume")),
+    *(
+        feature(
+            "trend",
+            f"dema_{length}",
+            f"DEMA(close, {length})",
+            2 * (length - 1),
+            partial(lambda bars, length: talib.DEMA(bars.close, timeperiod=length), length=length),
+            "Mulloy 1994",
+        )
+        for length in (9, 10, 20, 25, 90)
+    ),
+    *family(
+        "trend",
+        "sma_{n}",
+        "SMA(close, {n})",
+        lambda bars, length: talib.SMA(bars.close, timeperiod=length),
+        (12, 50, 100, 200),
+        later=-1,
+    ),
+    *_oscillators("rsi_14", "RSI({}, 14)", 14, partial(talib.RSI, timeperiod=14), "Wilder 1978"),
+    *_oscillators("stoch_rsi", "%D of StochRSI({}, 14, 5, 3)", 20, indicators.stochastic_rsi, "Chande & Kroll 1994"),
+    feature(
+        "trend", "macd", "EMA(close, 12) - EMA(close, 26)", 33, lambda bars: indicators.macd_line(bars.close), "Appel 1979"
+    ),
+    feature("volume", "obv", "on-balance volume", 0, lambda bars: talib.OBV(bars.close, bars.volume), "Granville 1963"),
+    feature(
         "volume",
+        "adosc",
         "Chaikin oscillator (3, 10)",
         9,
-        lambda bars: ind.adosc(bars.high, bars.low, bars.close, bars.volume),
+        lambda bars: indicators.adosc(bars.high, bars.low, bars.close, bars.volume),
         "Chaikin",
     ),
-    _raw(
-        "atr_14",
+    feature(
         "range-volatility",
+        "atr_14",
         "ATR(14)",
         14,
         lambda bars: talib.ATR(bars.high, bars.low, bars.close, timeperiod=14),
         "Wilder 1978",
     ),
-    _raw(
-        "adx_14",
+    feature(
         "oscillator",
+        "adx_14",
         "ADX(14)",
         27,
         lambda bars: talib.ADX(bars.high, bars.low, bars.close, timeperiod=14),
         "Wilder 1978",
     ),
-    _raw("percent_b", "oscillator", "Bollinger %B(20, 2)", 19, lambda bars: ind.percent_b(bars.close), "Bollinger 1983"),
-    _raw("vwap_20", "price", "volume-weighted mean close, 20 days", 19, lambda bars: ind.vwap(bars.close, bars.volume)),
+    feature(
+        "oscillator", "percent_b", "Bollinger %B(20, 2)", 19, lambda bars: indicators.percent_b(bars.close), "Bollinger 1983"
+    ),
+    feature(
+        "price", "vwap_20", "volume-weighted mean close, 20 days", 19, lambda bars: indicators.vwap(bars.close, bars.volume)
+    ),
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stationary:
-    """How a raw column loses its units."""
+class Conversion:
+    """Conversion of a raw column to a stationary one without units."""
 
     formula: str
-    form: Form
-    """From the raw column and the bars."""
+    convert: Form
+    """Function of the raw column [days] and the bars."""
     warm_up: int = 0
-    """Sessions that the form itself needs."""
-
-
-def _log_to_close(values: Series, bars: Bars) -> Series:
-    return np.log(values / bars.close)
+    """Number of sessions that the conversion needs."""
 
 
 def _over_volume(values: Series, bars: Bars, length: int, reduce: Callable[..., Series]) -> Series:
     traded = reduce(bars.volume, timeperiod=length)
     return np.divide(values, traded, out=np.full_like(values, np.nan), where=traded > 0)
-
-
-def _log_return(values: Series, bars: Bars) -> Series:
-    return np.concatenate([[np.nan], np.diff(np.log(bars.close))])
 
 
 def _relative_volume(values: Series, bars: Bars) -> Series:
@@ -140,49 +126,51 @@ def _change_over_volume(values: Series, bars: Bars) -> Series:
     return _over_volume(change, bars, 20, talib.SUM)
 
 
-STATIONARY_FORMS = {
-    "close": Stationary(formula="log return of the close", form=_log_return, warm_up=1),
-    "volume": Stationary(
+CONVERSIONS = {
+    "close": Conversion(
+        formula="log return of the close",
+        convert=lambda values, bars: np.concatenate([[np.nan], np.diff(np.log(bars.close))]),
+        warm_up=1,
+    ),
+    "volume": Conversion(
         formula=f"log(volume / {VOLUME_MEAN_LENGTH}-day mean), at least log({VOLUME_FLOOR})",
-        form=_relative_volume,
+        convert=_relative_volume,
         warm_up=VOLUME_MEAN_LENGTH - 1,
     ),
-    "macd": Stationary(formula="MACD / close", form=lambda values, bars: values / bars.close),
-    "obv": Stationary(formula="20-day change of OBV / 20-day volume", form=_change_over_volume, warm_up=20),
-    "adosc": Stationary(
-        formula="ADOSC / 20-day mean volume",
-        form=lambda values, bars: _over_volume(values, bars, 20, talib.SMA),
-        warm_up=19,
+    "macd": Conversion(formula="MACD / close", convert=lambda values, bars: values / bars.close),
+    "obv": Conversion(formula="20-day change of OBV / 20-day volume", convert=_change_over_volume, warm_up=20),
+    "adosc": Conversion(
+        formula="ADOSC / 20-day mean volume", convert=lambda values, bars: _over_volume(values, bars, 20, talib.SMA), warm_up=19
     ),
-    "percent_b": Stationary(formula="Bollinger %B(20, 2)", form=lambda values, bars: values),
+    "percent_b": Conversion(formula="Bollinger %B(20, 2)", convert=lambda values, bars: values),
     **{
-        name: Stationary(formula=f"{name} / 100", form=lambda values, bars: values / 100)
+        name: Conversion(formula=f"{name} / 100", convert=lambda values, bars: values / 100)
         for name in ("rsi_14", "rsi_14_weekly", "stoch_rsi", "stoch_rsi_weekly", "adx_14")
     },
 }
-"""Form of a raw column; every other column becomes log(x / close)."""
+"""Conversion by name of a raw column; every other column becomes log(x / close)."""
 
 
 def _stationary(feature: Feature) -> Feature:
-    to_close = Stationary(formula=f"log({feature.name} / close)", form=_log_to_close)
-    kind = STATIONARY_FORMS.get(feature.name, to_close)
+    to_close = Conversion(formula=f"log({feature.name} / close)", convert=lambda values, bars: np.log(values / bars.close))
+    conversion = CONVERSIONS.get(feature.name, to_close)
     compute = feature.compute
     return replace(
         feature,
-        formula=kind.formula,
-        warm_up=max(feature.warm_up, kind.warm_up),
-        compute=lambda bars: kind.form(compute(bars), bars),
+        formula=conversion.formula,
+        warm_up=max(feature.warm_up, conversion.warm_up),
+        compute=lambda bars: conversion.convert(compute(bars), bars),
     )
 
 
 def _bounded(feature: Feature) -> Feature:
-    """The same column, finite on any bars: within ±`BOUND`, and 0 where nothing was traded or nothing moved."""
+    """Return the column within ±`BOUND`, and 0 on bars without trade or movement, so that it is finite on any bars."""
 
     def compute(bars: Bars) -> Series:
         with np.errstate(all="ignore"):
             values = feature.compute(bars)
-        known = np.arange(len(values)) >= feature.warm_up
-        return np.where(known & np.isnan(values), 0.0, np.clip(values, -BOUND, BOUND))
+        warm = np.arange(len(values)) >= feature.warm_up
+        return np.where(warm & np.isnan(values), 0.0, np.clip(values, -BOUND, BOUND))
 
     return replace(feature, compute=compute)
 

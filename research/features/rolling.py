@@ -1,9 +1,9 @@
-"""Statistics of the last `length` sessions, each summed anew over its own window.
+"""Rolling statistics of the last `length` sessions, each summed over its own window.
 
-A running sum that adds the newest and drops the oldest value keeps the rounding errors of everything it ever
-saw: after a flat or untraded stretch it is not zero, and a quotient of two such rests can be anything. Here a
-window's result depends on the window alone. One addition per lag over all days costs half a millisecond at 60
-sessions and 10,000 days. A window that holds a NaN gives NaN.
+All arrays are [days] and NaN before the first full window; a window with a NaN gives NaN. A running sum that adds the
+newest value and drops the oldest accumulates rounding errors: after a flat or untraded stretch it is not zero, and a
+quotient of two such remainders is arbitrary. Here each result depends only on its window. One addition per lag over all
+days costs half a millisecond at 60 sessions and 10,000 days.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ Series = NDArray[np.float64]
 
 
 def lagged(values: Series, sessions: int) -> Series:
-    """The value `sessions` earlier."""
+    """Return the value `sessions` earlier."""
     earlier = np.full(len(values), np.nan)
     earlier[sessions:] = values[: max(len(values) - sessions, 0)]
     return earlier
 
 
 def change(values: Series, sessions: int) -> Series:
-    """Difference to the value `sessions` earlier."""
+    """Return the difference from the value `sessions` earlier."""
     return values - lagged(values, sessions)
 
 
 def ratio(numerator: Series, denominator: Series, *, floor: Series | float, otherwise: float) -> Series:
-    """Quotient where the denominator exceeds `floor`, else `otherwise`; NaN stays NaN."""
+    """Return the quotient if the denominator exceeds `floor`, else `otherwise`; NaN stays NaN."""
     small = denominator <= floor
     unknown = np.isnan(numerator) | np.isnan(denominator)
     quotient = numerator / np.where(small, 1.0, denominator)
@@ -37,7 +37,7 @@ def ratio(numerator: Series, denominator: Series, *, floor: Series | float, othe
 
 
 def rolling_sum(values: Series, length: int) -> Series:
-    """Sum of the window."""
+    """Return the sum of each window."""
     total = np.zeros(max(len(values) - length + 1, 0))
     for part in _lags(values, length):
         total += part
@@ -45,35 +45,35 @@ def rolling_sum(values: Series, length: int) -> Series:
 
 
 def rolling_mean(values: Series, length: int) -> Series:
-    """Mean of the window."""
+    """Return the mean of each window."""
     return rolling_sum(values, length) / length
 
 
-def rolling_covariance(one: Series, other: Series, length: int) -> Series:
-    """Covariance inside the window, divided by its length."""
-    mean, other_mean = (rolling_mean(values, length)[length - 1 :] for values in (one, other))
-    total = np.zeros(max(len(one) - length + 1, 0))
-    for part, other_part in zip(_lags(one, length), _lags(other, length), strict=True):
-        total += (part - mean) * (other_part - other_mean)
-    return _at_window_ends(total / length, len(one))
+def rolling_covariance(first: Series, second: Series, length: int) -> Series:
+    """Return the covariance in each window, divided by its length."""
+    mean, second_mean = (rolling_mean(values, length)[length - 1 :] for values in (first, second))
+    total = np.zeros(max(len(first) - length + 1, 0))
+    for part, second_part in zip(_lags(first, length), _lags(second, length), strict=True):
+        total += (part - mean) * (second_part - second_mean)
+    return _at_window_ends(total / length, len(first))
 
 
 def rolling_variance(values: Series, length: int) -> Series:
-    """Variance inside the window, divided by its length."""
+    """Return the variance in each window, divided by its length."""
     return rolling_covariance(values, values, length)
 
 
-def rolling_correlation(one: Series, other: Series, length: int, *, floor: float) -> Series:
-    """Correlation inside the window; 0 where a standard deviation is not above `floor`."""
-    covariance = rolling_covariance(one, other, length)
-    variance, other_variance = rolling_variance(one, length), rolling_variance(other, length)
-    deviations = np.sqrt(variance * other_variance)
-    moving = np.minimum(variance, other_variance) > floor**2
+def rolling_correlation(first: Series, second: Series, length: int, *, floor: float) -> Series:
+    """Return the correlation in each window; 0 if a standard deviation is at most `floor`."""
+    covariance = rolling_covariance(first, second, length)
+    variance, second_variance = rolling_variance(first, length), rolling_variance(second, length)
+    deviations = np.sqrt(variance * second_variance)
+    moving = np.minimum(variance, second_variance) > floor**2
     return ratio(covariance, np.where(moving | np.isnan(deviations), deviations, 0.0), floor=0.0, otherwise=0.0)
 
 
 def rolling_moment(values: Series, length: int, order: int) -> Series:
-    """Central moment of an order inside the window."""
+    """Return the central moment of the given order in each window."""
     mean = rolling_mean(values, length)[length - 1 :]
     total = np.zeros(max(len(values) - length + 1, 0))
     for part in _lags(values, length):
@@ -85,17 +85,17 @@ def rolling_moment(values: Series, length: int, order: int) -> Series:
 
 
 def share_not_above(values: Series, length: int) -> Series:
-    """Share of the window that is not above its newest value."""
+    """Return the share of each window that is not above its newest value."""
     newest = values[length - 1 :]
     count = np.zeros(max(len(values) - length + 1, 0))
     for part in _lags(values, length):
-        # A NaN must reach the result, which a comparison alone would hide.
+        # A comparison alone would hide a NaN, which must reach the result.
         count += (part <= newest) + 0.0 * part
     return _at_window_ends(count / length, len(values))
 
 
 def sessions_since_highest(values: Series, length: int) -> Series:
-    """Sessions since the highest value of the window, the newest of equal ones; 0 is today."""
+    """Return the sessions since the highest value of each window, the newest of equal ones; 0 is the current session."""
     rows = max(len(values) - length + 1, 0)
     best, since = np.full(rows, -np.inf), np.zeros(rows)
     for position, part in enumerate(_lags(values, length)):
@@ -106,10 +106,10 @@ def sessions_since_highest(values: Series, length: int) -> Series:
 
 
 def _lags(values: Series, length: int) -> Iterator[Series]:
-    """For every place in a window, oldest first, the values of all windows at that place."""
+    """Yield, for every position in a window from the oldest on, the values of all windows at that position."""
     rows = max(len(values) - length + 1, 0)
-    for place in range(length):
-        yield values[place : place + rows]
+    for position in range(length):
+        yield values[position : position + rows]
 
 
 def _at_window_ends(results: Series, days: int) -> Series:

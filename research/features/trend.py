@@ -1,4 +1,4 @@
-"""Direction and straightness of the recent path."""
+"""Direction of the recent price path and its fit to a straight line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from research.features.volatility import VOLATILITY_FLOOR
 
 
 def _against_time(bars: Bars, length: int) -> tuple[Series, Series, float]:
-    """Covariance of the log close with the session number, its variance, and that of the session number."""
+    """Return the covariance of log close and session number, and the variances of both."""
     price, time = np.log(bars.close), np.arange(len(bars.close), dtype=np.float64)
     return rolling_covariance(price, time, length), rolling_variance(price, length), (length**2 - 1) / 12
 
@@ -34,19 +34,9 @@ def _direction(bars: Bars, length: int) -> Series:
 TREND_FEATURES = (
     *family("trend", "trend_slope_{n}", "{n} x slope of the regression of log C on time over {n}", _slope, (20, 60), later=-1),
     *family(
-        "trend",
-        "trend_r2_{n}",
-        "R2 of the regression of log C on time over {n}, 0 if flat",
-        _straightness,
-        (60,),
-        later=-1,
+        "trend", "trend_r2_{n}", "R2 of the regression of log C on time over {n}, 0 if flat", _straightness, (60,), later=-1
     ),
     *family(
-        "trend",
-        "di_balance_{n}",
-        "(DI+ - DI-) / (DI+ + DI-) over {n}, 0 if flat",
-        _direction,
-        (14,),
-        source="Wilder 1978",
+        "trend", "di_balance_{n}", "(DI+ - DI-) / (DI+ + DI-) over {n}, 0 if flat", _direction, (14,), source="Wilder 1978"
     ),
 )

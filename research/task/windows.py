@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from research.errors import require
 from research.features.feature_sets import FeatureMatrix
-from research.features.scaler import Standardiser
+from research.features.scaler import Scaler
 from research.fingerprint import digest_bytes
 from research.spec import WindowsFrom
 from research.task.splits import Rows, Split
@@ -111,7 +111,7 @@ class WindowedData:
     """The instruments; row r of the second one is row r + len(first) of the stack."""
     split: Split
     """Rows of the stack."""
-    standardiser: Standardiser
+    standardiser: Scaler
     context_length: int
 
     @property
@@ -196,7 +196,7 @@ def prepare(
     split = _stacked(parts, {part.symbol for part in parts} if validate_on is None else set(validate_on))
     split = _subsampled(split, parts)
     values = np.concatenate([part.matrix.values for part in parts])
-    standardiser = Standardiser.fit(values, _covered(split.train, context_length, len(values)))
+    standardiser = Scaler.fit(values, _covered(split.train, context_length, len(values)))
     return WindowedData(parts=tuple(parts), split=split, standardiser=standardiser, context_length=context_length)
 
 
@@ -235,7 +235,7 @@ def walk_forward_fold(prepared: WindowedData, year: int) -> WindowedData:
 
 def _on_rows(prepared: WindowedData, *, train: Rows, test: Rows) -> WindowedData:
     """Nothing to validate on; the standardiser is fitted on the rows that the training windows cover."""
-    standardiser = Standardiser.fit(prepared.values, _covered(train, prepared.context_length, len(prepared.values)))
+    standardiser = Scaler.fit(prepared.values, _covered(train, prepared.context_length, len(prepared.values)))
     nothing = np.array([], dtype=np.int64)
     return replace(
         prepared, split=replace(prepared.split, train=train, validation=nothing, test=test), standardiser=standardiser

@@ -168,7 +168,7 @@ def test_a_corrupted_snapshot_is_refused(store_root: Path) -> None:
     content = bytearray(table.read_bytes())
     content[len(content) // 2] ^= 0xFF
     table.write_bytes(content)
-    with pytest.raises(InputError, match=rf"snapshot {folder.name} .*make data"):
+    with pytest.raises(InputError, match=rf"DATA={folder.name}: the snapshot .*make data"):
         prepare(SweepOptions(store=store_root), Console(quiet=True))
 
 

@@ -26,7 +26,7 @@ import yfinance.base
 import yfinance.cache
 import yfinance.data
 
-from research.data.yahoo import session as yahoo_session
+from research.data.yahoo import session
 from tests.support.yahoo_charts import Listing, session_bars
 
 __all__ = ["YahooServer", "fresh_yahoo", "session_bars", "slow", "too_many", "without"]
@@ -218,8 +218,8 @@ def _forget_everything() -> None:
     yfinance.cache._TzCacheManager._tz_cache = None
     yfinance.cache._CookieCacheManager._Cookie_cache = None
     yfinance.base._tz_info_fetch_ctr = 0
-    yahoo_session.session_for.cache_clear()
-    yahoo_session._own_cache_folder.cache_clear()
+    session.session_for.cache_clear()
+    session._private_cache_folder.cache_clear()
 
 
 def _formalities(seen: Seen) -> Answer:

@@ -1,4 +1,1 @@
-"""The Yahoo client: session, requests, parsing and errors.
-
-The only room that opens a network connection.
-"""
+"""The Yahoo client: session, requests, parsing and errors. Only this room opens a network connection."""

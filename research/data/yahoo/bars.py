@@ -1,7 +1,7 @@
-"""From yfinance's table to our bars: columns, the exchange's dates, what kind of instrument it is, what had to be dropped.
+"""Parsing of yfinance's table: columns, the exchange's dates, the instrument, and notes on what was changed.
 
-yfinance hides two oddities, which become notes: of two rows of one day it keeps the first (of the last day the second),
-and an event of a day without a row it puts on the row before.
+yfinance silently changes two things, which become notes here. Of two rows of one day it keeps the first (for the last day
+the second), and it moves an event of a day without a row to the row before.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CALENDARS = {
     "CCC": "24/7",
     "CCY": "24/5",
 }
-"""Yahoo's exchange -> calendar in exchange-calendars."""
+"""Calendar in exchange-calendars by Yahoo's exchange."""
 
 KINDS: dict[str, Kind] = {
     "INDEX": "index",
@@ -41,7 +41,7 @@ KINDS: dict[str, Kind] = {
     "CURRENCY": "currency",
     "CRYPTOCURRENCY": "crypto",
 }
-"""Yahoo's instrument type -> ours."""
+"""Our kind of instrument by Yahoo's instrument type."""
 
 COLUMNS = {
     "Open": "open",
@@ -57,28 +57,31 @@ COLUMNS = {
 
 @dataclass(frozen=True, kw_only=True)
 class YahooBars:
-    """What came for one symbol."""
+    """Bars of one symbol as Yahoo sent them."""
 
     bars: pd.DataFrame
     instrument: Instrument
     notes: list[str]
-    """What was done to the bars, one sentence each."""
+    """One sentence per change that was made to the bars."""
 
 
-def delivered_of(symbol: str, history: pd.DataFrame, meta: Any, chart: str) -> YahooBars:
-    """Bars and instrument out of `history`, its metadata, and the text of the chart that yfinance read them from."""
-    everything = _canonical(history)
+def parse_history(symbol: str, history: pd.DataFrame, meta: Any, chart: str) -> YahooBars:
+    """Return bars and instrument from yfinance's `history`, its metadata, and the JSON text of Yahoo's chart."""
+    bars = history[list(COLUMNS)].rename(columns=COLUMNS).astype("float64")
+    # The index is the exchange's own date, which may differ from the UTC date.
+    days = pd.DatetimeIndex(history.index).tz_localize(None).normalize()
+    bars.index = pd.DatetimeIndex(days, name="date").as_unit("ns")
     exchange = str(meta.get("exchangeName") or "")
-    notes = [*_hidden(json.loads(chart)["chart"]["result"][0], pd.DatetimeIndex(history.index).tz)]
-    quoted = everything[PRICES].notna().all(axis=1).to_numpy()
+    notes = [*_silent_changes(json.loads(chart)["chart"]["result"][0], pd.DatetimeIndex(history.index).tz)]
+    quoted = bars[PRICES].notna().all(axis=1).to_numpy()
     if not quoted.all():
-        notes.append(f"Yahoo has no quotes on {_listed(everything.index[~quoted])}; these rows were dropped.")
+        notes.append(f"Yahoo has no quotes on {_listed(bars.index[~quoted])}; these rows were dropped.")
     if "Capital Gains" in history and (paid := history["Capital Gains"] != 0).any():
-        notes.append(f"capital gains were distributed on {_listed(history.index[paid])}; they are not among the dividends.")
+        notes.append(f"capital gains were distributed on {_listed(history.index[paid])}; the dividends do not include them.")
     if exchange not in CALENDARS:
         notes.append(f"the exchange {exchange or 'without a name'} has no known calendar; sessions are not checked.")
     return YahooBars(
-        bars=_with_quotes(everything, quoted),
+        bars=_with_quotes(bars, quoted),
         instrument=Instrument(
             calendar=CALENDARS.get(exchange, ""),
             kind=KINDS.get(str(meta.get("instrumentType")), "other"),
@@ -88,16 +91,8 @@ def delivered_of(symbol: str, history: pd.DataFrame, meta: Any, chart: str) -> Y
     )
 
 
-def _canonical(history: pd.DataFrame) -> pd.DataFrame:
-    """Our columns; the index is the exchange's own date, which may differ from the UTC one."""
-    bars = history[list(COLUMNS)].rename(columns=COLUMNS).astype("float64")
-    days = pd.DatetimeIndex(history.index).tz_localize(None).normalize()
-    bars.index = pd.DatetimeIndex(days, name="date").as_unit("ns")
-    return bars
-
-
 def _with_quotes(bars: pd.DataFrame, quoted: NDArray[np.bool_]) -> pd.DataFrame:
-    """Bars less the rows with a null price; a dividend or split of such a row goes to the next bar there is."""
+    """Return the bars with quotes; a dividend or split of a dropped row moves to the next remaining one."""
     kept = bars[quoted].copy()
     for day, event in bars.loc[~quoted, ["dividends", "splits"]].iterrows():
         later = kept.index[kept.index > day]
@@ -107,17 +102,17 @@ def _with_quotes(bars: pd.DataFrame, quoted: NDArray[np.bool_]) -> pd.DataFrame:
     return kept
 
 
-def _hidden(result: dict[str, Any], zone: Any) -> Iterable[str]:
-    """What is in the chart and no longer in yfinance's table."""
+def _silent_changes(result: dict[str, Any], zone: Any) -> Iterable[str]:
+    """Yield a note on everything in the chart that is not in yfinance's table."""
     days = _days(result["timestamp"], zone)
-    # Of an open session Yahoo sends the bar twice as a matter of course.
-    if len(twice := days[:-1][days[:-1].duplicated()]):
-        yield f"Yahoo sent two rows for {_listed(twice)}; the first was kept."
+    # Yahoo always sends the bar of an open session twice.
+    if len(repeated := days[:-1][days[:-1].duplicated()]):
+        yield f"Yahoo sent two rows for {_listed(repeated)}; the first was kept."
     events = result.get("events", {})
-    dates = [event["date"] for name in ("dividends", "splits") for event in events.get(name, {}).values()]
-    inside = [day for day in _days(dates, zone) if days[0] <= day <= days[-1] and day not in days]
-    if inside:
-        yield f"a dividend or split of {_listed(inside)}, where Yahoo has no row, is on the row before."
+    stamps = [event["date"] for name in ("dividends", "splits") for event in events.get(name, {}).values()]
+    moved = [day for day in _days(stamps, zone) if days[0] <= day <= days[-1] and day not in days]
+    if moved:
+        yield f"a dividend or split of {_listed(moved)}, where Yahoo has no row, is on the row before."
 
 
 def _days(stamps: list[int], zone: Any) -> pd.DatetimeIndex:

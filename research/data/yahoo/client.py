@@ -1,9 +1,9 @@
-"""Daily bars of Yahoo Finance through yfinance: all symbols of a request, or none and the reasons.
+"""Daily bars of Yahoo Finance through yfinance: all symbols of a request, or an error with the reasons.
 
-Terms: Yahoo's data are for personal use. They may be kept on one's own disk, not passed on.
+Terms: Yahoo's data are for personal use. They may be kept on the user's disk but not redistributed.
 `TAPESCALE_YAHOO=http://host:port` sends every request to a mirror; see `research.data.yahoo.session`.
 
-yfinance by itself asks once more, with other cookies, after a status of 400 and above; each attempt here is such a pair.
+yfinance itself repeats a request once, with other cookies, after a status of 400 and above; each attempt here is such a pair.
 """
 
 from __future__ import annotations
@@ -24,115 +24,111 @@ import yfinance
 from yfinance.data import YfData
 
 from research.data.sources import Request, SourceBars
-from research.data.yahoo.bars import YahooBars, delivered_of
-from research.data.yahoo.errors import Fault, YahooFailure, failure_of
-from research.data.yahoo.session import MIRROR_VARIABLE, YahooSession, mirror_of_environment, session_for
+from research.data.yahoo.bars import YahooBars, parse_history
+from research.data.yahoo.errors import Fault, YahooFailure, classify_failure
+from research.data.yahoo.session import MIRROR_VARIABLE, YahooSession, mirror_from_environment, session_for
 from research.errors import InputError, require
 
 logger = logging.getLogger(__name__)
-"""Hears, while a request is under way, of each symbol that came (debug) and of each wait (info)."""
+"""Logger of a request in progress: each received symbol at level debug, each wait at level info."""
 
-AT_ONCE = 2
-"""Symbols asked for at the same time; Yahoo answers 429 to more."""
+CONCURRENT_SYMBOLS = 2
+"""Number of symbols fetched at the same time; Yahoo answers 429 to more."""
 EARLIEST = date(1927, 1, 1)
-"""Before the first bar that Yahoo has of anything."""
+"""Day before the first bar that Yahoo has of any symbol."""
 LICENCE = "Yahoo's terms of service: personal use only, not for redistribution"
 DEFAULT_TIMEOUT = 30.0
 LONGEST_WAIT = 120.0
-"""Seconds; when Yahoo asks for more the request ends and says so."""
+"""Longest wait in seconds; if Yahoo asks for more, the request fails."""
 
-# An ISIN would make yfinance look for a symbol of its own choice.
+# yfinance would resolve an ISIN to a symbol of its own choice.
 SYMBOL = re.compile(r"(?![A-Z]{2}[A-Z0-9]{9}\d$)[\^A-Z0-9.=-]+")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
-    """How failed attempts are spaced."""
+    """Waiting times between attempts."""
 
     sleep: Callable[[float], None] = time.sleep
     jitter: Callable[[], float] = field(default_factory=lambda: random.Random().random)
-    """A number in [0, 1), so that two symbols do not come back together."""
+    """Random number in [0, 1), so that two symbols do not retry together."""
     first: float = 1.0
     """Seconds before the second attempt; doubled each time."""
 
     def seconds(self, attempt: int, failure: YahooFailure) -> float:
-        """At least what Yahoo asks for, else a doubling wait; up to half as much again by chance."""
+        """Return Yahoo's Retry-After, else a doubling wait, plus up to half of it at random."""
         planned = self.first * 2 ** (attempt - 1) if failure.retry_after is None else failure.retry_after
         return planned * (1 + self.jitter() / 2)
 
 
-def fetch(request: Request, patience: RetryPolicy | None = None) -> SourceBars:
-    """Daily bars of every symbol of the request; one `InputError` names all that failed, and then nothing is returned."""
-    _check(request)
-    mirror = mirror_of_environment()
-    session = session_for(mirror, _timeout(request))
-    results = _all(request, session, patience or RetryPolicy())
-    failures = [outcome.sentence(symbol) for symbol, outcome in results.items() if isinstance(outcome, YahooFailure)]
+def fetch(request: Request, retry: RetryPolicy | None = None) -> SourceBars:
+    """Return daily bars of every symbol; if any symbol fails, raise one `InputError` with all failures."""
+    timeout = _checked_timeout(request)
+    mirror = mirror_from_environment()
+    session = session_for(mirror, timeout)
+    results = _fetch_all(request, session, retry or RetryPolicy())
+    symbols = ",".join(request.symbols)
+    failures = [result.sentence(symbol) for symbol, result in results.items() if isinstance(result, YahooFailure)]
     if failures:
-        count = f"{len(failures)} of {len(results)} symbols failed, nothing was taken"
-        raise InputError("\n".join([f"SYMBOLS={','.join(request.symbols)}: {count}.", *failures]))
-    delivered = {symbol: outcome for symbol, outcome in results.items() if isinstance(outcome, YahooBars)}
-    mirrored = [f"Requests went to {mirror} ({MIRROR_VARIABLE}) and not to Yahoo itself."] if mirror else []
+        count = f"{len(failures)} of {len(results)} symbols failed, nothing was stored"
+        raise InputError("\n".join([f"SYMBOLS={symbols}: {count}.", *failures]))
+    received = {symbol: result for symbol, result in results.items() if isinstance(result, YahooBars)}
+    mirrored = [f"Requests went to the mirror {mirror} ({MIRROR_VARIABLE}), not to Yahoo."] if mirror else []
     return SourceBars(
         source="yahoo",
-        bars={symbol: outcome.bars for symbol, outcome in delivered.items()},
-        request=_as_text(request),
+        bars={symbol: result.bars for symbol, result in received.items()},
+        request={
+            "symbols": symbols,
+            "start": str(request.start or "earliest"),
+            "end": str(request.end or "newest"),
+            "interval": "1d",
+        },
         licence=LICENCE,
         versions={package: version(package) for package in ("yfinance", "curl_cffi")},
-        instruments={symbol: outcome.instrument for symbol, outcome in delivered.items()},
-        notes=mirrored + [note for outcome in delivered.values() for note in outcome.notes],
+        instruments={symbol: result.instrument for symbol, result in received.items()},
+        notes=mirrored + [note for result in received.values() for note in result.notes],
     )
 
 
-def _all(request: Request, session: YahooSession, patience: RetryPolicy) -> dict[str, YahooBars | YahooFailure]:
-    """Every symbol to its end, whether others fail or not."""
+def _fetch_all(request: Request, session: YahooSession, retry: RetryPolicy) -> dict[str, YahooBars | YahooFailure]:
+    """Return the result of every symbol, whether others fail or not."""
 
-    def outcome(symbol: str) -> YahooBars | YahooFailure:
-        return _persistently(symbol, request, session, patience)
+    def result(symbol: str) -> YahooBars | YahooFailure:
+        return _fetch_with_retries(symbol, request, session, retry)
 
-    # The first one alone: yfinance creates its cache files on first use, and two threads doing so lock each other out.
+    # The first symbol runs alone: yfinance creates its cache files on first use, and two threads would lock each other out.
     first, *others = request.symbols
-    with _outspoken_yfinance(), ThreadPoolExecutor(AT_ONCE) as pool:
-        return {first: outcome(first), **dict(zip(others, pool.map(outcome, others), strict=True))}
+    with _strict_yfinance(), ThreadPoolExecutor(CONCURRENT_SYMBOLS) as pool:
+        return {first: result(first), **dict(zip(others, pool.map(result, others), strict=True))}
 
 
-def _check(request: Request) -> None:
-    named = ",".join(request.symbols)
-    require(bool(request.symbols), "SYMBOLS", named, "name instruments as Yahoo does, for example SPY,QQQ,^VIX.")
-    require(len(set(request.symbols)) == len(request.symbols), "SYMBOLS", named, "give each instrument once.")
+def _checked_timeout(request: Request) -> float:
+    """Return the time limit in seconds; raise `InputError` if any part of the request is invalid."""
+    symbols = ",".join(request.symbols)
+    require(
+        bool(request.symbols), "SYMBOLS", symbols, "no symbol is given; name instruments as Yahoo does, for example SPY,^VIX."
+    )
+    require(len(set(request.symbols)) == len(request.symbols), "SYMBOLS", symbols, "a symbol is repeated; give each once.")
     for symbol in request.symbols:
-        fix = "give a symbol of Yahoo's in capitals, for example SPY or ^VIX."
+        fix = "not a Yahoo symbol; give one in capitals, for example SPY or ^VIX."
         require(SYMBOL.fullmatch(symbol) is not None, "SYMBOLS", symbol, fix)
     start, end = request.start, request.end
     if start is not None:
-        require(start <= date.today(), "START", start, "give a day that is not in the future.")
-        require(end is None or start <= end, "START", start, f"give a day that is not after END={end}.")
-    require(end is None or end >= EARLIEST, "END", end, f"give a day after {EARLIEST}.")
-
-
-def _timeout(request: Request) -> float:
+        require(start <= date.today(), "START", start, "this day is in the future; give an earlier one.")
+        require(end is None or start <= end, "START", start, f"this day is after END={end}; give an earlier one.")
+    require(end is None or end >= EARLIEST, "END", end, f"before all data; give a day after {EARLIEST}.")
     text = request.settings.get("timeout", str(DEFAULT_TIMEOUT))
-    fix = "give a positive number of seconds."
     try:
         seconds = float(text)
     except ValueError:
-        raise InputError(f"TIMEOUT={text}: {fix}") from None
-    require(0 < seconds < float("inf"), "TIMEOUT", text, fix)
+        seconds = 0.0
+    require(0 < seconds < float("inf"), "TIMEOUT", text, "not a time limit; give a positive number of seconds.")
     return seconds
 
 
-def _as_text(request: Request) -> dict[str, str]:
-    return {
-        "symbols": ",".join(request.symbols),
-        "start": str(request.start or "earliest"),
-        "end": str(request.end or "newest"),
-        "interval": "1d",
-    }
-
-
 @contextmanager
-def _outspoken_yfinance() -> Iterator[None]:
-    """Exceptions instead of empty tables and log lines; no warnings about yfinance's use of pandas."""
+def _strict_yfinance() -> Iterator[None]:
+    """Make yfinance raise exceptions instead of logging errors and returning empty tables; hide its pandas warnings."""
     logger, debug = logging.getLogger("yfinance"), yfinance.config.debug
     level, hidden = logger.level, debug.hide_exceptions
     with warnings.catch_warnings():
@@ -146,36 +142,30 @@ def _outspoken_yfinance() -> Iterator[None]:
             debug.hide_exceptions = hidden
 
 
-def _persistently(symbol: str, request: Request, session: YahooSession, patience: RetryPolicy) -> YahooBars | YahooFailure:
+def _fetch_with_retries(symbol: str, request: Request, session: YahooSession, retry: RetryPolicy) -> YahooBars | YahooFailure:
     attempt = 0
     while True:
         attempt += 1
-        _clear_response_cache()
+        # yfinance caches answers to requests for the past, including errors, for the life of the process. This call is
+        # the only one here that yfinance does not document.
+        YfData.cache_get.cache_clear()
         session.forget()
         try:
-            outcome = _once(symbol, request, session)
-            logger.debug("%s came", symbol)
-            return outcome
+            result = _fetch_once(symbol, request, session)
+            logger.debug("%s received", symbol)
+            return result
         except Exception as error:
-            failure = failure_of(error, session.chart_answer)
+            failure = classify_failure(error, session.chart_answer)
             if failure is None:
                 raise
         if attempt > failure.fault.retries or (failure.retry_after or 0) > LONGEST_WAIT:
             return failure
-        seconds = patience.seconds(attempt, failure)
-        logger.info("%s: %s (%s); asking again in %.0f s", symbol, failure.fault.title, failure.said, seconds)
-        patience.sleep(seconds)
+        seconds = retry.seconds(attempt, failure)
+        logger.info("%s: %s (%s); retrying in %.0f s", symbol, failure.fault.title, failure.detail, seconds)
+        retry.sleep(seconds)
 
 
-def _clear_response_cache() -> None:
-    """Yfinance keeps answers to requests for the past, errors too, and would repeat them for the life of the process.
-
-    The one thing used here that yfinance does not document.
-    """
-    YfData.cache_get.cache_clear()
-
-
-def _once(symbol: str, request: Request, session: YahooSession) -> YahooBars | YahooFailure:
+def _fetch_once(symbol: str, request: Request, session: YahooSession) -> YahooBars | YahooFailure:
     ticker = yfinance.Ticker(symbol, session=session)
     history = ticker.history(
         start=max(request.start or EARLIEST, EARLIEST),
@@ -187,6 +177,6 @@ def _once(symbol: str, request: Request, session: YahooSession) -> YahooBars | Y
         keepna=True,
     )
     answer = session.chart_answer
-    assert answer is not None, "the response cache was cleared, so history asked Yahoo"
-    delivered = delivered_of(symbol, history, ticker.history_metadata, answer.text)
-    return YahooFailure(fault=Fault.NO_BARS, said="no row has quotes") if delivered.bars.empty else delivered
+    assert answer is not None, "the response cache was cleared, so history sent a request"
+    result = parse_history(symbol, history, ticker.history_metadata, answer.text)
+    return YahooFailure(fault=Fault.NO_BARS, detail="no row has quotes") if result.bars.empty else result

@@ -13,7 +13,7 @@ from pipelines.checks.control_experiments import ControlExperiment
 from pipelines.data.load_task import load_task
 from pipelines.options import SweepOptions
 from pipelines.trial.task_record import evidence_metrics
-from research.data.synthetic import market_bars, market_of, parse_settings
+from research.data.synthetic import market_bars, market_from_settings, parse_settings
 from research.errors import InputError
 from research.evaluation.metrics import logits_of, row_losses
 from research.evaluation.significance import Difference
@@ -89,7 +89,7 @@ def test_a_horizon_beyond_the_lag_is_refused_before_anything_runs(store_root: Pa
 
 
 def test_shuffled_labels_keep_their_base_rate_and_lose_their_order():
-    bars = {"SYNTHETIC": market_bars(market_of(parse_settings("bars=2000")))}
+    bars = {"SYNTHETIC": market_bars(market_from_settings(parse_settings("bars=2000")))}
     plain, shuffled = (
         assemble(options, bars, digest="", source="synthetic").prepared
         for options in (arms_of(ControlOptions())["planted signal"], arms_of(ControlOptions())["shuffled labels"])

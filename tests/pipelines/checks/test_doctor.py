@@ -22,7 +22,7 @@ from pipelines.checks.doctor import DoctorOptions, findings, main
 from pipelines.checks.machine_checks import CheckResult
 from pipelines.checks.store_checks import database_findings, freshness, server, snapshots, store_findings
 from pipelines.data.load_task import ingest
-from research.data.data_sets import DataSet, Version, write_name
+from research.data.data_sets import DataSet, Version, write_data_set
 from research.data.sources import Request
 from research.tracking import schema
 from research.tracking.process_identity import ProcessId
@@ -206,7 +206,7 @@ def test_a_damaged_snapshot_and_old_data_are_told(store: Store) -> None:
     (whole,) = snapshots(root)
     assert whole.verdict == "ok"
     data_set = DataSet(name="sp", request=Request(source="yahoo"), history=(Version(digest=digest, at="2019-01-01"),))
-    write_name(data_set, root)
+    write_data_set(data_set, root)
     (age,) = freshness(root, datetime(2019, 1, 4, 23, tzinfo=UTC))
     assert (age.verdict, age.fix) == ("warning", f"make data DATA=sp STORE={store.root}")
     assert "2018-12-31" in age.found

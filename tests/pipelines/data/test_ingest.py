@@ -18,13 +18,13 @@ import pytest
 from mlflow.entities import Run
 
 from pipelines.data import snapshot_run
-from pipelines.data import table as ingest_table
 from pipelines.data.ingest import main
 from pipelines.data.load_task import ingest
 from pipelines.data.options import IngestOptions
 from pipelines.data.snapshot_run import record
+from pipelines.data.table import describe_change
 from research.data import snapshots
-from research.data.data_sets import read_name
+from research.data.data_sets import read_data_set
 from research.data.revisions import Change
 from research.data.sources import SourceBars
 from research.errors import InputError
@@ -80,28 +80,28 @@ def test_three_calls_take_in_find_nothing_and_list_what_changed(
     yahoo: YahooServer, store_root: Path, capsys: pytest.CaptureFixture[str]
 ):
     make_data(store_root, symbols="SPY,^VIX", start=date(2010, 1, 4))
-    first = read_name("spy-vix", store_root / "snapshots")
+    first = read_data_set("spy-vix", store_root / "snapshots")
     assert first is not None
     assert f"spy-vix: first snapshot {first.digest}" in capsys.readouterr().out
 
     make_data(store_root, data="spy-vix")
-    said = capsys.readouterr().out
-    assert f"asking     yahoo: SPY,^VIX from {HISTORY.index[KNOWN - 31]:%Y-%m-%d}\n" in said
-    assert f"spy-vix: nothing changed, snapshot {first.digest} as before" in said
-    assert read_name("spy-vix", store_root / "snapshots") == first
+    printed = capsys.readouterr().out
+    assert f"fetching   yahoo: SPY,^VIX from {HISTORY.index[KNOWN - 31]:%Y-%m-%d}\n" in printed
+    assert f"spy-vix: nothing changed, snapshot is still {first.digest}" in printed
+    assert read_data_set("spy-vix", store_root / "snapshots") == first
     assert len(snapshot_runs(store_root)) == 1
 
     let_time_pass(yahoo)
     make_data(store_root, symbols="SPY,^VIX")
-    said = capsys.readouterr().out
-    second = read_name("spy-vix", store_root / "snapshots")
+    printed = capsys.readouterr().out
+    second = read_data_set("spy-vix", store_root / "snapshots")
     assert second is not None
-    assert f"spy-vix: snapshot {second.digest}, grown from {first.digest}" in said
+    assert f"spy-vix: snapshot {second.digest}, replaces {first.digest}" in printed
     old, new = HISTORY.loc[REVISED, "close"], HISTORY.loc[REVISED, ["low", "high"]].mean().round(2)
-    assert f"SPY {REVISED} close {old:g} -> {new:g}\n" in said
-    assert f"SPY {LOST} close {HISTORY.loc[LOST, 'close']:g} -> none; the source no longer has it, it is kept\n" in said
-    assert f"SPY {DIVIDEND} dividends 0 -> 0.4\n" in said
-    assert commands_to_type(said, store_root) == ["make sweep DATA=spy-vix SYMBOL=SPY"]
+    assert f"SPY {REVISED} close {old:g} -> {new:g}\n" in printed
+    assert f"SPY {LOST} close {HISTORY.loc[LOST, 'close']:g} -> none; missing at the source, kept\n" in printed
+    assert f"SPY {DIVIDEND} dividends 0 -> 0.4\n" in printed
+    assert commands_to_type(printed, store_root) == ["make sweep DATA=spy-vix SYMBOL=SPY"]
     assert stored(store_root) == sorted([first.digest, second.digest, "spy-vix.json"])
 
     grown = ingest("spy-vix", open_store(store_root)).of("SPY")
@@ -148,11 +148,13 @@ def test_the_command_line_ends_with_a_snapshot_that_a_sweep_runs_on(store_root: 
         assert "pair: first snapshot" in command("--symbols", "SPY,^VIX", "--name", "pair")
         assert "pair: nothing changed" in command("--data", "pair")
         let_time_pass(server)
-        said = command("--data", "pair")
-        assert [word in said for word in (f"revised    SPY {REVISED}", f"vanished   SPY {LOST}", f"dividend   SPY {DIVIDEND}")]
+        printed = command("--data", "pair")
+        assert [
+            word in printed for word in (f"revised    SPY {REVISED}", f"vanished   SPY {LOST}", f"dividend   SPY {DIVIDEND}")
+        ]
     split = {"train_end": date(2014, 12, 31), "validation_end": date(2016, 12, 31), "test_end": date(2018, 12, 31)}
     sweep = run(store_root, data="pair", symbol="SPY", **split)
-    data_set = read_name("pair", store_root / "snapshots")
+    data_set = read_data_set("pair", store_root / "snapshots")
     assert data_set is not None
     assert sweep.context.task.snapshot.digest == data_set.digest
     assert len(data_set.history) == 2
@@ -237,23 +239,23 @@ def test_a_corrupted_snapshot_is_refused_by_name_and_by_digest(yahoo: YahooServe
     (digest,) = (name for name in stored(store_root) if not name.endswith(".json"))
     (store_root / "snapshots" / digest / snapshots.BARS_FILE).write_bytes(b"PAR1")
     for data in ("spy", digest):
-        with pytest.raises(InputError, match=rf"snapshot {digest} .* delete"):
+        with pytest.raises(InputError, match=rf"DATA={digest}: the snapshot .* delete"):
             ingest(data, open_store(store_root))
     shutil.rmtree(store_root / "snapshots" / digest)
     make_data(store_root, data="spy")
     assert ingest("spy", open_store(store_root)).digest == digest
 
 
-def test_a_vendor_that_makes_us_wait_is_said(
+def test_a_wait_for_the_vendor_is_printed(
     yahoo: YahooServer, store_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr("research.data.yahoo.client.RetryPolicy.seconds", lambda *_: 0.0)
     yahoo.answer("SPY", TOO_MANY, times=2)
     make_data(store_root, symbols="SPY", start=date(2018, 1, 2))
-    said = capsys.readouterr().out
-    assert "asking     yahoo: SPY from 2018-01-02\n" in said
-    assert "waiting    SPY: rate limit (HTTP 429: Too Many Requests); asking again in " in said
-    assert "spy: first snapshot" in said
+    printed = capsys.readouterr().out
+    assert "fetching   yahoo: SPY from 2018-01-02\n" in printed
+    assert "waiting    SPY: rate limit (HTTP 429: Too Many Requests); retrying in " in printed
+    assert "spy: first snapshot" in printed
 
 
 @pytest.mark.parametrize(
@@ -264,11 +266,11 @@ def test_a_vendor_that_makes_us_wait_is_said(
         (Change(symbol="SPY", day="2020-08-31", kind="filled", column="close", old=None, new=1234.5),
          "SPY 2020-08-31 close none -> 1,234.5"),
         (Change(symbol="SPY", day="2020-08-30", kind="dropped", column="close", old=12.0, new=None),
-         "SPY 2020-08-30 close 12 -> none; the source no longer has it"),
+         "SPY 2020-08-30 close 12 -> none; missing at the source, dropped"),
     ],
 )  # fmt: skip
 def test_a_change_is_one_sentence(change: Change, sentence: str):
-    assert ingest_table.sentence_of(change) == sentence
+    assert describe_change(change) == sentence
 
 
 def test_two_recordings_of_one_snapshot_are_one_run(store_root: Path, monkeypatch: pytest.MonkeyPatch):

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.data.options import IngestOptions
-from pipelines.data.request import IngestRequest, order_of
-from research.data.data_sets import DataSet, Version, write_name
+from pipelines.data.request import IngestRequest, parse_request
+from research.data.data_sets import DataSet, Version, write_data_set
 from research.data.sources import Request
 from research.errors import InputError
 
@@ -17,17 +17,17 @@ SPY = Request(source="yahoo", symbols=("SPY",), start=date(1993, 1, 29))
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     version = Version(digest="0" * 16, at="2026-01-05T12:00:00+00:00")
-    write_name(DataSet(name="spy", request=SPY, history=(version,)), tmp_path)
+    write_data_set(DataSet(name="spy", request=SPY, history=(version,)), tmp_path)
     prices = Request(source="file", settings={"path": str(tmp_path / "prices.csv"), "calendar": "XNYS"})
-    write_name(DataSet(name="prices", request=prices, history=(version,)), tmp_path)
+    write_data_set(DataSet(name="prices", request=prices, history=(version,)), tmp_path)
     return tmp_path
 
 
 def order(root: Path, **options: object) -> IngestRequest:
-    return order_of(IngestOptions(**options), root)  # type: ignore[arg-type]
+    return parse_request(IngestOptions(**options), root)  # type: ignore[arg-type]
 
 
-def test_symbols_are_asked_of_yahoo_under_a_name_made_of_them(root: Path):
+def test_symbols_become_a_yahoo_request_with_a_name_made_from_them(root: Path):
     asked = order(root, symbols="QQQ, ^VIX,QQQ", start=date(2000, 1, 3), timeout=9.0)
     settings = {"timeout": "9.0"}
     assert asked == IngestRequest(
@@ -71,16 +71,19 @@ def test_a_digest_is_verified(root: Path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"data": "yahoo"}, "SYMBOLS=: name instruments as Yahoo does"),
-        ({"data": "spy", "name": "other"}, "NAME=other: DATA=spy has its name; leave NAME out"),
-        ({"data": "spy", "calendar": "XNYS"}, "CALENDAR=XNYS: this means nothing to yahoo; leave it out"),
-        ({"start": date(2000, 1, 3)}, "START=2000-01-03: this means nothing to bundled; leave it out"),
-        ({"data": "bundled", "symbols": "SPY"}, "SYMBOLS=SPY: this means nothing to bundled"),
-        ({"data": "elsewhere/prices.csv"}, "NAME=prices: this name stands for .* already; give another NAME, or NAME=prices"),
-        ({"symbols": "^SPY"}, r"NAME=spy: this name stands for SPY of yahoo already"),
-        ({"symbols": "DECADE"}, "NAME=decade: this looks like a snapshot's digest"),
-        ({"symbols": "QQQ", "name": "a/b"}, "NAME=a/b: give lower-case letters"),
-        ({"data": "0" * 16, "end": date(2000, 1, 3)}, "END=2000-01-03: this means nothing to a stored snapshot"),
+        ({"data": "yahoo"}, "SYMBOLS=: no symbol is given; name instruments as Yahoo does"),
+        ({"data": "spy", "name": "other"}, "NAME=other: DATA=spy is the data set's name already; leave NAME out"),
+        ({"data": "spy", "calendar": "XNYS"}, "CALENDAR=XNYS: does not apply to yahoo; leave it out"),
+        ({"start": date(2000, 1, 3)}, "START=2000-01-03: does not apply to bundled; leave it out"),
+        ({"data": "bundled", "symbols": "SPY"}, "SYMBOLS=SPY: does not apply to bundled"),
+        (
+            {"data": "elsewhere/prices.csv"},
+            "NAME=prices: the data set of this name holds .* from file; give another NAME, or NAME=prices",
+        ),
+        ({"symbols": "^SPY"}, r"NAME=spy: the data set of this name holds SPY from yahoo"),
+        ({"symbols": "DECADE"}, "NAME=decade: looks like a snapshot's digest"),
+        ({"symbols": "QQQ", "name": "a/b"}, "NAME=a/b: not a valid name; give lower-case letters"),
+        ({"data": "0" * 16, "end": date(2000, 1, 3)}, "END=2000-01-03: does not apply to a stored snapshot"),
         ({"data": "nowhere"}, "DATA=nowhere: no such source, file or data set"),
     ],
 )

@@ -26,7 +26,7 @@ from pipelines.serving.serve import ServeOptions, curl
 from pipelines.serving.serve import main as serve
 from pipelines.sweep.state import Sweep
 from research.data.calendars import sessions_missed
-from research.data.data_sets import DataSet, Version, newest_after, write_name
+from research.data.data_sets import DataSet, Version, newest_after, write_data_set
 from research.data.sources import Request as DataRequest
 from research.errors import InputError
 from research.tracking import query, schema
@@ -274,7 +274,7 @@ def test_age_counts_sessions_that_are_over(store: Store) -> None:
 def test_the_newest_snapshot_of_the_same_data_set_is_asked(tmp_path: Path) -> None:
     request = DataRequest(source="yahoo", symbols=("SPY",))
     history = (Version(digest="a" * 16, at="2026-01-01"), Version(digest="b" * 16, at="2026-02-01"))
-    write_name(DataSet(name="spy", request=request, history=history), tmp_path)
+    write_data_set(DataSet(name="spy", request=request, history=history), tmp_path)
     assert newest_after("a" * 16, tmp_path) == "b" * 16
     assert newest_after("c" * 16, tmp_path) == "c" * 16
 
@@ -315,7 +315,7 @@ def test_a_skill_that_is_no_fresh_test_says_so(store: Store, tags: dict[str, str
 def test_bars_of_another_instrument_are_no_data_for_the_model(store: Store, sweep: Sweep) -> None:
     model, snapshot = served(store, chosen(store)[0]), sweep.context.task.snapshot
     other = type(snapshot)(manifest=snapshot.manifest, bars={"^IXIC": snapshot.of("^IXIC")}, folder=snapshot.folder)
-    with pytest.raises(InputError, match=r"SYMBOL=\^GSPC: snapshot .* has \^IXIC"):
+    with pytest.raises(InputError, match=r"SYMBOL=\^GSPC: not in snapshot .*; give one of \^IXIC"):
         probabilities(store, model, other, 1)
 
 

@@ -88,7 +88,10 @@ def test_a_broken_rule_is_refused_with_symbol_rule_and_day(bars: pd.DataFrame, n
     broken = damage(bars)
     with pytest.raises(InputError) as refused:
         check_bars(broken, "ABC")
-    assert str(refused.value) == f"ABC: {rule} on {broken.index[BROKEN_ROW]:%Y-%m-%d}; mend the source and ingest again."
+    assert (
+        str(refused.value)
+        == f"ABC: {rule} on {broken.index[BROKEN_ROW]:%Y-%m-%d}; correct the source and run `make data` again."
+    )
 
 
 @pytest.mark.parametrize("column", OHLCV)
@@ -109,7 +112,7 @@ def test_many_broken_days_are_counted_instead_of_listed(bars: pd.DataFrame):
         (lambda bars: bars.tz_localize("UTC"), "without a time zone"),
         (lambda bars: bars.reset_index(drop=True), "the index must be dates"),
         (lambda bars: bars.set_index(bars.index[:-1].append(pd.DatetimeIndex([pd.NaT]))), "a date is missing"),
-        (lambda bars: bars.assign(low="1.0"), "column low is not numbers"),
+        (lambda bars: bars.assign(low="1.0"), "column low is not numeric"),
     ],
 )
 def test_bars_without_plain_dates_are_refused(bars: pd.DataFrame, damage: Callable[[pd.DataFrame], pd.DataFrame], said: str):

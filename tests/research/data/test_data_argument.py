@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from research.data.data_argument import bars_of, parse_data_argument
-from research.data.data_sets import DataSet, Version, write_name
+from research.data.data_sets import DataSet, Version, write_data_set
 from research.data.snapshots import Snapshot, write_snapshot
 from research.data.sources import Request, SourceBars
 from research.errors import InputError
@@ -20,7 +20,7 @@ def stored(root: Path, seed: int = 1) -> Snapshot:
 
 def name_of(root: Path, name: str, digest: str) -> None:
     version = Version(digest=digest, at="2026-01-05T12:00:00+00:00")
-    write_name(DataSet(name=name, request=Request(source="yahoo", symbols=("ABC",)), history=(version,)), root)
+    write_data_set(DataSet(name=name, request=Request(source="yahoo", symbols=("ABC",)), history=(version,)), root)
 
 
 def test_a_name_selects_its_newest_snapshot(tmp_path: Path):

@@ -26,7 +26,7 @@ def rule_table() -> str:
 
 
 def cells_of(name: str, rule: Rule) -> tuple[str, ...]:
-    says = FIELD.sub(lambda field: f"*{re.sub('[._]', ' ', field[1])}*", rule.says)
+    says = FIELD.sub(lambda field: f"*{re.sub('[._]', ' ', field[1])}*", rule.message)
     stops = rule.stops & rule.kinds
     allowed = "" if not stops else "yes" if name in ALLOWABLE else "never"
     return f"`{name}`", says, kinds_text(stops), kinds_text(rule.kinds - stops), allowed

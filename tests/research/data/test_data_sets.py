@@ -6,8 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from research.data import data_sets as names
-from research.data.data_sets import DataSet, Version, check_name, default_name, names_in, read_name, write_name
+from research.data.data_sets import (
+    DataSet,
+    Version,
+    check_name,
+    data_set_lock,
+    data_set_names,
+    default_name,
+    read_data_set,
+    write_data_set,
+)
 from research.data.sources import Request
 from research.errors import InputError
 
@@ -20,7 +28,7 @@ INDICES = DataSet(
 
 
 @pytest.mark.parametrize("name", ["spy", "spy-dia", "us_2018", "1d-bars", "g" * 64])
-def test_plain_names_are_taken(name: str):
+def test_plain_names_are_accepted(name: str):
     check_name(name)
 
 
@@ -30,8 +38,8 @@ def test_plain_names_are_taken(name: str):
         ("decade", "looks like a snapshot's digest"),
         ("20181231", "looks like a snapshot's digest"),
         ("0123456789abcdef", "looks like a snapshot's digest"),
-        ("bundled", "this is a source"),
-        ("synthetic", "this is a source"),
+        ("bundled", "a source has this name"),
+        ("synthetic", "a source has this name"),
         ("a/b", "give lower-case letters"),
         ("prices.csv", "give lower-case letters"),
         ("../up", "give lower-case letters"),
@@ -62,14 +70,14 @@ def test_a_data_set_is_named_after_its_symbols_or_its_file(request_: Request, na
 
 
 def test_a_data_set_comes_back_as_it_was_written(tmp_path: Path):
-    write_name(INDICES, tmp_path)
-    assert read_name("indices", tmp_path) == INDICES
-    assert names_in(tmp_path) == ["indices"]
-    assert read_name("other", tmp_path) is None
+    write_data_set(INDICES, tmp_path)
+    assert read_data_set("indices", tmp_path) == INDICES
+    assert data_set_names(tmp_path) == ["indices"]
+    assert read_data_set("other", tmp_path) is None
 
 
 def test_an_interrupted_write_leaves_the_old_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    write_name(INDICES, tmp_path)
+    write_data_set(INDICES, tmp_path)
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
@@ -77,8 +85,8 @@ def test_an_interrupted_write_leaves_the_old_data_set(tmp_path: Path, monkeypatc
     with monkeypatch.context() as patched:
         patched.setattr(os, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
-            write_name(INDICES.with_version("f" * 16, "later"), tmp_path)
-    assert read_name("indices", tmp_path) == INDICES
+            write_data_set(INDICES.with_version("f" * 16, "later"), tmp_path)
+    assert read_data_set("indices", tmp_path) == INDICES
     assert [path.name for path in tmp_path.iterdir()] == ["indices.json"]
 
 
@@ -91,15 +99,15 @@ def test_the_same_snapshot_is_no_new_version():
 def test_a_damaged_file_is_named_with_the_way_out(tmp_path: Path, content: str):
     (tmp_path / "indices.json").write_text(content)
     with pytest.raises(InputError, match=r"DATA=indices: .*indices\.json cannot be read .* delete it .*make data"):
-        read_name("indices", tmp_path)
+        read_data_set("indices", tmp_path)
 
 
 def test_a_name_never_leaves_the_folder(tmp_path: Path):
     (tmp_path / "inside").mkdir()
-    write_name(INDICES, tmp_path)
-    assert read_name("../indices", tmp_path / "inside") is None
+    write_data_set(INDICES, tmp_path)
+    assert read_data_set("../indices", tmp_path / "inside") is None
 
 
-def test_locks_are_no_data_sets(tmp_path: Path):
-    with names.only_writer("indices", tmp_path):
-        assert names_in(tmp_path) == []
+def test_locks_are_not_listed_as_data_sets(tmp_path: Path):
+    with data_set_lock("indices", tmp_path):
+        assert data_set_names(tmp_path) == []

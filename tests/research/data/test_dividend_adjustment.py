@@ -61,7 +61,7 @@ def test_returns_change_on_ex_days_alone_and_there_to_the_close_over_the_close_b
 
 @settings(max_examples=20, deadline=None)
 @given(histories)
-def test_from_the_last_dividend_on_nothing_changes_and_nothing_is_taken_out_twice(bars: pd.DataFrame):
+def test_bars_from_the_last_dividend_on_do_not_change_and_a_second_adjustment_does_nothing(bars: pd.DataFrame):
     before, result = bars.copy(), adjusted(bars)
     last = int(np.flatnonzero(bars["dividends"])[-1])
     pd.testing.assert_frame_equal(result[PRICES].iloc[last:], bars[PRICES].iloc[last:], check_exact=True)
@@ -99,7 +99,7 @@ def test_an_impossible_dividend_is_named_with_its_day(amount: float):
     with pytest.raises(InputError) as refused:
         adjusted(bars)
     assert str(refused.value).startswith(f"dividends={amount:g} on {bars.index[7]:%Y-%m-%d}: ")
-    assert "the close before it (100)" in str(refused.value)
+    assert "the previous close (100)" in str(refused.value)
 
 
 def test_the_vendors_adjusted_close_is_reproduced(monkeypatch: pytest.MonkeyPatch):

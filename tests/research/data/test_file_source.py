@@ -70,13 +70,13 @@ def test_one_file_holds_many_instruments_by_a_symbol_column(bundled_bars: dict[s
     pd.concat(bundled_bars, names=["Ticker", "Date"]).reset_index().to_csv("indices.csv", index=False)
     assert bars_digest(ask("indices.csv").bars) == bars_digest(bundled_bars)
     assert list(ask("indices.csv", "^IXIC").bars) == ["^IXIC"]
-    assert refusal("indices.csv", "^IXIC", "SPY", "QQQ") == "SYMBOLS=SPY,QQQ: the file has ^GSPC, ^IXIC."
+    assert refusal("indices.csv", "^IXIC", "SPY", "QQQ") == "SYMBOLS=SPY,QQQ: not in the file; give one of ^GSPC, ^IXIC."
 
 
-def test_a_file_without_a_symbol_column_is_called_as_asked_or_as_the_file():
+def test_a_file_without_a_symbol_column_gets_the_requested_symbol_or_the_file_name():
     assert list(ask(written(GOOD, "brk.b.csv")).bars) == ["BRK.B"]
     assert list(ask(written(GOOD, "download.csv"), "^GSPC").bars) == ["^GSPC"]
-    assert refusal("download.csv", "A", "B") == "SYMBOLS=A,B: the file has DOWNLOAD."
+    assert refusal("download.csv", "A", "B") == "SYMBOLS=A,B: not in the file; give one of DOWNLOAD."
 
 
 def test_a_folder_is_one_instrument_per_file():
@@ -96,7 +96,7 @@ def test_a_folder_may_hold_an_instrument_once():
     Path("prices").mkdir()
     written(GOOD, "prices/spy.csv")
     random_bars(1, 10).to_parquet("prices/spy.parquet")
-    assert refusal("prices") == "DATA=spy.parquet: SPY is in another file of the folder too; keep one."
+    assert refusal("prices") == "DATA=spy.parquet: another file of the folder has SPY too; keep one of them."
 
 
 def test_the_request_names_file_and_content_and_no_folder(tmp_path: Path):
@@ -118,7 +118,10 @@ def test_the_user_says_calendar_and_kind():
     assert [(i.calendar, i.kind) for i in ask(written(GOOD)).instruments.values()] == [("", "other")]
     (instrument,) = ask("spy.csv", calendar="XNYS", kind="index").instruments.values()
     assert (instrument.calendar, instrument.kind) == ("XNYS", "index")
-    assert refusal("spy.csv", kind="etf") == "KIND=etf: give one of index, fund, stock, currency, crypto, simulated, other."
+    assert (
+        refusal("spy.csv", kind="etf")
+        == "KIND=etf: no such kind; give one of index, fund, stock, currency, crypto, simulated, other."
+    )
 
 
 def test_sessions_of_a_file_are_checked_once_its_exchange_is_named():
@@ -130,7 +133,7 @@ def test_sessions_of_a_file_are_checked_once_its_exchange_is_named():
         validate(ask("spy.csv", calendar="XNYS"), now=now)
 
 
-def test_only_the_days_that_were_asked_for_are_given():
+def test_only_the_requested_days_are_returned():
     bars = random_bars(1, 30)
     bars.to_csv("abc.csv")
     first, last = bars.index[5].date(), bars.index[9].date()
@@ -184,22 +187,26 @@ def test_a_column_that_is_named_is_nothing_else():
             "date,open,high,low,px_last,volume",
             "",
             "spy.csv: no column for close; name it with COLUMNS=close=<column> "
-            "(columns there are: date, open, high, low, px_last, volume).",
+            "(columns of the file: date, open, high, low, px_last, volume).",
         ),
         (
             "as_of,open,high,low,px_last,volume",
             "date=as_of",
             "spy.csv: no column for close; name it with COLUMNS=date=as_of,close=<column> "
-            "(columns there are: as_of, open, high, low, px_last, volume).",
+            "(columns of the file: as_of, open, high, low, px_last, volume).",
         ),
         (
             "date,open,high,low,close,Timestamp",
             "volume=open,open=close,close=low",
-            "spy.csv: date may be date or Timestamp; say which with COLUMNS=volume=open,open=close,close=low,date=date "
-            "(columns there are: date, open, high, low, close, Timestamp).",
+            "spy.csv: date may be date or Timestamp; choose one with COLUMNS=volume=open,open=close,close=low,date=date "
+            "(columns of the file: date, open, high, low, close, Timestamp).",
         ),
-        (HEADER, "close=px", "COLUMNS=close=px: spy.csv has no such column; there are date, open, high, low, close, volume."),
-        (HEADER, "price=close", "COLUMNS=price=close: there is no 'price' to name; name one of date, open, high, low, close, "),
+        (HEADER, "close=px", "COLUMNS=close=px: spy.csv has no such column; give one of date, open, high, low, close, volume."),
+        (
+            HEADER,
+            "price=close",
+            "COLUMNS=price=close: 'price' is not a column of bars; give one of date, open, high, low, close, ",
+        ),
         (HEADER, "close", "COLUMNS=close: 'close' names no column; write it as close=px_last."),
         (HEADER, "close=", "COLUMNS=close=: 'close=' names no column; write it as close=px_last."),
         (
@@ -212,7 +219,7 @@ def test_a_column_that_is_named_is_nothing_else():
         (
             "Close,open,high,low,CLOSE,volume",
             "close=close",
-            "COLUMNS=close=close: spy.csv has no such column; there are Close, open, high, low, CLOSE, volume.",
+            "COLUMNS=close=close: spy.csv has no such column; give one of Close, open, high, low, CLOSE, volume.",
         ),
     ],
 )
@@ -232,24 +239,24 @@ NUMBER = "write a plain number such as 1234.5, without thousands separators, cur
         ("2020-01-03,2,3 €,2,3,6", f"spy.csv line 4: high is '3 €'; {NUMBER}"),
         (
             "2020-01-03,2,1,003,2,3,6",
-            "spy.csv line 4: 7 cells where the header has 6; take commas out of numbers, or add what is missing.",
+            "spy.csv line 4: 7 cells, but the header has 6; remove commas from numbers, or add the missing cells.",
         ),
         (
             "2020-01-03,2,3,",
-            "spy.csv line 4: 4 cells where the header has 6; take commas out of numbers, or add what is missing.",
+            "spy.csv line 4: 4 cells, but the header has 6; remove commas from numbers, or add the missing cells.",
         ),
         ("01/03/2020,2,3,2,3,6", "spy.csv line 4: date is '01/03/2020'; write dates as 2020-12-31."),
         ("2020-02-30,2,3,2,3,6", "spy.csv line 4: date is '2020-02-30'; write dates as 2020-12-31."),
         (",2,3,2,3,6", "spy.csv line 4: date is ''; write dates as 2020-12-31."),
         (
             "2020-01-03 09:30,2,3,2,3,6",
-            "spy.csv line 4: date is '2020-01-03 09:30'; bars within a day are not taken; "
-            "give one bar a day, dated without a time.",
+            "spy.csv line 4: date is '2020-01-03 09:30'; intraday bars are not supported; "
+            "give one bar per day, dated without a time.",
         ),
         (
             "2020-01-03T05:00:00Z,2,3,2,3,6",
-            "spy.csv line 4: date is '2020-01-03T05:00:00Z'; bars within a day are not taken; "
-            "give one bar a day, dated without a time.",
+            "spy.csv line 4: date is '2020-01-03T05:00:00Z'; intraday bars are not supported; "
+            "give one bar per day, dated without a time.",
         ),
     ],
 )
@@ -312,7 +319,7 @@ def test_newest_first_is_turned_round_and_any_other_disorder_is_left_for_validat
     bars[::-1].to_csv("abc.csv")
     delivered = ask("abc.csv")
     assert bars_digest(delivered.bars) == bars_digest({"ABC": bars})
-    assert delivered.notes == ["ABC: the file has the newest day first; turned round."]
+    assert delivered.notes == ["ABC: the file begins with the newest day; its order was reversed."]
     bars.iloc[[1, 0, *range(2, 20)]].to_csv("abc.csv")
     with pytest.raises(InputError, match="ABC: dates are not increasing"):
         validate(ask("abc.csv"), now=datetime(2020, 2, 1, tzinfo=UTC))
@@ -328,7 +335,7 @@ def test_raw_prices_are_adjusted_for_splits_here(seed: int):
     raw.to_csv("abc.csv")
     delivered = ask("abc.csv", prices="raw", kind="stock")
     pd.testing.assert_frame_equal(delivered.bars["ABC"], adjusted, check_freq=False, check_index_type=False, rtol=1e-12)
-    assert delivered.notes == ["ABC: adjusted here for 2 splits; the file's prices are not."]
+    assert delivered.notes == ["ABC: the file's raw prices were adjusted for 2 splits."]
     now = datetime(2020, 2, 1, tzinfo=UTC)
     assert [finding.rule for finding in validate(delivered, now=now).findings] == ["no-calendar"]
     with pytest.raises(InputError, match=r"prices are not split-adjusted.*PRICES=raw"):
@@ -337,17 +344,17 @@ def test_raw_prices_are_adjusted_for_splits_here(seed: int):
 
 def test_raw_prices_need_splits():
     assert refusal(written(GOOD), prices="raw") == (
-        "PRICES=raw: SPY has no column for splits; name it with COLUMNS=splits=<column>."
+        "PRICES=raw: SPY has no column of splits; name it with COLUMNS=splits=<column>."
     )
-    assert refusal("spy.csv", prices="adjusted") == "PRICES=adjusted: give split-adjusted or raw."
+    assert refusal("spy.csv", prices="adjusted") == "PRICES=adjusted: no such form; give split-adjusted or raw."
 
 
-def test_a_path_that_is_no_file_of_bars_is_refused():
-    assert refusal("absent.csv") == "DATA=absent.csv: there is no such file or folder; check the path."
+def test_a_path_that_is_not_a_file_of_bars_is_refused():
+    assert refusal("absent.csv") == "DATA=absent.csv: no such file or folder; check the path."
     endings = "ends with .csv, .csv.gz, .parquet."
-    assert refusal(written(GOOD, "spy.xlsx")) == f"DATA=spy.xlsx: give a file that {endings}"
+    assert refusal(written(GOOD, "spy.xlsx")) == f"DATA=spy.xlsx: not a table; give a file that {endings}"
     Path("prices").mkdir()
-    assert refusal("prices") == f"DATA=prices: the folder holds no file that {endings}"
+    assert refusal("prices") == f"DATA=prices: the folder has no table; add files that {endings.replace('ends', 'end')}"
 
 
 @pytest.mark.parametrize(
@@ -365,7 +372,7 @@ def test_a_damaged_file_is_refused(name: str, content: bytes):
     assert f"{name}: cannot be read as {name.split('.')[-1]} (" in refusal(name)
 
 
-def test_a_file_without_rows_is_no_bars():
+def test_a_file_without_rows_is_refused():
     with pytest.raises(InputError, match="SPY: there are no bars"):
         validate(ask(written(f"{HEADER}\n")), now=datetime(2020, 2, 1, tzinfo=UTC))
     assert refusal(written("")).startswith("spy.csv: no column for date")

@@ -10,9 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-import research.data.refresh as refresh_module
 from research.data.bars import bars_digest
-from research.data.data_sets import only_writer, read_name
+from research.data.data_sets import data_set_lock, read_data_set
 from research.data.refresh import OVERLAP, RefreshResult, refresh
 from research.data.snapshots import MANIFEST_FILE, load_snapshot
 from research.data.sources import Instrument, Request, SourceBars
@@ -56,7 +55,7 @@ def history() -> pd.DataFrame:
 def vendor(monkeypatch: pytest.MonkeyPatch, history: pd.DataFrame) -> Vendor:
     vendor = Vendor()
     vendor.shelf["SPY"] = history.iloc[:100].copy()
-    monkeypatch.setattr(refresh_module, "source_named", lambda name: vendor)
+    monkeypatch.setattr("research.data.refresh.source_named", lambda name: vendor)
     return vendor
 
 
@@ -73,27 +72,27 @@ def entries(root: Path) -> set[str]:
     return {path.name for path in root.glob("[!.]*")} | {path.name for path in root.glob(".staging*")}
 
 
-def test_the_first_time_everything_is_asked_for(vendor: Vendor, tmp_path: Path):
-    taken = again(tmp_path)
+def test_the_first_refresh_requests_everything(vendor: Vendor, tmp_path: Path):
+    result = again(tmp_path)
     assert vendor.asked == [SPY]
-    assert taken.snapshot.digest == bars_digest({"SPY": vendor.shelf["SPY"]})
-    assert (taken.before, taken.comparisons, taken.unchanged) == (None, {}, False)
-    manifest = taken.snapshot.manifest
+    assert result.snapshot.digest == bars_digest({"SPY": vendor.shelf["SPY"]})
+    assert (result.before, result.revisions, result.unchanged) == (None, {}, False)
+    manifest = result.snapshot.manifest
     assert (manifest.parent, manifest.changes) == ("", {})
     assert manifest.fetched_at == NOW.isoformat(timespec="seconds")
     assert manifest.instruments == {"SPY": {"calendar": "XNYS", "kind": "fund", "currency": "USD"}}
-    assert read_name("spy", tmp_path) == taken.data_set
+    assert read_data_set("spy", tmp_path) == result.data_set
 
 
-def test_the_second_time_only_the_end_is_asked_for_and_nothing_is_written(vendor: Vendor, tmp_path: Path):
+def test_the_second_refresh_requests_only_the_end_and_writes_nothing(vendor: Vendor, tmp_path: Path):
     first = again(tmp_path)
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     second = again(tmp_path)
-    (asked,) = second.asked
+    (asked,) = second.requests
     assert asked.start == vendor.shelf["SPY"].index[-1 - OVERLAP].date()
     assert second.unchanged
     assert second.snapshot.digest == first.snapshot.digest
-    assert second.comparisons["SPY"].counts["unchanged"] == OVERLAP + 1
+    assert second.revisions["SPY"].counts["unchanged"] == OVERLAP + 1
     assert {path: path.stat().st_mtime_ns for path in files} == files
     assert entries(tmp_path) == {"spy.json", first.snapshot.digest}
 
@@ -103,7 +102,7 @@ def test_noise_changes_nothing(vendor: Vendor, tmp_path: Path):
     vendor.shelf["SPY"]["close"] *= 1 + 2e-7
     second = again(tmp_path)
     assert second.unchanged
-    assert second.comparisons["SPY"].counts["noise"] == OVERLAP + 1
+    assert second.revisions["SPY"].counts["noise"] == OVERLAP + 1
     assert entries(tmp_path) == {"spy.json", first.snapshot.digest}
 
 
@@ -112,7 +111,7 @@ def test_new_days_make_a_snapshot_that_names_its_parent(vendor: Vendor, tmp_path
     vendor.shelf["SPY"] = history
     second = again(tmp_path)
     manifest = second.snapshot.manifest
-    assert len(second.asked) == 1
+    assert len(second.requests) == 1
     assert manifest.parent == first.snapshot.digest
     assert manifest.changes["SPY"]["appended"] == len(history) - 100
     assert manifest.request == {"symbols": "SPY", "start": "earliest"}
@@ -125,10 +124,10 @@ def test_a_new_dividend_asks_for_nothing_more(vendor: Vendor, tmp_path: Path, hi
     again(tmp_path)
     vendor.shelf["SPY"] = history.copy()
     vendor.shelf["SPY"].iloc[110, vendor.shelf["SPY"].columns.get_loc("dividends")] = 0.7
-    taken = again(tmp_path)
-    assert len(taken.asked) == 1
-    assert taken.snapshot.of("SPY")["dividends"].iloc[110] == 0.7
-    assert [change["kind"] for change in taken.snapshot.manifest.changes["SPY"]["listed"]] == ["dividend"]
+    result = again(tmp_path)
+    assert len(result.requests) == 1
+    assert result.snapshot.of("SPY")["dividends"].iloc[110] == 0.7
+    assert [change["kind"] for change in result.snapshot.manifest.changes["SPY"]["listed"]] == ["dividend"]
 
 
 def test_a_revision_in_the_overlap_brings_older_ones_to_light(vendor: Vendor, tmp_path: Path):
@@ -136,21 +135,21 @@ def test_a_revision_in_the_overlap_brings_older_ones_to_light(vendor: Vendor, tm
     revise(vendor, 10)
     assert again(tmp_path).unchanged
     revise(vendor, 95)
-    taken = again(tmp_path)
-    assert [request.start for request in taken.asked] == [vendor.shelf["SPY"].index[-1 - OVERLAP].date(), None]
-    assert taken.comparisons["SPY"].counts["revised"] == 2
-    listed = taken.snapshot.manifest.changes["SPY"]["listed"]
+    result = again(tmp_path)
+    assert [request.start for request in result.requests] == [vendor.shelf["SPY"].index[-1 - OVERLAP].date(), None]
+    assert result.revisions["SPY"].counts["revised"] == 2
+    listed = result.snapshot.manifest.changes["SPY"]["listed"]
     assert [change["day"] for change in listed] == [f"{vendor.shelf['SPY'].index[place]:%Y-%m-%d}" for place in (10, 95)]
     assert listed[0]["new"] == pytest.approx(listed[0]["old"] * 1.01)
-    assert taken.snapshot.digest == bars_digest(vendor.shelf)
+    assert result.snapshot.digest == bars_digest(vendor.shelf)
 
 
 def test_full_looks_at_all_days(vendor: Vendor, tmp_path: Path):
     again(tmp_path)
     revise(vendor, 10)
-    taken = again(tmp_path, full=True)
-    assert [request.start for request in taken.asked] == [None]
-    assert taken.comparisons["SPY"].counts["revised"] == 1
+    result = again(tmp_path, full=True)
+    assert [request.start for request in result.requests] == [None]
+    assert result.revisions["SPY"].counts["revised"] == 1
 
 
 def test_a_split_gives_the_snapshot_that_a_first_fetch_would_have_given(vendor: Vendor, tmp_path: Path, history: pd.DataFrame):
@@ -160,12 +159,12 @@ def test_a_split_gives_the_snapshot_that_a_first_fetch_would_have_given(vendor: 
     split.iloc[:, 4] *= 4
     split.iloc[105, split.columns.get_loc("splits")] = 4.0
     vendor.shelf["SPY"] = split
-    taken = again(tmp_path)
-    assert [change["kind"] for change in taken.snapshot.manifest.changes["SPY"]["listed"]] == ["rescaled", "split"]
-    assert taken.snapshot.digest == bars_digest({"SPY": split})
+    result = again(tmp_path)
+    assert [change["kind"] for change in result.snapshot.manifest.changes["SPY"]["listed"]] == ["rescaled", "split"]
+    assert result.snapshot.digest == bars_digest({"SPY": split})
 
 
-def test_a_session_that_the_vendor_lost_is_kept_and_said_until_it_is_back(
+def test_a_session_missing_at_the_vendor_is_kept_with_a_warning_until_it_is_back(
     vendor: Vendor, tmp_path: Path, history: pd.DataFrame
 ):
     first = again(tmp_path)
@@ -174,13 +173,13 @@ def test_a_session_that_the_vendor_lost_is_kept_and_said_until_it_is_back(
     vendor.shelf["SPY"] = whole.drop(lost)
     second = again(tmp_path)
     assert second.unchanged
-    assert second.comparisons["SPY"].counts["vanished"] == 1
+    assert second.revisions["SPY"].counts["vanished"] == 1
     vendor.shelf["SPY"] = history.drop(lost)
     third = again(tmp_path)
     assert third.snapshot.of("SPY").loc[lost].equals(first.snapshot.of("SPY").loc[lost])
     assert third.snapshot.manifest.gone == {"SPY": [f"{lost:%Y-%m-%d}"]}
     assert any(f"no longer has {lost:%Y-%m-%d}" in warning for warning in third.snapshot.manifest.warnings)
-    assert again(tmp_path).comparisons["SPY"].counts["vanished"] == 0
+    assert again(tmp_path).revisions["SPY"].counts["vanished"] == 0
 
 
 def test_a_day_without_a_session_that_the_vendor_takes_back_is_dropped(vendor: Vendor, tmp_path: Path):
@@ -190,9 +189,9 @@ def test_a_day_without_a_session_that_the_vendor_takes_back_is_dropped(vendor: V
     vendor.shelf["SPY"] = pd.concat([good, extra]).sort_index()
     again(tmp_path, allow=["extra-session"])
     vendor.shelf["SPY"] = good
-    taken = again(tmp_path)
-    assert taken.comparisons["SPY"].counts["dropped"] == 1
-    assert taken.snapshot.digest == bars_digest({"SPY": good})
+    result = again(tmp_path)
+    assert result.revisions["SPY"].counts["dropped"] == 1
+    assert result.snapshot.digest == bars_digest({"SPY": good})
 
 
 def test_a_session_that_was_missing_is_filled(vendor: Vendor, tmp_path: Path):
@@ -202,9 +201,9 @@ def test_a_session_that_was_missing_is_filled(vendor: Vendor, tmp_path: Path):
         again(tmp_path)
     again(tmp_path, allow=["missing-session"])
     vendor.shelf["SPY"] = whole
-    taken = again(tmp_path)
-    assert taken.comparisons["SPY"].counts["filled"] == 1
-    assert taken.snapshot.digest == bars_digest({"SPY": whole})
+    result = again(tmp_path)
+    assert result.revisions["SPY"].counts["filled"] == 1
+    assert result.snapshot.digest == bars_digest({"SPY": whole})
 
 
 def test_a_session_that_has_not_ended_is_not_appended(vendor: Vendor, tmp_path: Path, history: pd.DataFrame):
@@ -212,22 +211,22 @@ def test_a_session_that_has_not_ended_is_not_appended(vendor: Vendor, tmp_path: 
     vendor.shelf["SPY"] = history
     last = vendor.shelf["SPY"].index[-1]
     noon = datetime(last.year, last.month, last.day, 16, tzinfo=UTC)
-    taken = refresh("spy", SPY, tmp_path, now=noon)
-    assert taken.comparisons["SPY"].counts["appended"] == len(history) - 101
-    assert taken.snapshot.of("SPY").index[-1] == history.index[-2]
-    assert any("left out" in warning for warning in taken.snapshot.manifest.warnings)
-    assert taken.before is not None
-    assert taken.before.digest == first.snapshot.digest
+    result = refresh("spy", SPY, tmp_path, now=noon)
+    assert result.revisions["SPY"].counts["appended"] == len(history) - 101
+    assert result.snapshot.of("SPY").index[-1] == history.index[-2]
+    assert any("left out" in warning for warning in result.snapshot.manifest.warnings)
+    assert result.before is not None
+    assert result.before.digest == first.snapshot.digest
 
 
-def test_only_a_new_symbol_is_asked_for_as_a_whole(vendor: Vendor, tmp_path: Path, history: pd.DataFrame):
+def test_only_a_new_symbol_is_requested_in_full(vendor: Vendor, tmp_path: Path, history: pd.DataFrame):
     again(tmp_path)
     vendor.shelf["QQQ"] = history.iloc[:100, :5] * 2
-    taken = again(tmp_path, replace(SPY, symbols=("SPY", "QQQ")))
+    result = again(tmp_path, replace(SPY, symbols=("SPY", "QQQ")))
     overlap = vendor.shelf["SPY"].index[-1 - OVERLAP].date()
-    assert [(request.symbols, request.start) for request in taken.asked] == [(("SPY",), overlap), (("QQQ",), None)]
-    assert list(taken.snapshot.manifest.symbols) == ["SPY", "QQQ"]
-    assert set(taken.comparisons) == {"SPY"}
+    assert [(request.symbols, request.start) for request in result.requests] == [(("SPY",), overlap), (("QQQ",), None)]
+    assert list(result.snapshot.manifest.symbols) == ["SPY", "QQQ"]
+    assert set(result.revisions) == {"SPY"}
     without = again(tmp_path, replace(SPY, symbols=("QQQ",)))
     assert list(without.snapshot.bars) == ["QQQ"]
     assert without.data_set.request.symbols == ("QQQ",)
@@ -236,17 +235,17 @@ def test_only_a_new_symbol_is_asked_for_as_a_whole(vendor: Vendor, tmp_path: Pat
 def test_another_period_withdraws_nothing(vendor: Vendor, tmp_path: Path, history: pd.DataFrame):
     again(tmp_path)
     later = again(tmp_path, replace(SPY, start=date(2020, 2, 3)))
-    assert later.comparisons["SPY"].counts["vanished"] == 0
+    assert later.revisions["SPY"].counts["vanished"] == 0
     assert later.snapshot.manifest.symbols["SPY"]["first"] == "2020-02-03"
     back = again(tmp_path)
-    assert back.comparisons["SPY"].counts["appended"] == 21
+    assert back.revisions["SPY"].counts["appended"] == 21
     assert back.snapshot.digest == bars_digest({"SPY": history.iloc[:100]})
 
 
 @pytest.mark.parametrize("bad", ["missing-session", "non-positive-price", "unknown symbol"])
 def test_what_is_refused_leaves_everything_as_it_was(vendor: Vendor, tmp_path: Path, history: pd.DataFrame, bad: str):
     first = again(tmp_path)
-    data_set = read_name("spy", tmp_path)
+    data_set = read_data_set("spy", tmp_path)
     vendor.shelf["SPY"] = history.copy()
     if bad == "missing-session":
         vendor.shelf["SPY"] = history.drop(history.index[110])
@@ -257,7 +256,7 @@ def test_what_is_refused_leaves_everything_as_it_was(vendor: Vendor, tmp_path: P
     with pytest.raises(InputError):
         again(tmp_path)
     assert entries(tmp_path) == {"spy.json", first.snapshot.digest}
-    assert read_name("spy", tmp_path) == data_set
+    assert read_data_set("spy", tmp_path) == data_set
 
 
 @pytest.mark.parametrize("bad", ["missing-session", "unknown symbol"])
@@ -279,7 +278,7 @@ def test_accepted_rules_are_remembered_and_named(vendor: Vendor, tmp_path: Path,
     assert again(tmp_path).snapshot.manifest.allowed == ["missing-session"]
 
 
-def test_a_kill_between_snapshot_and_name_is_healed_by_the_next_run(
+def test_the_next_run_repairs_a_kill_between_snapshot_and_name(
     vendor: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, history: pd.DataFrame
 ):
     first = again(tmp_path)
@@ -289,14 +288,14 @@ def test_a_kill_between_snapshot_and_name_is_healed_by_the_next_run(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(refresh_module, "write_name", killed)
+        patched.setattr("research.data.refresh.write_data_set", killed)
         with pytest.raises(KeyboardInterrupt):
             again(tmp_path)
     orphan = bars_digest({"SPY": history})
     assert entries(tmp_path) == {"spy.json", first.snapshot.digest, orphan}
     healed = again(tmp_path)
     assert (healed.snapshot.digest, healed.snapshot.manifest.parent) == (orphan, first.snapshot.digest)
-    assert [version.digest for version in read_name("spy", tmp_path).history] == [first.snapshot.digest, orphan]  # type: ignore[union-attr]
+    assert [version.digest for version in read_data_set("spy", tmp_path).history] == [first.snapshot.digest, orphan]  # type: ignore[union-attr]
 
 
 def test_a_data_set_whose_snapshot_was_deleted_is_built_again(vendor: Vendor, tmp_path: Path):
@@ -307,7 +306,7 @@ def test_a_data_set_whose_snapshot_was_deleted_is_built_again(vendor: Vendor, tm
     assert again(tmp_path).snapshot.digest == first.snapshot.digest
 
 
-def test_a_corrupted_snapshot_is_no_ground_to_grow_on(vendor: Vendor, tmp_path: Path):
+def test_a_refresh_of_a_corrupted_snapshot_is_refused(vendor: Vendor, tmp_path: Path):
     manifest = again(tmp_path).snapshot.folder / MANIFEST_FILE
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "digest": "0123456789abcdef"}))
     with pytest.raises(InputError, match=r"delete .* and run `make data`"):
@@ -320,23 +319,23 @@ def test_a_name_stays_with_its_source(vendor: Vendor, tmp_path: Path):
         again(tmp_path, Request(source="file", settings={"path": "spy.csv"}))
 
 
-def test_a_file_is_read_as_a_whole_and_has_the_last_word(vendor: Vendor, tmp_path: Path):
+def test_a_file_is_read_in_full_and_replaces_the_stored_bars(vendor: Vendor, tmp_path: Path):
     vendor.calendar = ""
     vendor.shelf = {"ABC": random_bars(1, 60), "ABD": random_bars(2, 60)}
     request = Request(source="file", settings={"path": "prices.csv"})
     again(tmp_path, request)
     vendor.shelf["ABC"] = vendor.shelf["ABC"].drop(vendor.shelf["ABC"].index[7])
-    taken = again(tmp_path, request)
-    assert taken.asked == [request]
-    assert taken.comparisons["ABC"].counts["dropped"] == 1
-    assert taken.snapshot.digest == bars_digest(vendor.shelf)
+    result = again(tmp_path, request)
+    assert result.requests == [request]
+    assert result.revisions["ABC"].counts["dropped"] == 1
+    assert result.snapshot.digest == bars_digest(vendor.shelf)
 
 
 HOLD = """
 import sys
 from pathlib import Path
-from research.data.data_sets import only_writer
-with only_writer("spy", Path(sys.argv[1])):
+from research.data.data_sets import data_set_lock
+with data_set_lock("spy", Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -349,9 +348,9 @@ def test_two_processes_cannot_change_one_data_set_and_a_dead_one_holds_nothing(v
     assert holder.stdout is not None
     try:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(InputError, match="NAME=spy: another `make data` is at work on it"):
+        with pytest.raises(InputError, match="NAME=spy: another `make data` is changing this data set"):
             again(tmp_path)
-        with only_writer("other", tmp_path):
+        with data_set_lock("other", tmp_path):
             pass
     finally:
         holder.kill()

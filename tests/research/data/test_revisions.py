@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from research.data.bars import OHLCV, bars_digest
-from research.data.revisions import WORDS, BarRevisions, compare
+from research.data.revisions import DAY_STATUSES, BarRevisions, compare
 from tests.conftest import random_bars
 
 DAYS = 24
@@ -34,7 +34,7 @@ def fates(draw: st.DrawFn) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, str]]:
 
 
 def words_of(found: BarRevisions) -> dict[str, str]:
-    return {f"{day:%Y-%m-%d}": word for day, word in found.words.items()}
+    return {f"{day:%Y-%m-%d}": word for day, word in found.status.items()}
 
 
 @settings(max_examples=30, deadline=None)
@@ -43,14 +43,14 @@ def test_any_mix_of_changes_is_classified_exactly(case: tuple[pd.DataFrame, pd.D
     old, new, words = case
     found = compare("ABC", old, new)
     assert words_of(found) == words
-    assert found.counts == {word: list(words.values()).count(word) for word in WORDS}
-    told = {(change.day, change.kind) for change in found.listed}
+    assert found.counts == {word: list(words.values()).count(word) for word in DAY_STATUSES}
+    told = {(change.day, change.kind) for change in found.changes}
     assert told == {(day, word) for day, word in words.items() if word in ("revised", "vanished", "filled")}
 
 
 @settings(max_examples=20, deadline=None)
 @given(fates())
-def test_merging_loses_no_day_and_takes_each_bar_from_where_its_word_says(
+def test_merging_loses_no_day_and_takes_each_bar_by_its_status(
     case: tuple[pd.DataFrame, pd.DataFrame, dict[str, str]],
 ):
     old, new, words = case
@@ -63,7 +63,7 @@ def test_merging_loses_no_day_and_takes_each_bar_from_where_its_word_says(
 
 @settings(max_examples=20, deadline=None)
 @given(fates(), st.integers(0, DAYS - 1))
-def test_days_before_the_overlap_are_taken_over_untouched(case: tuple[pd.DataFrame, pd.DataFrame, dict[str, str]], place: int):
+def test_days_before_the_overlap_do_not_change(case: tuple[pd.DataFrame, pd.DataFrame, dict[str, str]], place: int):
     old, new, words = case
     since = old.index[min(place, len(old) - 1)]
     found = compare("ABC", old, new[new.index >= since], since=since)
@@ -85,7 +85,7 @@ def test_a_day_without_a_session_that_the_vendor_withdraws_is_dropped_and_listed
     old = random_bars(1, DAYS)
     sunday = old.index[5]
     found = compare("ABC", old, old.drop([sunday, old.index[9]]), keeps=lambda day: day != sunday)
-    assert [(change.kind, change.day) for change in found.listed] == [
+    assert [(change.kind, change.day) for change in found.changes] == [
         ("dropped", f"{sunday:%Y-%m-%d}"),
         ("vanished", f"{old.index[9]:%Y-%m-%d}"),
     ]
@@ -93,11 +93,11 @@ def test_a_day_without_a_session_that_the_vendor_withdraws_is_dropped_and_listed
     assert found.gone == [f"{old.index[9]:%Y-%m-%d}"]
 
 
-def test_a_day_that_was_withdrawn_earlier_is_no_news_until_it_comes_back():
+def test_a_day_that_was_withdrawn_earlier_is_not_reported_until_it_comes_back():
     old = random_bars(1, DAYS)
     lost = f"{old.index[9]:%Y-%m-%d}"
     again = compare("ABC", old, old.drop(old.index[9]), gone=frozenset([lost]))
-    assert (again.listed, again.counts["vanished"], again.gone) == ([], 0, [lost])
+    assert (again.changes, again.counts["vanished"], again.gone) == ([], 0, [lost])
     later = compare("ABC", old, old.iloc[15:], since=old.index[15], gone=frozenset([lost]))
     assert later.gone == [lost]
     back = compare("ABC", old, old, gone=frozenset([lost]))
@@ -127,7 +127,7 @@ def test_a_split_is_one_line_and_gives_the_vendors_own_bars(place: int, ratio: f
     old = with_events(random_bars(3, DAYS), dividends={0: 0.5}).iloc[:20]
     new = rescaled(with_events(random_bars(3, DAYS), dividends={0: 0.5}), place, ratio)
     found = compare("ABC", old, new)
-    assert [(change.kind, change.day, change.new) for change in found.listed if change.kind != "split"] == [
+    assert [(change.kind, change.day, change.new) for change in found.changes if change.kind != "split"] == [
         ("rescaled", f"{new.index[place]:%Y-%m-%d}", pytest.approx(1 / ratio))
     ]
     assert found.counts["rescaled"] == min(place, 20)
@@ -139,7 +139,7 @@ def test_a_revision_inside_a_rescaled_history_is_still_found():
     old = with_events(random_bars(3, DAYS))
     new = rescaled(old, 20, 2.0)
     new.iloc[7, new.columns.get_loc("high")] *= 1.01
-    (change,) = [one for one in compare("ABC", old, new).listed if one.kind == "revised"]
+    (change,) = [one for one in compare("ABC", old, new).changes if one.kind == "revised"]
     assert (change.day, change.column) == (f"{old.index[7]:%Y-%m-%d}", "high")
     assert change.old == pytest.approx(old["high"].iloc[7] / 2)
 
@@ -148,7 +148,7 @@ def test_two_splits_multiply():
     old = with_events(random_bars(3, DAYS)).iloc[:18]
     new = rescaled(rescaled(with_events(random_bars(3, DAYS)), 8, 2.0), 20, 3.0)
     found = compare("ABC", old, new)
-    assert [change.new for change in found.listed if change.kind == "rescaled"] == [pytest.approx(1 / 2), pytest.approx(1 / 3)]
+    assert [change.new for change in found.changes if change.kind == "rescaled"] == [pytest.approx(1 / 2), pytest.approx(1 / 3)]
     assert (found.counts["rescaled"], found.counts["revised"]) == (18, 0)
 
 
@@ -156,7 +156,7 @@ def test_a_split_that_the_prices_do_not_show_rescales_nothing():
     old = with_events(random_bars(3, DAYS))
     new = with_events(random_bars(3, DAYS), splits={12: 2.0})
     found = compare("ABC", old, new)
-    assert [change.kind for change in found.listed] == ["split"]
+    assert [change.kind for change in found.changes] == ["split"]
     assert found.counts["unchanged"] == DAYS
 
 
@@ -170,7 +170,7 @@ def test_a_split_that_the_prices_do_not_show_rescales_nothing():
         ({15: 0.5}, {15: 0.5 + 1e-7}, None, False),
     ],
 )
-def test_dividends_are_listed_and_an_old_one_asks_for_the_whole_history(
+def test_dividends_are_listed_and_an_old_one_requires_the_full_history(
     before: dict[int, float], after: dict[int, float], place: int | None, asks: bool
 ):
     old = with_events(random_bars(3, DAYS), dividends=before).iloc[:20]
@@ -179,8 +179,8 @@ def test_dividends_are_listed_and_an_old_one_asks_for_the_whole_history(
     listed = (
         [] if place is None else [("dividend", f"{new.index[place]:%Y-%m-%d}", before.get(place, 0.0), after.get(place, 0.0))]
     )
-    assert [(change.kind, change.day, change.old, change.new) for change in found.listed] == listed
-    assert found.asks_for_all(old.index[-1]) == asks
+    assert [(change.kind, change.day, change.old, change.new) for change in found.changes] == listed
+    assert found.requires_full_history(old.index[-1]) == asks
     if listed:
         assert found.bars["dividends"].iloc[place] == after.get(place, 0.0)
 

@@ -226,25 +226,25 @@ def test_an_interrupted_write_leaves_nothing_behind(
     assert write_snapshot(delivery(), tmp_path).digest == bars_digest(delivery().bars)
 
 
-def test_the_remains_of_a_killed_write_are_no_snapshot(tmp_path: Path):
+def test_the_remains_of_a_killed_write_are_ignored(tmp_path: Path):
     remains = tmp_path / ".staging-killed"
     remains.mkdir()
     (remains / BARS_FILE).write_bytes(b"half")
     written = write_snapshot(delivery(), tmp_path)
     with pytest.raises(InputError) as refused:
         load_snapshot("0123456789abcdef", tmp_path)
-    assert f"(there are: {written.digest})" in str(refused.value)
+    assert f"(stored: {written.digest})" in str(refused.value)
 
 
-def test_content_that_another_process_stored_first_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    fill = snapshots._fill
+def test_content_that_another_process_stored_first_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    fill = snapshots._write_files
 
     def fill_after_the_other(folder: Path, manifest: Manifest, bars: dict[str, pd.DataFrame]) -> None:
         (tmp_path / manifest.digest).mkdir()
         fill(tmp_path / manifest.digest, replace(manifest, source="the other"), bars)
         fill(folder, manifest, bars)
 
-    monkeypatch.setattr(snapshots, "_fill", fill_after_the_other)
+    monkeypatch.setattr(snapshots, "_write_files", fill_after_the_other)
     written = write_snapshot(delivery(), tmp_path)
     assert written.manifest.source == "the other"
     assert [path.name for path in tmp_path.iterdir()] == [written.digest]
@@ -255,11 +255,11 @@ def test_an_unknown_digest_lists_the_known_ones(snapshot: Snapshot, tmp_path: Pa
     with pytest.raises(InputError) as refused:
         load_snapshot("0123456789abcdef", tmp_path)
     known = ", ".join(sorted([snapshot.digest, other.digest]))
-    assert str(refused.value).startswith(f"DATA=0123456789abcdef: no such snapshot (there are: {known})")
+    assert str(refused.value).startswith(f"DATA=0123456789abcdef: no such snapshot (stored: {known})")
 
 
 def test_an_unknown_digest_in_an_empty_store_says_that_there_are_none(tmp_path: Path):
-    with pytest.raises(InputError, match="there are: none"):
+    with pytest.raises(InputError, match="stored: none"):
         load_snapshot("0123456789abcdef", tmp_path)
 
 
@@ -270,5 +270,5 @@ def test_a_folder_of_snapshots_is_never_called_a_corrupted_snapshot(snapshot: Sn
 
 
 def test_an_unknown_symbol_lists_the_known_ones(snapshot: Snapshot):
-    with pytest.raises(InputError, match=rf"SYMBOL=XYZ: snapshot {snapshot.digest} has ABC, ABD"):
+    with pytest.raises(InputError, match=rf"SYMBOL=XYZ: not in snapshot {snapshot.digest}; give one of ABC, ABD"):
         snapshot.of("XYZ")

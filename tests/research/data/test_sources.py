@@ -6,8 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from research.data import bundled as module
-from research.data.bundled import FILES, bundled
+from research.data.bundled import FILES, _arch_data_folder, bundled
 from research.data.sources import SOURCES, slug, source_named
 from research.errors import InputError
 
@@ -21,7 +20,7 @@ def test_each_bundled_instrument_has_twenty_years_of_sessions(bundled_bars: dict
     assert set(map(str, bars.dtypes)) == {"float64"}
 
 
-def test_the_bundled_source_says_what_was_asked_and_on_which_terms():
+def test_the_bundled_source_records_its_request_and_licence():
     delivered = bundled()
     assert set(delivered.bars) == {"^GSPC", "^IXIC"}
     assert delivered.source == "bundled"
@@ -38,8 +37,8 @@ def test_known_prices_are_read_from_the_right_columns(sp500: pd.DataFrame):
 def test_a_tampered_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, symbol: str):
     for name, _ in FILES.values():
         (tmp_path / name).parent.mkdir()
-        shutil.copy(module._arch_data_folder() / name, tmp_path / name)
-    monkeypatch.setattr(module, "_arch_data_folder", lambda: tmp_path)
+        shutil.copy(_arch_data_folder() / name, tmp_path / name)
+    monkeypatch.setattr("research.data.bundled._arch_data_folder", lambda: tmp_path)
     assert set(bundled().bars) == set(FILES)
 
     name, expected = FILES[symbol]
@@ -54,7 +53,7 @@ def test_a_tampered_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_every_source_of_the_table_can_be_asked(name: str):
+def test_every_source_of_the_table_has_a_fetch_function(name: str):
     assert callable(source_named(name))
 
 

@@ -12,7 +12,7 @@ from scipy.stats import kstest, kurtosis
 from research.data.bars import bars_digest, check_bars
 from research.data.garch import SP500
 from research.data.sources import Request, source_named
-from research.data.synthetic import FIRST_OPEN, SYMBOL, Market, fetch, market_bars, market_of, parse_settings
+from research.data.synthetic import FIRST_OPEN, SYMBOL, Market, fetch, market_bars, market_from_settings, parse_settings
 from research.errors import InputError
 
 SIGNAL = Market(bars=100_000, signal=0.3, lag=20, seed=1)
@@ -58,7 +58,7 @@ def test_a_market_ends_with_the_test_days_of_the_default_split(days: int):
     assert market_bars(Market(bars=days)).index[-1].date() == date(2018, 12, 31)
 
 
-def test_a_market_begins_on_the_day_that_is_asked_for():
+def test_a_market_begins_on_the_requested_day():
     assert market_bars(Market(bars=5, start=date(1950, 1, 28))).index[0].date() == date(1950, 1, 30)
 
 
@@ -139,11 +139,11 @@ def test_volume_is_larger_on_days_with_a_large_move(bars: pd.DataFrame, moves: p
     assert np.corrcoef(logs.iloc[1:], moves["z"].iloc[1:])[0, 1] == pytest.approx(0, abs=0.02)
 
 
-def test_a_request_names_every_setting_and_can_be_asked_again():
+def test_a_request_has_every_setting_and_can_be_repeated():
     asked = Request(source="synthetic", settings=parse_settings("bars=500,signal=0.3,seed=4"))
     delivered = source_named("synthetic")(asked)
     assert delivered.request == {"bars": "500", "signal": "0.3", "lag": "20", "seed": "4", "start": "2017-01-31"}
-    assert market_of(delivered.request) == Market(bars=500, signal=0.3, seed=4)
+    assert market_from_settings(delivered.request) == Market(bars=500, signal=0.3, seed=4)
     again = fetch(Request(source="synthetic", settings=delivered.request))
     assert bars_digest(again.bars) == bars_digest(delivered.bars)
     assert delivered.instruments[SYMBOL].calendar == ""
@@ -151,7 +151,7 @@ def test_a_request_names_every_setting_and_can_be_asked_again():
 
 def test_no_settings_are_the_default_market():
     assert parse_settings("") == {}
-    assert market_of({}) == Market()
+    assert market_from_settings({}) == Market()
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_no_settings_are_the_default_market():
         ("seed=-1", "DATA=synthetic:seed=-1: give 0 or more."),
         ("start=1950", "DATA=synthetic:start=1950: give a date like 1950-01-31."),
         ("start=0999-01-01", "DATA=synthetic:start=0999-01-01: give 1000-01-01 or later."),
-        ("days=5", "DATA=synthetic:days=5: no such setting; there are bars, signal, lag, seed, start."),
+        ("days=5", "DATA=synthetic:days=5: no such setting; give one of bars, signal, lag, seed, start."),
         ("bars", "DATA=synthetic:bars: write it as name=value, for example signal=0.3."),
         ("lag=", "DATA=synthetic:lag=: write it as name=value, for example signal=0.3."),
         ("lag=5,lag=6", "DATA=synthetic:lag=6: give each setting once."),
@@ -187,5 +187,5 @@ def test_a_bad_setting_is_refused_by_name_and_fix(text: str, sentence: str):
     [({"symbols": ("SPY",)}, "SYMBOLS"), ({"start": date(2000, 1, 3)}, "START"), ({"end": date(2000, 1, 3)}, "END")],
 )
 def test_what_a_synthetic_market_cannot_give_is_refused(asked: dict[str, object], field: str):
-    with pytest.raises(InputError, match=f"^{field}: a synthetic market has the one symbol SYNTHETIC"):
+    with pytest.raises(InputError, match=f"^{field}: a synthetic market has only the symbol SYNTHETIC"):
         fetch(Request(source="synthetic", **asked))

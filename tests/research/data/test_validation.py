@@ -94,7 +94,7 @@ def flat(bars: pd.DataFrame) -> pd.DataFrame:
     return bars
 
 
-MEND = "mend the source and ingest again."
+MEND = "correct the source and run `make data` again."
 
 ERRORS: dict[str, tuple[Damage, str]] = {
     "time-of-day": (
@@ -130,30 +130,31 @@ ERRORS: dict[str, tuple[Damage, str]] = {
     "missing-session": (
         lambda bars: bars.drop(bars.index[[ROW, ROW + 1, ROW + 3, ROW + 4, ROW + 5]]),
         "ABC: there is no bar on 2020-01-13, 2020-01-14, 2020-01-16 and 2 more days, when XNYS was open (missing-session); "
-        "ask for these days again, or add their bars.",
+        "fetch these days again, or add their bars.",
     ),
     "extra-session": (
         extra,
         "ABC: there is a bar on 2020-01-18, when XNYS was closed (extra-session); "
-        "take these bars out, or name the right CALENDAR.",
+        "remove these bars, or give the right CALENDAR.",
     ),
     "not-split-adjusted": (
         lambda bars: cell(scaled_from(bars.assign(splits=0.0), 0.5), "splits", 2.0),
         "ABC: the close jumps by the ratio of the declared split on 2020-01-13: prices are not split-adjusted "
-        "(not-split-adjusted); adjust them, or give a file with PRICES=raw, which does it.",
+        "(not-split-adjusted); adjust them, or give a file with PRICES=raw.",
     ),
     "jump-without-split": (
         lambda bars: scaled_from(bars, 0.5),
-        "ABC: the close leaves -45% .. +82% on 2020-01-13 and no split says why (jump-without-split); "
-        "adjust prices for the split, or mend the wrong price.",
+        "ABC: the close leaves -45% .. +82% on 2020-01-13 and no split explains it (jump-without-split); "
+        "adjust prices for the split, or correct the wrong price.",
     ),
     "zero-volume": (
         lambda bars: cell(bars, "volume", 0.0),
-        "ABC: volume is zero on 2020-01-13 (zero-volume); take bars without a trade out, or mend their volume.",
+        "ABC: volume is zero on 2020-01-13 (zero-volume); remove bars without a trade, or correct their volume.",
     ),
     "future-bar": (
         lambda bars: redated(redated(bars, "2035-01-02", -2), "2035-01-03", -1),
-        "ABC: there are bars of sessions that have not ended, on 2035-01-02 (future-bar); mend their dates and ingest again.",
+        "ABC: there are bars of sessions that have not ended, on 2035-01-02 (future-bar); "
+        "correct their dates and run `make data` again.",
     ),
 }
 
@@ -168,15 +169,15 @@ def test_every_rule_that_stops_has_a_message_here():
 
 
 @pytest.mark.parametrize("name", [name for name in ERRORS if name != "future-bar"])
-def test_a_broken_rule_is_told_with_symbol_days_and_fix(bars: pd.DataFrame, name: str):
+def test_the_message_of_a_broken_rule_has_symbol_days_and_fix(bars: pd.DataFrame, name: str):
     damage, line = ERRORS[name]
-    allowable = f"\nWhere the bars are right all the same: ALLOW={name}." if name in ALLOWABLE else ""
-    assert refusal(damage(bars)) == f"made: nothing is stored, because the bars break rules:\n  {line}{allowable}"
+    allowable = f"\nIf the bars are correct nevertheless, add ALLOW={name}." if name in ALLOWABLE else ""
+    assert refusal(damage(bars)) == f"made: nothing was stored, because the bars break rules:\n  {line}{allowable}"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("column", PRICES)
-def test_a_price_that_is_no_number_breaks_one_rule_only(bars: pd.DataFrame, column: str, value: float):
+def test_a_price_that_is_not_a_number_breaks_only_one_rule(bars: pd.DataFrame, column: str, value: float):
     assert refusal(cell(bars, column, value)).splitlines()[1:] == [f"  {ERRORS['non-finite-price'][1]}"]
 
 
@@ -188,15 +189,15 @@ def test_bars_of_the_future_are_refused(bars: pd.DataFrame):
 
 
 @pytest.mark.parametrize(
-    ("damage", "problem"),
+    ("damage", "error"),
     [
         (lambda bars: bars.drop(columns="volume"), "column volume is missing; bars need open, high, low, close, volume"),
-        (lambda bars: bars.iloc[:0], "there are no bars; ask for another period or symbol"),
+        (lambda bars: bars.iloc[:0], "there are no bars; choose another period or symbol"),
         (lambda bars: bars.tz_localize("UTC"), "the index must be dates without a time zone"),
     ],
 )
-def test_a_table_that_is_no_bars_is_refused(bars: pd.DataFrame, damage: Damage, problem: str):
-    assert refusal(damage(bars)) == f"made: nothing is stored, because the bars break rules:\n  ABC: {problem}."
+def test_a_table_that_is_not_bars_is_refused(bars: pd.DataFrame, damage: Damage, error: str):
+    assert refusal(damage(bars)) == f"made: nothing was stored, because the bars break rules:\n  ABC: {error}."
 
 
 def test_every_broken_rule_of_every_symbol_is_in_one_message(bars: pd.DataFrame):
@@ -209,7 +210,7 @@ def test_every_broken_rule_of_every_symbol_is_in_one_message(bars: pd.DataFrame)
     with pytest.raises(InputError) as refused:
         validate(delivery(damaged), now=NOW)
     first, *lines, last = str(refused.value).splitlines()
-    assert first == "made: nothing is stored, because the bars break rules:"
+    assert first == "made: nothing was stored, because the bars break rules:"
     assert [line.split(" on ")[0].strip() for line in lines] == [
         "AAA: there is no bar",
         "AAA: the close leaves -45% .. +82%",
@@ -217,7 +218,7 @@ def test_every_broken_rule_of_every_symbol_is_in_one_message(bars: pd.DataFrame)
         "CCC: column open is missing; bars need open, high, low, close, volume.",
         "DDD: a price is not finite",
     ]
-    assert last == "Where the bars are right all the same: ALLOW=missing-session,jump-without-split,zero-volume."
+    assert last == "If the bars are correct nevertheless, add ALLOW=missing-session,jump-without-split,zero-volume."
 
 
 @given(seed=st.integers(0, 10_000), days=st.integers(1, 300), first=st.dates(date(1990, 1, 2), date(2023, 6, 1)))
@@ -285,14 +286,14 @@ def test_flat_bars_and_stale_opens_are_warnings(bars: pd.DataFrame):
 
 @pytest.mark.parametrize("kind", ["index", "fund"])
 @pytest.mark.parametrize("move", [-0.2047, -0.2261, -0.1198, 0.1158], ids=["1987 S&P", "1987 Dow", "COVID", "2008 up"])
-def test_real_crashes_are_no_jumps(bars: pd.DataFrame, kind: Kind, move: float):
+def test_real_crashes_are_not_jumps(bars: pd.DataFrame, kind: Kind, move: float):
     steady = bars["close"].to_numpy()[ROW - 1] / bars["close"].to_numpy()[ROW]
     assert examined(scaled_from(bars, steady * (1 + move)), kind).findings == []
 
 
 @pytest.mark.parametrize(("kind", "limit"), [("index", 0.35), ("fund", 0.35), ("stock", 0.6), ("crypto", 0.6)])
 @pytest.mark.parametrize("sign", [-1, 1])
-def test_the_largest_move_that_is_believed_depends_on_the_kind(bars: pd.DataFrame, kind: Kind, limit: float, sign: int):
+def test_the_largest_plausible_move_depends_on_the_kind(bars: pd.DataFrame, kind: Kind, limit: float, sign: int):
     steady = bars["close"].to_numpy()[ROW - 1] / bars["close"].to_numpy()[ROW]
     assert examined(scaled_from(bars, steady * np.exp(sign * (limit - 0.001))), kind).findings == []
     assert "(jump-without-split)" in refusal(scaled_from(bars, steady * np.exp(sign * (limit + 0.001))), kind)
@@ -320,10 +321,10 @@ def test_a_jump_against_a_declared_split_is_still_a_jump(bars: pd.DataFrame):
     assert "(jump-without-split)" in refusal(twice_adjusted)
 
 
-def test_an_instrument_without_a_calendar_is_told_that_sessions_are_not_checked(bars: pd.DataFrame):
+def test_an_instrument_without_a_calendar_gets_a_warning(bars: pd.DataFrame):
     holes = bars.drop(bars.index[[5, 9]])
     assert sentences(examined(holes, calendar="")) == [
-        "ABC: sessions are not checked, because no exchange calendar is known; name one with CALENDAR=."
+        "ABC: sessions are not checked, because no exchange calendar is known; give one with CALENDAR=."
     ]
     unknown = SourceBars(source="made", bars={"ABC": holes}, request={}, licence="none")
     assert [finding.rule for finding in validate(unknown, now=NOW).findings] == ["no-calendar"]
@@ -342,7 +343,7 @@ def test_sessions_before_1990_are_not_checked_and_later_ones_are():
     assert finding.days == tuple(day.date() for day in bars.index if day.year == 1989)
 
 
-def test_bars_from_before_all_known_sessions_are_told_to_be_unchecked():
+def test_bars_before_the_calendar_get_a_warning():
     bars = random_bars(4, 60, "1985-01-02")
     assert sentences(examined(bars)) == [
         "ABC: sessions are checked on no day, because the calendar XNYS is unreliable otherwise."
@@ -358,7 +359,7 @@ def test_calendars_begin_where_they_are_known():
     ("name", "near"), [("XNYC", "XNYS"), ("nasdac", "NASDAQ"), ("xlon", "XLON"), ("new york stock exchange", "24/7")]
 )
 def test_an_unknown_calendar_names_close_ones(bars: pd.DataFrame, name: str, near: str):
-    with pytest.raises(InputError, match=f"^CALENDAR={name}: no such exchange calendar; close to it: .*{near}"):
+    with pytest.raises(InputError, match=f"^CALENDAR={name}: no such exchange calendar; give one such as .*{near}"):
         examined(bars, calendar=name)
 
 
@@ -430,16 +431,16 @@ def test_allowing_one_rule_leaves_the_others_in_force(bars: pd.DataFrame):
 @pytest.mark.parametrize("name", sorted(set(ERRORS) - set(ALLOWABLE)))
 def test_a_rule_that_computation_rests_on_is_never_allowed(bars: pd.DataFrame, name: str):
     assert refusal(bars, allow=(name,)) == (
-        f"ALLOW={name}: nothing sound can be computed from such bars, so that it is never allowed."
+        f"ALLOW={name}: cannot be allowed, because such bars give no valid results; correct the source."
     )
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("missing-sessions", "did you mean missing-session? "), ("x", ""), ("flat-bar", "")]
+    ("name", "hint"), [("missing-sessions", " (did you mean missing-session?)"), ("x", ""), ("flat-bar", "")]
 )
 def test_an_unknown_rule_lists_those_that_can_be_allowed(bars: pd.DataFrame, name: str, hint: str):
     assert refusal(bars, allow=(name,)) == (
-        f"ALLOW={name}: no rule that can be allowed; {hint}There are high-too-low, low-too-high, missing-session, "
+        f"ALLOW={name}: no rule that can be allowed{hint}; give one of high-too-low, low-too-high, missing-session, "
         "extra-session, not-split-adjusted, jump-without-split, zero-volume."
     )
 

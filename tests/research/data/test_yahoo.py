@@ -49,7 +49,7 @@ def test_prices_volume_and_dates_come_back_exactly(yahoo: YahooServer):
     assert "personal use" in delivered.licence
     assert delivered.versions["yfinance"] == yfinance.__version__
     assert set(delivered.versions) == {"yfinance", "curl_cffi"}
-    assert delivered.notes == [f"Requests went to {yahoo.url} (TAPESCALE_YAHOO) and not to Yahoo itself."]
+    assert delivered.notes == [f"Requests went to the mirror {yahoo.url} (TAPESCALE_YAHOO), not to Yahoo."]
 
 
 def test_both_ends_of_the_period_belong_to_it(yahoo: YahooServer):
@@ -120,10 +120,10 @@ def test_two_rows_of_one_day_are_named_for_yfinance_keeps_one(yahoo: YahooServer
     assert f"Yahoo sent two rows for {BARS.index[8]:%Y-%m-%d}; the first was kept" in delivered.notes[-1]
 
 
-def test_capital_gains_of_a_fund_are_named_and_are_no_dividends(yahoo: YahooServer):
+def test_capital_gains_of_a_fund_give_a_note_and_are_not_dividends(yahoo: YahooServer):
     yahoo.add("FUND", BARS, capital_gains={"2020-02-10": 0.7}, kind="MUTUALFUND", exchange="NYQ")
     delivered = fetch(request_of("FUND"))
-    assert delivered.notes[-1] == "FUND: capital gains were distributed on 2020-02-10; they are not among the dividends."
+    assert delivered.notes[-1] == "FUND: capital gains were distributed on 2020-02-10; the dividends do not include them."
     assert not delivered.bars["FUND"]["dividends"].any()
 
 
@@ -154,7 +154,7 @@ def test_the_instrument_tells_calendar_kind_and_currency(
     assert (unchecked in delivered.notes) == (exchange == "NYM")
 
 
-def test_many_symbols_keep_their_order_and_at_most_two_are_asked_for_at_once(yahoo: YahooServer):
+def test_many_symbols_keep_their_order_and_at_most_two_are_fetched_at_once(yahoo: YahooServer):
     symbols = ("SPY", "^VIX", "BRK-B", "GC=F", "7203.T")
     yahoo.seconds = 0.05
     for seed, symbol in enumerate(symbols):
@@ -182,10 +182,10 @@ def test_a_request_to_another_host_than_yahoos_is_refused(yahoo: YahooServer):
         bars_of("SPY")
 
 
-def test_redirects_without_end_are_told(yahoo: YahooServer):
+def test_endless_redirects_are_an_error(yahoo: YahooServer):
     yahoo.add("SPY", BARS)
     yahoo.answer("SPY", ROUND_AND_ROUND, times=99)
-    with pytest.raises(InputError, match="it redirects without end"):
+    with pytest.raises(InputError, match="the mirror redirects without end"):
         bars_of("SPY")
 
 
@@ -195,7 +195,7 @@ def test_the_time_limit_may_change_within_a_process(yahoo: YahooServer):
     pd.testing.assert_frame_equal(first, second, check_exact=True)
 
 
-def test_a_proxy_for_the_outside_world_is_not_asked_for_the_mirror(yahoo: YahooServer, monkeypatch: pytest.MonkeyPatch):
+def test_the_mirror_is_reached_without_the_proxy(yahoo: YahooServer, monkeypatch: pytest.MonkeyPatch):
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     for name in ("no_proxy", "NO_PROXY"):

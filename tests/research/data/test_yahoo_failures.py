@@ -10,7 +10,7 @@ from datetime import date, timedelta
 import pytest
 
 from research.data.sources import Request, SourceBars
-from research.data.yahoo import client as yahoo_source
+from research.data.yahoo import client
 from research.data.yahoo.client import RetryPolicy, fetch
 from research.errors import InputError
 from tests.support.yahoo_server import (
@@ -54,7 +54,7 @@ def refusal_of(naps: Naps, *symbols: str, **options: object) -> list[str]:
     with pytest.raises(InputError) as refused:
         naps.fetch(*symbols, **options)
     first, *rest = str(refused.value).splitlines()
-    assert first == f"SYMBOLS={','.join(symbols)}: {len(rest)} of {len(symbols)} symbols failed, nothing was taken."
+    assert first == f"SYMBOLS={','.join(symbols)}: {len(rest)} of {len(symbols)} symbols failed, nothing was stored."
     return rest
 
 
@@ -80,11 +80,11 @@ def test_a_rate_limit_for_an_hour_is_not_waited_for(yahoo: YahooServer):
     assert "Yahoo asks to wait 3,600 seconds" in sentence
 
 
-def test_a_rate_limit_for_ever_ends_after_five_attempts(yahoo: YahooServer):
+def test_a_permanent_rate_limit_ends_after_five_attempts(yahoo: YahooServer):
     naps = Naps()
     yahoo.answer("SPY", TOO_MANY, times=99)
     assert refusal_of(naps, "SPY") == [
-        "SPY: rate limit (HTTP 429: Too Many Requests); wait a quarter of an hour and run again, or ask for fewer symbols."
+        "SPY: rate limit (HTTP 429: Too Many Requests); wait a quarter of an hour and run again, or give fewer symbols."
     ]
     assert naps.taken == [1, 2, 4, 8]
     assert len(yahoo.charts("SPY")) == 10
@@ -94,7 +94,7 @@ def test_an_error_that_yfinance_keeps_is_cleared_before_the_next_attempt(yahoo: 
     naps = Naps()
     yahoo.answer("SPY", BROKEN, times=2)
     with monkeypatch.context() as uncleared:
-        uncleared.setattr(yahoo_source, "_clear_response_cache", lambda: None)
+        uncleared.setattr(client.YfData.cache_get, "cache_clear", lambda: None)
         with pytest.raises(json.JSONDecodeError):
             naps.fetch("SPY")
     assert (len(naps.taken), len(yahoo.charts("SPY"))) == (1, 2), "the second attempt read what yfinance had kept of the first"
@@ -108,14 +108,14 @@ def test_a_server_error_is_tried_again(yahoo: YahooServer):
     assert len(naps.taken) == 1
 
 
-def test_a_server_error_for_ever_is_told(yahoo: YahooServer):
+def test_a_permanent_server_error_is_reported(yahoo: YahooServer):
     yahoo.answer("SPY", BROKEN, times=99)
     assert refusal_of(Naps(), "SPY") == [
-        "SPY: Yahoo unreachable (HTTP 500: Internal Server Error); look at the network and run again."
+        "SPY: Yahoo unreachable (HTTP 500: Internal Server Error); check the network and run again."
     ]
 
 
-def test_a_refused_connection_is_told(monkeypatch: pytest.MonkeyPatch):
+def test_a_refused_connection_is_reported(monkeypatch: pytest.MonkeyPatch):
     naps = Naps()
     with fresh_yahoo(monkeypatch) as server:
         server.close()
@@ -132,7 +132,7 @@ def test_an_unknown_symbol_is_not_tried_again(yahoo: YahooServer):
     assert naps.taken == []
 
 
-def test_slowness_is_tried_again_and_then_told_with_the_option_that_helps(yahoo: YahooServer):
+def test_a_timeout_is_retried_and_then_reported_with_the_option_to_use(yahoo: YahooServer):
     naps = Naps()
     yahoo.answer("SPY", slow(5), times=3)
     (sentence,) = refusal_of(naps, "SPY", timeout="0.15")
@@ -141,7 +141,7 @@ def test_slowness_is_tried_again_and_then_told_with_the_option_that_helps(yahoo:
     assert naps.taken == [1, 2]
 
 
-def test_what_happened_last_is_what_is_told(yahoo: YahooServer):
+def test_the_last_failure_is_reported(yahoo: YahooServer):
     for _ in range(3):
         yahoo.answer("SPY", BROKEN)
         yahoo.answer("SPY", slow(5))
@@ -157,20 +157,20 @@ def test_slowness_that_passes_costs_nothing(yahoo: YahooServer):
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (HTML, "HTTP 200: <!DOCTYPE html><html><body>Yahoo</body></html> where a chart was expected"),
-        (Answer(body="{}"), "HTTP 200: {} where a chart was expected"),
+        (HTML, "HTTP 200: <!DOCTYPE html><html><body>Yahoo</body></html> instead of a chart"),
+        (Answer(body="{}"), "HTTP 200: {} instead of a chart"),
         (without("timestamp"), "the chart has no timestamp"),
         (without("indicators", "quote", 0, "close"), "the chart has no indicators.quote.0.close"),
         (without("meta", "exchangeTimezoneName"), "the chart has no meta.exchangeTimezoneName"),
         (without("meta", "instrumentType"), "the chart has no meta.instrumentType"),
     ],
 )
-def test_an_answer_of_another_form_is_tried_once_more_and_told(yahoo: YahooServer, answer: Answer, said: str):
+def test_an_unexpected_answer_is_retried_once_and_reported(yahoo: YahooServer, answer: Answer, said: str):
     naps = Naps()
     naps.fetch("SPY")
     yahoo.answer("SPY", answer, times=99)
     assert refusal_of(naps, "SPY") == [
-        f"SPY: answer not understood ({said}); look at finance.yahoo.com in a browser; if it works there, upgrade yfinance."
+        f"SPY: unexpected answer ({said}); open finance.yahoo.com in a browser; if it works there, upgrade yfinance."
     ]
     assert naps.taken == [1]
 
@@ -181,13 +181,13 @@ def test_an_answer_of_another_form_may_be_a_hiccup(yahoo: YahooServer):
 
 
 @pytest.mark.parametrize("down", [Answer(body="<html>Will be right back</html>"), Answer(status=403, body="Forbidden")])
-def test_a_closed_door_is_no_other_form(yahoo: YahooServer, down: Answer):
+def test_a_maintenance_page_is_not_an_unexpected_answer(yahoo: YahooServer, down: Answer):
     yahoo.answer("SPY", down, times=99)
     (sentence,) = refusal_of(Naps(), "SPY")
     assert sentence.startswith("SPY: Yahoo unreachable (HTTP ")
 
 
-def test_two_failures_are_both_named_and_nothing_is_taken(yahoo: YahooServer):
+def test_two_failures_are_both_reported_and_nothing_is_stored(yahoo: YahooServer):
     naps = Naps()
     for symbol in ("QQQ", "DIA"):
         yahoo.add(symbol, BARS)
@@ -216,7 +216,7 @@ def test_an_error_that_is_not_yahoos_is_not_swallowed(yahoo: YahooServer, monkey
     def broken(*_: object) -> None:
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr(yahoo_source, "delivered_of", broken)
+    monkeypatch.setattr(client, "parse_history", broken)
     with pytest.raises(ZeroDivisionError, match="ours"):
         Naps().fetch("SPY")
 
@@ -224,19 +224,19 @@ def test_an_error_that_is_not_yahoos_is_not_swallowed(yahoo: YahooServer, monkey
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"symbols": ()}, "SYMBOLS=: name instruments as Yahoo does"),
-        ({"symbols": ("SPY", "SPY")}, "SYMBOLS=SPY,SPY: give each instrument once"),
-        ({"symbols": ("spy",)}, "SYMBOLS=spy: give a symbol of Yahoo's in capitals"),
-        ({"symbols": ("../SPY",)}, "SYMBOLS=../SPY: give a symbol"),
-        ({"symbols": ("US78462F1030",)}, "SYMBOLS=US78462F1030: give a symbol"),
-        ({"start": date(2020, 2, 2), "end": date(2020, 2, 1)}, "START=2020-02-02: give a day that is not after END=2020-02-01"),
-        ({"start": date(9000, 1, 1)}, "START=9000-01-01: give a day that is not in the future"),
-        ({"end": date(1900, 1, 1)}, "END=1900-01-01: give a day after 1927-01-01"),
-        ({"settings": {"timeout": "soon"}}, "TIMEOUT=soon: give a positive number of seconds"),
-        ({"settings": {"timeout": "0"}}, "TIMEOUT=0: give a positive number of seconds"),
+        ({"symbols": ()}, "SYMBOLS=: no symbol is given; name instruments as Yahoo does"),
+        ({"symbols": ("SPY", "SPY")}, "SYMBOLS=SPY,SPY: a symbol is repeated; give each once"),
+        ({"symbols": ("spy",)}, "SYMBOLS=spy: not a Yahoo symbol; give one in capitals"),
+        ({"symbols": ("../SPY",)}, "SYMBOLS=../SPY: not a Yahoo symbol"),
+        ({"symbols": ("US78462F1030",)}, "SYMBOLS=US78462F1030: not a Yahoo symbol"),
+        ({"start": date(2020, 2, 2), "end": date(2020, 2, 1)}, "START=2020-02-02: this day is after END=2020-02-01"),
+        ({"start": date(9000, 1, 1)}, "START=9000-01-01: this day is in the future"),
+        ({"end": date(1900, 1, 1)}, "END=1900-01-01: before all data; give a day after 1927-01-01"),
+        ({"settings": {"timeout": "soon"}}, "TIMEOUT=soon: not a time limit; give a positive number of seconds"),
+        ({"settings": {"timeout": "0"}}, "TIMEOUT=0: not a time limit; give a positive number of seconds"),
     ],
 )
-def test_a_wrong_request_is_told_before_anything_is_asked(yahoo: YahooServer, asked: dict[str, object], message: str):
+def test_a_wrong_request_is_refused_before_anything_is_sent(yahoo: YahooServer, asked: dict[str, object], message: str):
     with pytest.raises(InputError) as refused:
         fetch(Request(**{"source": "yahoo", "symbols": ("SPY",), **asked}))
     assert str(refused.value).startswith(message)
@@ -244,7 +244,7 @@ def test_a_wrong_request_is_told_before_anything_is_asked(yahoo: YahooServer, as
 
 
 @pytest.mark.parametrize("mirror", ["localhost:80", "ftp://localhost", "http://"])
-def test_a_mirror_that_is_no_address_is_refused(monkeypatch: pytest.MonkeyPatch, mirror: str):
+def test_a_mirror_that_is_not_an_address_is_refused(monkeypatch: pytest.MonkeyPatch, mirror: str):
     monkeypatch.setenv("TAPESCALE_YAHOO", mirror)
-    with pytest.raises(InputError, match=f"TAPESCALE_YAHOO={mirror}: give http://host:port"):
+    with pytest.raises(InputError, match=f"TAPESCALE_YAHOO={mirror}: not an address; give http://host:port"):
         Naps().fetch("SPY")

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from research.errors import InputError
-from research.features.__main__ import CatalogueOptions, main, size_lines
 from research.features.catalogue import catalogue, set_sizes
+from research.features.catalogue_table import CatalogueOptions, main, size_lines
 from research.features.feature_sets import WHOLE_SETS
 
 
@@ -24,7 +24,7 @@ def test_a_raw_column_and_its_stationary_form_are_two_entries():
     assert held["ATR(14)"] == ("a25",)
 
 
-def test_a_column_stands_in_the_group_it_declares():
+def test_a_column_is_in_its_declared_group():
     for group, entries in catalogue().items():
         assert {entry.feature.group for entry in entries} == {group}
 
@@ -55,6 +55,6 @@ def test_the_printed_table_has_a_line_per_feature_under_counted_headings(capsys:
     assert "garman_klass" not in printed
 
 
-def test_a_formula_in_brackets_is_no_markup(capsys: pytest.CaptureFixture[str]):
+def test_brackets_of_a_formula_are_not_markup(capsys: pytest.CaptureFixture[str]):
     main(CatalogueOptions(features="s100"))
     assert "log sqrt(mean [log(H / L)^2 / 2 - (2 log 2 - 1) log(C / O)^2] over 20)" in capsys.readouterr().out

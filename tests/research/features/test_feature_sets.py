@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from research.errors import InputError
-from research.features import indicators as ind
+from research.features import indicators
 from research.features.feature import Bars
 from research.features.feature_sets import A25, A25S, WHOLE_SETS, build, feature_set_named
 from research.features.reference_columns import VOLUME_FLOOR
@@ -78,7 +78,7 @@ def test_real_features_do_not_change_when_later_bars_arrive(sp500: pd.DataFrame,
 def test_a_weekly_value_is_used_from_the_session_after_its_friday():
     days = pd.bdate_range("2024-03-18", "2024-04-09").drop("2024-03-29")  # Good Friday
     close = np.arange(1.0, len(days) + 1)
-    known = pd.Series(ind.weekly(close, days, lambda weekly_closes: weekly_closes), index=days)
+    known = pd.Series(indicators.weekly(close, days, lambda weekly_closes: weekly_closes), index=days)
     closes = pd.Series(close, index=days)
     assert known["2024-03-18":"2024-03-22"].isna().all()
     assert set(known["2024-03-25":"2024-03-28"]) == {closes["2024-03-22"]}
@@ -226,7 +226,7 @@ def test_the_nasdaq_sessions_without_volume_have_features(bundled_bars: dict[str
 
 @pytest.mark.parametrize("price", [0.1, 100.1, 2345.67])
 def test_percent_b_of_flat_prices_is_one_half(price: float):
-    flat = ind.percent_b(np.full(60, price))
+    flat = indicators.percent_b(np.full(60, price))
     assert np.isnan(flat[:19]).all()
     np.testing.assert_allclose(flat[19:], 0.5, atol=1e-3)
 
@@ -251,13 +251,13 @@ def test_prices_that_never_move_are_refused_without_a_crash():
 def test_months_without_volume_are_refused_by_feature_and_day():
     frame = random_bars(1, 320)
     frame.iloc[220:300, frame.columns.get_loc("volume")] = 0.0
-    with pytest.raises(InputError, match=f"feature obv of a25s is not finite on {frame.index[239]:%Y-%m-%d}"):
+    with pytest.raises(InputError, match=f"FEATURES=a25s: obv is not finite on {frame.index[239]:%Y-%m-%d}"):
         build(A25S, frame)
 
 
 def test_vwap_of_days_without_volume_is_the_plain_mean():
     close = random_bars(1, 60)["close"].to_numpy()
-    np.testing.assert_allclose(ind.vwap(close, np.zeros(60))[19:], pd.Series(close).rolling(20).mean()[19:])
+    np.testing.assert_allclose(indicators.vwap(close, np.zeros(60))[19:], pd.Series(close).rolling(20).mean()[19:])
 
 
 @both_sets
@@ -338,11 +338,11 @@ def test_volatility_is_the_exponentially_weighted_root_mean_square(sp500: pd.Dat
     weights = 0.94 ** np.arange(999, -1, -1)
     day = 3000
     expected = np.log(np.sqrt(np.average(returns[day - 999 : day + 1] ** 2, weights=weights)))
-    assert ind.ewma_volatility(sp500["close"].to_numpy())[day] == pytest.approx(expected, abs=1e-9)
+    assert indicators.ewma_volatility(sp500["close"].to_numpy())[day] == pytest.approx(expected, abs=1e-9)
 
 
 @given(seed=seeds, known=st.integers(2, 199))
 @settings(deadline=None, max_examples=30)
 def test_volatility_does_not_change_when_later_bars_arrive(seed: int, known: int):
     close = random_bars(seed, 200)["close"].to_numpy()
-    np.testing.assert_allclose(ind.ewma_volatility(close[:known]), ind.ewma_volatility(close)[:known], rtol=1e-12)
+    np.testing.assert_allclose(indicators.ewma_volatility(close[:known]), indicators.ewma_volatility(close)[:known], rtol=1e-12)

@@ -47,7 +47,7 @@ def test_a_volatility_index_may_not_lag_the_session_before():
         earlier_session(DAYS, reference, "^VIX")
 
 
-def test_a_long_closure_of_both_markets_is_no_gap():
+def test_a_long_closure_of_both_markets_is_not_a_gap():
     """In September 2001 no market opened for six days."""
     days = pd.DatetimeIndex(["2001-09-07", "2001-09-10", "2001-09-17", "2001-09-18"])
     reference = pd.DataFrame({"close": [1.0, 2, 3, 4]}, index=days)
@@ -76,13 +76,13 @@ def test_an_instrument_may_be_its_own_index(sp500: pd.DataFrame):
     np.testing.assert_array_equal(values["index_return_1"], values["close"])
 
 
-def test_only_used_references_are_asked_for():
+def test_only_used_references_are_required():
     frame = random_bars(1, 300)
     assert build(feature_set_named("s50"), frame).spec.index == ""
     assert build(feature_set_named("s50", index="I"), frame, {"I": frame}).spec.index == "I"
 
 
-def test_dividends_of_an_index_fund_are_no_falls_of_the_index():
+def test_dividends_of_an_index_fund_are_not_losses_of_the_index():
     """The fund beside itself has a beta of one, also on the days on which it pays."""
     bars = random_bars(3, 600).assign(dividends=0.0)
     bars.loc[bars.index[100::60], "dividends"] = 2.0

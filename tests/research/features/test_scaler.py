@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from research.features.scaler import Standardiser
+from research.features.scaler import Scaler
 
 
 def made(seed: int, rows: int = 60) -> np.ndarray:
@@ -16,16 +16,16 @@ def made(seed: int, rows: int = 60) -> np.ndarray:
 @settings(deadline=None, max_examples=60)
 def test_values_outside_of_the_training_rows_change_nothing(seed: int, border: int, level: float):
     values, rows = made(seed), np.arange(border)
-    before = Standardiser.fit(values, rows)
+    before = Scaler.fit(values, rows)
     values[border:] += level
-    after = Standardiser.fit(values, rows)
+    after = Scaler.fit(values, rows)
     np.testing.assert_array_equal(before.mean, after.mean)
     np.testing.assert_array_equal(before.scale, after.scale)
 
 
 def test_rows_with_gaps_between_them_are_the_only_ones_used():
     values, rows = made(1), np.array([3, 7, 20, 21])
-    fitted = Standardiser.fit(values, rows)
+    fitted = Scaler.fit(values, rows)
     np.testing.assert_allclose(fitted.mean, values[rows].mean(axis=0))
     np.testing.assert_allclose(fitted.scale, values[rows].std(axis=0))
 
@@ -34,16 +34,16 @@ def test_rows_with_gaps_between_them_are_the_only_ones_used():
 @settings(deadline=None, max_examples=60)
 def test_training_rows_get_zero_mean_and_unit_scale(seed: int, border: int):
     values, rows = made(seed), np.arange(border)
-    standardised = Standardiser.fit(values, rows).apply(values)
+    standardised = Scaler.fit(values, rows).apply(values)
     assert standardised.dtype == np.float32
     np.testing.assert_allclose(standardised[rows].mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(standardised[rows].std(axis=0), 1, atol=1e-5)
 
 
-def test_standardising_is_undone_by_scale_and_mean():
+def test_scaling_is_undone_by_scale_and_mean():
     values = made(2)
     before = values.copy()
-    fitted = Standardiser.fit(values, np.arange(30))
+    fitted = Scaler.fit(values, np.arange(30))
     np.testing.assert_allclose(fitted.apply(values) * fitted.scale + fitted.mean, before, rtol=1e-4)
     np.testing.assert_array_equal(values, before)
 
@@ -53,7 +53,7 @@ def test_standardising_is_undone_by_scale_and_mean():
 def test_a_constant_column_keeps_scale_one(constant: float, rows: int):
     values = np.column_stack([made(3, rows), np.full(rows, constant)])
     values[-1, -1] = constant + 1.0
-    fitted = Standardiser.fit(values, np.arange(rows - 1))
+    fitted = Scaler.fit(values, np.arange(rows - 1))
     assert fitted.scale[-1] == 1.0
     assert fitted.apply(values)[-1, -1] == pytest.approx(1.0)
     assert (fitted.scale[:-1] != 1.0).all()
@@ -61,9 +61,7 @@ def test_a_constant_column_keeps_scale_one(constant: float, rows: int):
 
 @given(st.floats(1e-12, 1e12), st.floats(-1e3, 1e3))
 @settings(deadline=None, max_examples=60)
-def test_a_column_in_another_unit_standardises_to_the_same(factor: float, shift_in_scales: float):
+def test_a_column_in_another_unit_scales_to_the_same_values(factor: float, shift_in_scales: float):
     values, rows = made(4), np.arange(40)
     other = factor * (values + shift_in_scales * values.std(axis=0))
-    np.testing.assert_allclose(
-        Standardiser.fit(other, rows).apply(other), Standardiser.fit(values, rows).apply(values), atol=1e-4
-    )
+    np.testing.assert_allclose(Scaler.fit(other, rows).apply(other), Scaler.fit(values, rows).apply(values), atol=1e-4)

@@ -188,7 +188,7 @@ def test_a_flat_stretch_has_the_stated_values(price: float):
 
 
 @tiers
-def test_every_column_of_a_tier_has_a_value_when_the_references_stand_still(name: str):
+def test_every_column_of_a_tier_has_a_value_if_the_references_are_constant(name: str):
     frame, references = market(7, 330)
     for reference in references.values():
         nothing_ever(reference)

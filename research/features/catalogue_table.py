@@ -1,4 +1,4 @@
-"""`tapescale features`: the catalogue of features as a table."""
+"""`make features`: the catalogue of features as a table."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from research.features.feature import Group
 
 PIPE_WIDTH = 190
-"""A pipe has no width of its own."""
+"""Width of output to a pipe, in characters: the formulas need more than other tables."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CatalogueOptions:
-    """List every feature: group, formula, warm-up, source, and the sets that hold it.
+    """List every feature: group, formula, warm-up, source, and the sets that contain it.
 
     examples:
       make features
@@ -27,29 +27,27 @@ class CatalogueOptions:
     """
 
     features: str = ""
-    """One set only, for example `s100`."""
+    """Only this set, for example `s100`."""
 
 
 def main(options: CatalogueOptions) -> None:
-    """Print every feature, then how wide the sets are."""
-    from rich.console import Console
-
+    """Print every feature, then the size of every set."""
+    from research.cli.console import console, print_line
     from research.features.catalogue import LEGEND, catalogue, set_sizes
 
-    screen = Console()
-    screen = screen if screen.is_terminal else Console(width=PIPE_WIDTH)
-    groups = catalogue(options.features)
-    screen.print(catalogue_table(groups))
+    screen = console(PIPE_WIDTH)
+    screen.print(catalogue_table(catalogue(options.features)))
     for line in (*LEGEND, "", *size_lines(set_sizes())):
-        screen.print(line, markup=False, highlight=False)
+        print_line(screen, line, markup=False)
 
 
 def catalogue_table(groups: Mapping[Group, Sequence[CatalogueEntry]]) -> Table:
-    """One line per definition under the heading of its group."""
+    """Return a table with one line per definition below the heading of its group."""
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
+    # Formulas wrap in a narrow terminal, which `plain_table` does not allow.
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in ("feature", "formula", "warm-up", "source", "sets"):
         table.add_column(column, justify="right" if column == "warm-up" else "left", no_wrap=column == "feature")
@@ -65,14 +63,13 @@ def catalogue_table(groups: Mapping[Group, Sequence[CatalogueEntry]]) -> Table:
 
 
 def size_lines(sizes: Sequence[SetSize]) -> list[str]:
-    """One sentence per set."""
-    return [_size_line(size) for size in sizes]
-
-
-def _size_line(size: SetSize) -> str:
-    first = f"{size.name}: {size.own} columns, first complete row {size.own_warm_up}"
-    if not size.index + size.volatility_index:
-        return f"{first}."
-    whole = size.own + size.index + size.volatility_index
-    added = f"{size.index} more with an index, {size.volatility_index} more with a volatility index"
-    return f"{first}; {added}: {whole}, first complete row {size.whole_warm_up}."
+    """Return one sentence per set on its columns and warm-up."""
+    lines: list[str] = []
+    for size in sizes:
+        line = f"{size.name}: {size.own} columns, first complete row {size.own_warm_up}"
+        if size.index + size.volatility_index:
+            whole = size.own + size.index + size.volatility_index
+            added = f"{size.index} more with an index, {size.volatility_index} more with a volatility index"
+            line += f"; {added}: {whole}, first complete row {size.whole_warm_up}"
+        lines.append(f"{line}.")
+    return lines
