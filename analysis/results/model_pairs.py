@@ -15,6 +15,7 @@ from research.errors import InputError, require
 from research.evaluation.forecast_tests import PairTest, holm, pair_test
 from research.evaluation.significance import daily_means, is_significant
 from research.tracking import query, schema
+from research.tracking.run_lookup import run_with_id
 from research.tracking.store import Store
 
 SHORTEST_PREFIX = 4
@@ -114,20 +115,15 @@ def _by_size(title: str) -> tuple[float, str]:
 
 def _run(store: Store, frontiers: Sequence[Frontier], prefix: str, field: str) -> Model:
     known = sorted({model.title for frontier in frontiers for model in finalists(frontier)}, key=_by_size)
-    fix = f"no budget, baseline or run of that name; give a run id (its first letters will do) or one of {', '.join(known)}."
-    require(len(prefix) >= SHORTEST_PREFIX, field, prefix, fix)
-    table = query.runs(store, kinds=("trial", "baseline", "replicate"), adopted=False)
-    found = table[table["run_id"].str.startswith(prefix) & (table[schema.OUTCOME] == "complete")]
-    require(len(found) > 0, field, prefix, fix)
-    require(len(found) == 1, field, prefix, f"{len(found)} runs begin so; give more letters.")
-    run = found.iloc[0]
+    fix = f"give a run id (its first characters are enough) or one of {', '.join(known)}"
+    run = run_with_id(store, prefix, ("trial", "baseline", "replicate"), field=field, what="model or run", fix=fix)
     return Model(
-        title=f"{run['run_id'][:8]} ({run['name']})",
-        run_id=str(run["run_id"]),
-        experiment=str(run["experiment"]),
-        features=str(run["feature_set"]),
-        study=str(run[schema.STUDY_FINGERPRINT]),
-        horizon=int(run["horizon"]),
+        title=f"{run.run_id[:8]} ({run.name})",
+        run_id=run.run_id,
+        experiment=query.experiments(store)[run.experiment_id],
+        features=str(run.params["feature_set"]),
+        study=run.tags[schema.STUDY_FINGERPRINT],
+        horizon=int(run.params["horizon"]),
     )
 
 

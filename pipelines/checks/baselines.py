@@ -116,6 +116,7 @@ def _record(found: TaskData, snapshot: Snapshot, said: Forecasts, rows: list[Bas
     from research.tracking import schema
     from research.tracking.provenance import provenance
     from research.tracking.run_writer import RunLog
+    from research.tracking.spec_codec import encode, part_params
 
     target = found.prepared.parts[0].target.spec
     years = f"{said.days.year.min()}-{said.days.year.max()}"
@@ -126,14 +127,10 @@ def _record(found: TaskData, snapshot: Snapshot, said: Forecasts, rows: list[Bas
         kind="report",
         name=f"baselines h{target.horizon} {years}",
         params={
-            "symbol": ",".join(part.symbol for part in found.prepared.parts),
-            "validate_on": ",".join(dict.fromkeys(said.symbols)),
+            **part_params(target),
+            "symbol": encode("symbols", tuple(part.symbol for part in found.prepared.parts)),
+            "validate_on": encode("validate_on", tuple(dict.fromkeys(said.symbols))),
             "embargo": found.spec.split.embargo,
-            "shuffled": "no" if target.shuffled is None else target.shuffled,
-            "horizon": target.horizon,
-            "task": target.kind,
-            "threshold": target.threshold,
-            "touch": str(target.touch),
             "years": years,
             "context_length": found.stationary.context_length,
         },

@@ -20,6 +20,7 @@ from research.spec import TargetSpec
 from research.tracking import query, schema
 from research.tracking.registry import SelectedVersion, load, sentence_of
 from research.tracking.run_record import numbers
+from research.tracking.spec_codec import part_from_params
 from research.tracking.store import Store
 
 
@@ -81,14 +82,7 @@ def served(store: Store, version: SelectedVersion) -> ServedModelInfo:
     found = store.client.get_run(version.run_id)
     run, test = found.data, _test(store, found.info.experiment_id, version.run_id)
     params = numbers(run.params)
-    shuffled = params.get("shuffled", "no")
-    target = TargetSpec(
-        horizon=int(params["horizon"]),
-        kind=str(params["task"]),  # type: ignore[arg-type]
-        threshold=float(params["threshold"]),
-        touch=str(params["touch"]),  # type: ignore[arg-type]
-        shuffled=None if shuffled == "no" else int(shuffled),
-    )
+    target = part_from_params(TargetSpec, params)
     references = (run.params[name] for name in ("index", "volatility_index"))
     return ServedModelInfo(
         version=version,

@@ -11,33 +11,23 @@ from research.spec import TRANSFORMER
 from research.task.task import Task
 from research.tracking import schema
 from research.tracking.run_writer import Input, Value
+from research.tracking.spec_codec import encode, part_params
 
 
 def task_params(task: Task) -> dict[str, Value]:
-    """Parameters of the study, read back from the objects that the models are given."""
+    """Return the parameters of a task, read back from the objects that models are given."""
     prepared = task.prepared
     split, features = prepared.split.spec, prepared.parts[0].matrix.spec
     assert split is not None
-    horizons, tasks = ({getattr(part.target.spec, name) for part in prepared.parts} for name in ("horizon", "name"))
-    assert len(horizons) == len(tasks) == 1
-    target = prepared.parts[0].target.spec
+    (target,) = {part.target.spec for part in prepared.parts}
     return {
-        "symbol": ",".join(part.symbol for part in prepared.parts),
-        "validate_on": ",".join(prepared.validated),
-        "feature_set": features.feature_set,
-        "index": features.index or "none",
-        "volatility_index": features.volatility_index or "none",
-        "horizon": target.horizon,
-        "task": target.kind,
-        "threshold": target.threshold,
-        "touch": str(target.touch),
-        "shuffled": "no" if target.shuffled is None else target.shuffled,
-        "train_end": str(split.train_end),
-        "validation_end": str(split.validation_end),
-        "test_end": str(split.test_end),
-        "embargo": split.embargo,
+        **part_params(features),
+        **part_params(target),
+        **part_params(split),
+        "symbol": encode("symbols", tuple(part.symbol for part in prepared.parts)),
+        "validate_on": encode("validate_on", tuple(prepared.validated)),
         "windows_from": prepared.windows_from,
-        "train_windows": "all" if split.train_windows is None else len(prepared.split.train),
+        "train_windows": encode("train_windows", None if split.train_windows is None else len(prepared.split.train)),
     }
 
 

@@ -16,8 +16,8 @@ from research.errors import InputError, require
 from research.features.feature import FeatureSet
 from research.features.feature_sets import A25, A25S, build, feature_set_named
 from research.features.indicators import ewma_volatility
-from research.spec import DataSpec, SplitSpec, TargetSpec, TaskSpec
-from research.task.options import TaskOptions
+from research.spec import DataSpec, SplitSpec, TaskSpec
+from research.task.options import TaskOptions, target_of
 from research.task.splits import holdout, holdout_ends
 from research.task.targets import label
 from research.task.windows import InstrumentData, WindowedData, prepare
@@ -50,13 +50,7 @@ def assemble(options: TaskOptions, bars: Mapping[str, pd.DataFrame], *, digest: 
     traded = {symbol: adjusted(bars[symbol]) for symbol in symbols}
     _require_no_dividends(features, bars, traded)
     data = DataSpec(snapshot_digest=digest, symbols=symbols, validate_on=options.validate_on or symbols)
-    target = TargetSpec(
-        horizon=options.horizon,
-        kind=options.task,
-        threshold=options.threshold,
-        touch=options.touch,
-        shuffled=options.shuffle_labels,
-    )
+    target = target_of(options)
     split = _split_spec(options, [traded[symbol].index for symbol in data.validate_on], source)
     spec = TaskSpec(data=data, features=features.spec, target=target, split=split)
     references = {name: bars[name] for name in references_of(features, bars)}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
-from research.spec import TargetKind, TrialSpec
+from research.spec import TargetKind, TargetSpec, TrialSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +55,17 @@ class TaskOptions:
     """Sessions dropped before each border on top of the purge of `horizon` sessions."""
     allow_thin_evidence: bool = False
     """Go on below the evidence floor (200 days, 30 with the rarer class per split); the runs are tagged."""
+
+
+def target_of(options: TaskOptions) -> TargetSpec:
+    """Return the target that the options describe; `options_of` is its inverse."""
+    return TargetSpec(
+        horizon=options.horizon,
+        kind=options.task,
+        threshold=options.threshold,
+        touch=options.touch,
+        shuffled=options.shuffle_labels,
+    )
 
 
 def options_of(spec: TrialSpec, *, thin: bool) -> TaskOptions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import get_args
 
 from research.counts import parse_count
@@ -11,67 +11,104 @@ from research.tracking import query, schema
 from research.tracking.query import RunRecord
 from research.tracking.store import Store
 
+SHORTEST_PREFIX = 4
+"""Characters of a run id from which on a prefix is taken."""
+
 
 def best_trial(store: Store, *, budget: str, horizon: int, run: str) -> RunRecord:
-    """The complete trial with the lowest validation loss of a budget and horizon, or the one that `run` begins.
+    """Return the complete trial with the lowest validation loss of a budget and horizon, or the one whose id begins with `run`.
 
-    `InputError` lists the candidates where the words fit several questions.
+    Raises `InputError` with the candidates if budget and horizon match several questions.
     """
-    complete = _complete(store, ("trial",))
     if run:
-        return _begun_by(store, run, complete, "complete trial", "make ui shows a trial's id on its page")
-    best: dict[str, RunRecord] = {}
-    for one in _asked(complete, budget, horizon, "make sweep first"):
-        question = f"{one.experiment_id} {one.tags[schema.STUDY_FINGERPRINT]} {one.params['context_length']}"
-        if question not in best or one.metrics["val_loss"] < best[question].metrics["val_loss"]:
-            best[question] = one
-    return _only(list(best.values()), budget, horizon)
+        return run_with_id(store, run, ("trial",), what="complete trial", fix="make ui shows a trial's id on its page")
+    trials = complete_runs(store, ("trial",), budget=budget, horizon=horizon)
+    _require_any(trials, budget, horizon, "make sweep first")
+    return _only(best_by_question(trials), budget, horizon)
 
 
 def final_run(store: Store, *, budget: str, horizon: int, run: str) -> RunRecord:
-    """The complete final run of a budget and horizon, or the one that `run` begins; `InputError` lists several."""
-    complete = _complete(store, ("final",))
+    """Return the complete final run of a budget and horizon, or the one whose id begins with `run`."""
     if run:
-        return _begun_by(store, run, complete, "complete final run", "make train makes one")
-    return _only(_asked(complete, budget, horizon, "make train first"), budget, horizon)
+        return run_with_id(store, run, ("final",), what="complete final run", fix="make train makes one")
+    runs = complete_runs(store, ("final",), budget=budget, horizon=horizon)
+    _require_any(runs, budget, horizon, "make train first")
+    return _only(runs, budget, horizon)
 
 
-def _complete(store: Store, kinds: Sequence[str]) -> list[RunRecord]:
-    runs = query.runs_of_kind(store, list(query.experiments(store)), kinds)
-    return [one for one in runs if one.outcome == "complete" and schema.ADOPTED_FINGERPRINT not in one.tags]
-
-
-def _begun_by(store: Store, prefix: str, runs: Sequence[RunRecord], what: str, fix: str) -> RunRecord:
-    found = [one for one in runs if one.run_id.startswith(prefix)]
-    if not found:
-        others = query.runs_of_kind(store, list(query.experiments(store)), get_args(schema.RunKind))
-        told = ", ".join(f"it is {one.name}, a {one.kind}" for one in others if one.run_id.startswith(prefix))
-        raise InputError(f"RUN={prefix}: {told or f'no {what} has an id that begins so'}; {fix}.")
-    if len(found) > 1:
-        raise InputError(f"RUN={prefix}: {len(found)} ids begin so; give more letters of it.")
-    return found[0]
-
-
-def _asked(runs: Sequence[RunRecord], budget: str, horizon: int, fix: str) -> list[RunRecord]:
-    size = parse_count(budget, "BUDGET", "parameters")
-    found = [
-        one
-        for one in runs
-        if parse_count(str(one.params["budget"]), "BUDGET", "parameters") == size and one.params["horizon"] == horizon
+def complete_runs(
+    store: Store,
+    kinds: Sequence[schema.RunKind],
+    *,
+    budget: str = "",
+    horizon: int | None = None,
+    experiment: str | None = None,
+) -> list[RunRecord]:
+    """Return the complete native runs of some kinds, newest first; of one budget, horizon or experiment if given."""
+    size = parse_count(budget, "BUDGET", "parameters") if budget else None
+    return [
+        run
+        for run in query.runs_of_kind(store, list(query.experiments(store, experiment)), kinds)
+        if run.outcome == "complete"
+        and schema.ADOPTED_FINGERPRINT not in run.tags
+        and horizon in (None, run.params.get("horizon"))
+        and size in (None, parse_count(str(run.params["budget"]), "BUDGET", "parameters"))
     ]
-    require(bool(found), "BUDGET", budget, f"nothing of it is complete at horizon {horizon}; {fix}.")
-    return found
 
 
-def _only(found: Sequence[RunRecord], budget: str, horizon: int) -> RunRecord:
-    if len(found) > 1:
-        listed = ", ".join(f"RUN={one.run_id[:12]} ({one.name}, {_question(one)})" for one in found)
-        raise InputError(f"BUDGET={budget} HORIZON={horizon}: several answer to that; give one of {listed}.")
-    return found[0]
+def run_with_id(
+    store: Store, prefix: str, kinds: Sequence[schema.RunKind], *, field: str = "RUN", what: str, fix: str
+) -> RunRecord:
+    """Return the complete run of some kinds whose id begins with `prefix`.
+
+    Raises `InputError` if the prefix is short or matches several ids, or if the run is of another kind, adopted or incomplete.
+    """
+    runs = query.runs_of_kind(store, list(query.experiments(store)), get_args(schema.RunKind))
+    matching = [run for run in runs if run.run_id.startswith(prefix)]
+    if len(prefix) < SHORTEST_PREFIX or not matching:
+        raise InputError(f"{field}={prefix}: no {what} has an id that begins like this; {fix}.")
+    if len(matching) > 1:
+        raise InputError(f"{field}={prefix}: {len(matching)} ids begin like this; give more characters.")
+    (run,) = matching
+    if run.kind not in kinds:
+        raise InputError(f"{field}={prefix}: it is {run.name}, a {run.kind}; {fix}.")
+    if schema.ADOPTED_FINGERPRINT in run.tags:
+        raise InputError(f"{field}={prefix}: it was adopted from files, without predictions; sweep its question here.")
+    if run.outcome != "complete":
+        raise InputError(f"{field}={prefix}: it is {run.outcome or 'still running'}, not complete; {fix}.")
+    return run
 
 
-def _question(run: RunRecord) -> str:
-    said = run.params
-    question = f"{said['symbol']} {said['task']} {said['threshold']}, {said['feature_set']}, context {said['context_length']}"
-    # Two last trainings of one question differ by these.
-    return f"{question}, seeds {said['seeds']}, calibration {said.get('calibration', 'none')}" if "seeds" in said else question
+def question_of(run: RunRecord) -> tuple[str, str, str]:
+    """Return what runs of the same question on the same rows share: experiment, task and context."""
+    return run.experiment_id, run.tags[schema.STUDY_FINGERPRINT], str(run.params["context_length"])
+
+
+def best_by_question(trials: Iterable[RunRecord]) -> list[RunRecord]:
+    """Return the trial with the lowest validation loss of each question."""
+    best: dict[tuple[str, str, str], RunRecord] = {}
+    for trial in trials:
+        leader = best.get(question_of(trial))
+        if leader is None or trial.metrics["val_loss"] < leader.metrics["val_loss"]:
+            best[question_of(trial)] = trial
+    return list(best.values())
+
+
+def _require_any(runs: Sequence[RunRecord], budget: str, horizon: int, fix: str) -> None:
+    require(bool(budget), "BUDGET", budget, "give BUDGET with HORIZON, or RUN alone.")
+    require(bool(runs), "BUDGET", budget, f"no complete run at horizon {horizon}; {fix}.")
+
+
+def _only(runs: Sequence[RunRecord], budget: str, horizon: int) -> RunRecord:
+    if len(runs) > 1:
+        listed = ", ".join(f"RUN={run.run_id[:12]} ({run.name}, {_description(run)})" for run in runs)
+        raise InputError(f"BUDGET={budget} HORIZON={horizon}: matches several runs; choose one with {listed}.")
+    return runs[0]
+
+
+def _description(run: RunRecord) -> str:
+    values = run.params
+    target = f"{values['symbol']} {values['task']} {values['threshold']}"
+    text = f"{target}, {values['feature_set']}, context {values['context_length']}"
+    # Two final trainings of one question differ by these.
+    return f"{text}, seeds {values['seeds']}, calibration {values.get('calibration', 'none')}" if "seeds" in values else text

@@ -14,7 +14,7 @@ from research.errors import InputError
 from research.tracking.store import Store, open_store
 from tests.support.small_store import add_run
 
-UNKNOWN = [("200K", "or one of 2K, 20K, logistic, prior"), ("ab", "no budget, baseline or run")]
+UNKNOWN = [("200K", "or one of 2K, 20K, logistic, prior"), ("ab", "no model or run has an id")]
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_two_runs_of_different_questions_are_refused(store: Store, found: list[F
 
 
 @pytest.mark.parametrize(
-    ("name", "match"), [("200K", "or one of 2K, 20K, logistic, prior"), ("ab", "no budget, baseline or run")]
+    ("name", "match"), [("200K", "or one of 2K, 20K, logistic, prior"), ("ab", "no model or run has an id")]
 )
 def test_an_unknown_name_is_answered_with_the_known_ones(store: Store, found: list[Frontier], name: str, match: str) -> None:
     with pytest.raises(InputError, match=match):

@@ -122,7 +122,7 @@ def test_a_run_is_found_by_its_first_letters(swept: Swept) -> None:
     [
         ({"budget": "20K"}, "BUDGET=20K: no complete trial of horizon 1 at 20K"),
         ({"budget": "", "horizon": 9}, "HORIZON=9: no complete trial of horizon 9"),
-        ({"run": "nowhere"}, "RUN=nowhere: no run has an id that begins so"),
+        ({"run": "nowhere"}, "RUN=nowhere: no run with predictions has an id that begins like this"),
         ({"cost": -1.0}, "COST=-1.0: give basis points of 0 or more"),
         ({"slippage": 1000.0}, "SLIPPAGE=1000.0: give basis points of 0 or more and below 1,000"),
         ({"enter": "top tenth"}, "ENTER=top tenth: it is chosen on the validation days themselves"),
@@ -139,7 +139,7 @@ def test_runs_without_predictions_to_trade_on_are_refused(swept: Swept) -> None:
     none = logged(swept, "trial", study_fingerprint="another")
     old = logged(swept, "trial", predictions=swept.predictions().drop(columns="symbol"), study_fingerprint="another")
     for run_id, match in (
-        (adopted, "it was adopted from files, which hold no predictions"),
+        (adopted, "it was adopted from files, without predictions"),
         (final, "its test days are closed; make evaluate"),
         (none, "has no artifact predictions_validation.parquet"),
         (old, "its predictions have no column symbol: an older version wrote them"),

@@ -82,7 +82,7 @@ def test_the_best_complete_trial_is_taken_and_two_questions_are_told_apart(store
 def test_letters_that_begin_no_id_or_several_are_told_apart(store_root: Path) -> None:
     store = open_store(store_root)
     trial(store, loss=0.5)
-    with pytest.raises(InputError, match="RUN=zz: no complete trial has an id that begins so; make ui shows"):
+    with pytest.raises(InputError, match="RUN=zz: no complete trial has an id that begins like this; make ui shows"):
         best_trial(store, budget="", horizon=1, run="zz")
     known = trial(store, loss=0.5)
     with pytest.raises(InputError, match=f"RUN={known}: it is .*, a trial; make train makes one"):
@@ -90,5 +90,5 @@ def test_letters_that_begin_no_id_or_several_are_told_apart(store_root: Path) ->
     ids = [trial(store, loss=0.5) for _ in range(17)]
     # Seventeen ids begin with sixteen digits at most.
     first = next(one[0] for one in ids if sum(other[0] == one[0] for other in ids) > 1)
-    with pytest.raises(InputError, match=f"RUN={first}: .* ids begin so; give more letters"):
+    with pytest.raises(InputError, match=f"RUN={first}: .* ids begin like this; give more characters"):
         best_trial(store, budget="", horizon=1, run=first)

@@ -10,6 +10,7 @@ import mlflow.pyfunc
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow.exceptions import MlflowException
 from rich.console import Console
 
 from analysis.leaderboard import leaderboard_table
@@ -125,7 +126,7 @@ def test_the_registered_model_takes_the_bars_of_all_instruments(sweep: Sweep, tr
     assert served[keys].to_numpy() == pytest.approx(trained["probability"], abs=1e-6)
     with pytest.raises(Exception, match="symbol"):
         model.predict(bars.drop(columns="symbol"))
-    with pytest.raises(InputError, match=r"symbol=\^IXIC: the features compare with it; add its bars"):
+    with pytest.raises(MlflowException, match=r"symbol=\^IXIC: the features compare with it; add its bars"):
         model.predict(bars[bars["symbol"] == "^GSPC"])
     with pytest.raises(InputError, match=r"symbol=SPY: the model was trained on \^GSPC, \^IXIC"):
         model.predict(pd.concat([bars, bars[bars["symbol"] == "^GSPC"].assign(symbol="SPY")]))
