@@ -22,8 +22,8 @@ SIZES = (4, 8)
 """Stacks that are tried; more copies gain little more and hold a worker for longer."""
 WORTH_IT = 1.2
 """A stack must train at least this many times the windows per second of single trials."""
-FEWEST_TEAMS = 8
-"""A search is stacked only where at least so many teams are left: each stack looks at one shape only."""
+FEWEST_STACKS = 8
+"""A search is stacked only where at least so many stacks are left: each stack looks at one shape only."""
 PROBE_SECONDS = 0.3
 DROPOUT = 0.1
 
@@ -33,7 +33,7 @@ def stack_size(options: SweepOptions, device: torch.device, architectures: list[
     asked = asked_for(options)
     if asked is not None:
         return asked
-    most = trials_left // FEWEST_TEAMS
+    most = trials_left // FEWEST_STACKS
     return best_size(options, device, architectures, most) if most >= min(SIZES) else 1
 
 

@@ -9,13 +9,12 @@ from dataclasses import replace
 from pipelines.executors.base import Executor
 from pipelines.sweep.history import attempts_of, close_lost_attempt
 from pipelines.sweep.progress import SweepDisplay
-from pipelines.trial.context import Context
-from pipelines.trial.job import Job, Team, TrialKey, TrialResult
+from pipelines.trial.context import SweepContext
+from pipelines.trial.job import Job, JobStack, TrialKey, TrialResult
+from pipelines.trial.run_listener import EpochCallback
 from research.errors import InputError
 from research.tracking import schema
 from research.training.trial_state import EpochRecord
-
-OnEpoch = Callable[[Job, EpochRecord], bool]
 
 
 class Dispatch:
@@ -24,52 +23,52 @@ class Dispatch:
     def __init__(
         self,
         executor: Executor,
-        context: Context,
+        context: SweepContext,
         display: SweepDisplay,
         made: Counter[TrialKey],
         attempts: int,
-        on_epoch: OnEpoch,
+        may_continue: EpochCallback,
     ):
         self._executor, self._context, self._display = executor, context, display
         self._made, self._attempts = made, attempts
-        self._on_epoch = on_epoch
+        self._may_continue = may_continue
         self._dead_starts = 0
 
-    def on_epoch(self, job: Job, record: EpochRecord) -> bool:
-        """An epoch of a running job; False prunes it."""
-        self._display.on_epoch(job, record)
-        return self._on_epoch(job, record)
+    def report(self, job: Job, record: EpochRecord) -> bool:
+        """Show a finished epoch of a running job, and return False if the job is to be pruned."""
+        self._display.show_epoch(job, record)
+        return self._may_continue(job, record)
 
-    def run(self, next_team: Callable[[], Team | None], on_end: Callable[[Job, TrialResult], None]) -> None:
-        """Run teams until `next_team` has no more. It is asked whenever a slot is free, so it knows all results so far."""
-        open_teams = 0
+    def run(self, next_stack: Callable[[], JobStack | None], on_end: Callable[[Job, TrialResult], None]) -> None:
+        """Run stacks until `next_stack` has no more. It is asked whenever a slot is free, so it knows all results so far."""
+        open_stacks = 0
         more = True
-        while more or open_teams:
-            while more and open_teams < self._executor.slots:
-                team = next_team()
-                more = team is not None
-                if team is not None:
-                    self._submit(team)
-                    open_teams += 1
-            if open_teams:
-                open_teams -= self._one_end(on_end)
+        while more or open_stacks:
+            while more and open_stacks < self._executor.slots:
+                stack = next_stack()
+                more = stack is not None
+                if stack is not None:
+                    self._submit(stack)
+                    open_stacks += 1
+            if open_stacks:
+                open_stacks -= self._one_end(on_end)
 
-    def _submit(self, team: Team) -> None:
-        for job in team:
+    def _submit(self, stack: JobStack) -> None:
+        for job in stack:
             self._made[job.key] += 1
             self._display.started(job)
-        attempts = [{**job.tags, schema.ATTEMPT: str(self._made[job.key])} for job in team]
-        self._executor.submit(tuple(replace(job, tags=tags) for job, tags in zip(team, attempts, strict=True)))
+        attempts = [{**job.tags, schema.ATTEMPT: str(self._made[job.key])} for job in stack]
+        self._executor.submit(tuple(replace(job, tags=tags) for job, tags in zip(stack, attempts, strict=True)))
 
     def _one_end(self, on_end: Callable[[Job, TrialResult], None]) -> int:
-        """Wait for a team to end; 1 if its slot is free, 0 if it was lost and what is left of it is tried again."""
-        ended = self._executor.wait(self)
+        """Wait for a stack to end; 1 if its slot is free, 0 if it was lost and what is left of it is tried again."""
+        ended = self._executor.wait(self.report)
         if not ended.lost:
-            for job, finished in zip(ended.team, ended.finished, strict=True):
+            for job, finished in zip(ended.stack, ended.results, strict=True):
                 on_end(job, finished)
             return 1
         left = []
-        for job in ended.team:
+        for job in ended.stack:
             result = self._lost(job, ended.lost)
             if result is None:
                 left.append(job)

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field, fields
 
 from pipelines.sweep.search_space import Suggested
-from pipelines.trial.context import Context
+from pipelines.trial.context import SweepContext
 from pipelines.trial.job import Job, TrialKey, TrialResult
 from research.errors import InputError
 from research.evaluation.metrics import Scores
@@ -48,7 +48,7 @@ class SweepHistory:
         return {key.number: one for key, one in sorted(self.settled.items()) if one.kind == "trial"}
 
 
-def read_history(context: Context, attempts: int) -> SweepHistory:
+def read_history(context: SweepContext, attempts: int) -> SweepHistory:
     """Read the sweep's children, after closing what a dead driver left open.
 
     A trial whose last `attempts` attempts all died in the same epoch becomes `crashed`.
@@ -79,14 +79,14 @@ def read_history(context: Context, attempts: int) -> SweepHistory:
     )
 
 
-def attempts_of(context: Context, job: Job) -> list[RunRecord]:
+def attempts_of(context: SweepContext, job: Job) -> list[RunRecord]:
     """The runs of a job so far, oldest first."""
     made = [run for run in children(context.store, context.experiment_id, context.parent_id) if "number" in run.params]
     return [run for run in made if run.kind == job.kind and _key(run) == job.key]
 
 
 def close_lost_attempt(
-    context: Context, made: list[RunRecord], mine: list[RunRecord], reason: str, attempts: int
+    context: SweepContext, made: list[RunRecord], mine: list[RunRecord], reason: str, attempts: int
 ) -> TrialResult | None:
     """Close what a dead worker left (`mine`, of all attempts `made`).
 
@@ -104,7 +104,7 @@ def close_lost_attempt(
     return _finished_trial(ended[0], context.task.spec) if ended else None
 
 
-def close_open_children(context: Context) -> None:
+def close_open_children(context: SweepContext) -> None:
     """Close children that are still open when the sweep ends, such as one created twice by a server that restarted."""
     for run in children(context.store, context.experiment_id, context.parent_id):
         if run.status == "RUNNING":
@@ -135,7 +135,7 @@ def close_run(store: Store, run: RunRecord, reason: str) -> None:
     run.tags.update({**tags, schema.OUTCOME: outcome})
 
 
-def _give_up(context: Context, made: list[RunRecord], attempts: int) -> None:
+def _give_up(context: SweepContext, made: list[RunRecord], attempts: int) -> None:
     """A trial that died too often without finishing one more epoch is `crashed`, so that a sweep cannot loop on it."""
     if any(run.outcome != "interrupted" for run in made):
         return

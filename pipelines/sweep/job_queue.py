@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from pipelines.sweep import parent_run as parent
+from pipelines.sweep import parent_run
 from pipelines.sweep.driver_lock import DriverLease
 from pipelines.sweep.progress import SweepDisplay
 from pipelines.sweep.replicates import best_configurations, replicate_jobs
@@ -14,7 +14,7 @@ from pipelines.sweep.result_reuse import ResultCache
 from pipelines.sweep.sampler import CURVES_NEEDED, RANDOM, Suggestion
 from pipelines.sweep.search_space import FixedSettings, Suggested, expressible, first_suggestions, structure_of, trial_spec
 from pipelines.sweep.state import Sweep
-from pipelines.trial.job import Job, Team, TrialResult
+from pipelines.trial.job import Job, JobStack, TrialResult
 from research.tracking import schema
 from research.tracking.query import histories
 from research.training.trial_state import EpochRecord
@@ -37,7 +37,7 @@ def record(sweep: Sweep, display: SweepDisplay, finished: TrialResult) -> None:
     """Put a finished run into the table and onto the parent."""
     sweep.finished.append(finished)
     display.run_finished(finished)
-    parent.update(sweep)
+    parent_run.update(sweep)
 
 
 @dataclass(kw_only=True)
@@ -70,7 +70,7 @@ class JobQueue:
         """Whether nothing is left to train, replicates included."""
         return not self._numbers and not self._missing_replicates()
 
-    def next_team(self) -> Team | None:
+    def next_stack(self) -> JobStack | None:
         """The next trials to train side by side; one that the experiment knows already is linked on the way."""
         leader = self.next_job()
         if leader is None:
@@ -121,24 +121,24 @@ class JobQueue:
         """Choose what is replicated, when the search is over."""
         self._replicates = self._missing_replicates()
 
-    def next_replicates(self) -> Team | None:
+    def next_replicates(self) -> JobStack | None:
         """The next replicates to train side by side: seeds of one configuration differ in nothing that a stack shares."""
-        team: list[Job] = []
-        while self._replicates and len(team) < self.replicate_stack:
+        stack: list[Job] = []
+        while self._replicates and len(stack) < self.replicate_stack:
             self.lease.check()
             job = self._replicates[0]
-            if team and job.spec.config_fingerprint != team[0].spec.config_fingerprint:
+            if stack and job.spec.config_fingerprint != stack[0].spec.config_fingerprint:
                 break
             self._replicates.pop(0)
             linked = self.known.trial(job)
             if linked is None:
-                team.append(job)
+                stack.append(job)
             else:
                 self.on_end(job, linked)
-        return tuple(team) or None
+        return tuple(stack) or None
 
-    def on_epoch(self, job: Job, record: EpochRecord) -> bool:
-        """Whether a running trial may go on."""
+    def may_continue(self, job: Job, record: EpochRecord) -> bool:
+        """Return False if the pruner stops this trial."""
         if job.kind == "replicate":
             return True
         return self.sweep.proposer.report(self._proposals[job.number], record.epoch, record.val_loss)

@@ -19,7 +19,6 @@ from pipelines.sweep.register import register_best
 from pipelines.sweep.replicates import ReplicateSummary, best_configurations, replicated
 from pipelines.sweep.search_space import SearchSpace
 from pipelines.trial import figures
-from pipelines.trial.context import Context
 from pipelines.trial.job import TrialResult
 from pipelines.trial.task_record import evidence_metrics, task_inputs, task_params
 from research.models.accounting import parameter_count
@@ -30,6 +29,7 @@ from research.tracking.registry import RegisteredVersion
 from research.tracking.run_writer import RunLog, Value
 
 if TYPE_CHECKING:
+    from pipelines.sweep.setup import SweepSetup
     from pipelines.sweep.state import Sweep
 
 STARTS_KEPT = 12
@@ -48,33 +48,33 @@ COORDINATES = (
 )
 
 
-def open_run(options: SweepOptions, context: Context, architectures: list[ArchitectureSpec], space: SearchSpace) -> RunLog:
-    """The parent run, with everything that its children share. What a later start may change is in its tags."""
+def open_run(options: SweepOptions, setup: SweepSetup, space: SearchSpace) -> RunLog:
+    """Start the parent run with everything that its children share. A later start may change its tags only."""
     log = RunLog.start(
-        context.store,
-        experiment_id=context.experiment_id,
+        setup.store,
+        experiment_id=setup.experiment_id,
         kind="sweep",
-        name=f"{context.budget.label}-{context.task.title}",
+        name=f"{setup.budget.label}-{setup.task.title}",
         params={
-            "budget": context.budget.label,
-            **task_params(context.task),
-            "context_length": context.task.prepared.context_length,
+            "budget": setup.budget.label,
+            **task_params(setup.task),
+            "context_length": setup.task.prepared.context_length,
             "epochs": options.epochs,
             "patience": options.patience,
             "seed": options.seed,
             "base_width": options.base_width,
-            "optimizer": context.optimizer,
+            "optimizer": setup.optimizer,
             "family": options.family,
             "window_norm": options.window_norm,
             "symbol_embedding": options.symbol_embedding,
-            **_asked(options, architectures, space),
+            **_asked(options, setup.architectures, space),
         },
-        tags={**context.tags, schema.OWNER: ProcessId.mine().text(token="", seen=time.time())},
-        inputs=task_inputs(context.task),
+        tags={**setup.tags, schema.OWNER: ProcessId.mine().text(token="", seen=time.time())},
+        inputs=task_inputs(setup.task),
     )
-    for name, value in evidence_metrics(context.task).items():
+    for name, value in evidence_metrics(setup.task).items():
         log.metric(name, value)
-    log.artifacts(context.provenance.write)
+    log.artifacts(setup.provenance.write)
     return log
 
 

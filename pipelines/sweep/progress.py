@@ -55,7 +55,7 @@ class SweepDisplay:
         self._running[job.name] = self._progress.add_task(job.name, total=job.spec.training.epochs)
         self._draw()
 
-    def on_epoch(self, job: Job, record: EpochRecord) -> None:
+    def show_epoch(self, job: Job, record: EpochRecord) -> None:
         """An epoch of a running trial ended."""
         told = f"{job.name}  val_loss {record.val_loss:.4f}"
         self._progress.update(self._running[job.name], completed=record.epoch, description=told)

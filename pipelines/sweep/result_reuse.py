@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from pipelines.sweep.history import finished_of
 from pipelines.trial.baseline_run import baseline_spec
-from pipelines.trial.context import Context
+from pipelines.trial.context import SweepContext
 from pipelines.trial.job import Job, TrialResult
 from pipelines.trial.task_record import task_inputs
 from research.models.baselines import BASELINES
@@ -21,7 +21,7 @@ SETTLED = ("complete", "diverged")
 class ResultCache:
     """Finished runs of the same study in any sweep of the experiment, by fingerprint."""
 
-    def __init__(self, context: Context):
+    def __init__(self, context: SweepContext):
         self._context = context
         runs = runs_with_tag(
             context.store,
