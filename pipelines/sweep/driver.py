@@ -92,8 +92,8 @@ def _run(sweep: Sweep, layout: Layout, lease: DriverLease, console: Console) -> 
         )
         if not jobs.is_over:
             with _closed_after(executor_for(sweep.options, sweep.context, sweep.runtime, layout)) as executor:
-                made = sweep.history.attempts
-                dispatch = Dispatch(executor, sweep.context, display, made, sweep.options.attempts, jobs.may_continue)
+                counts = sweep.history.attempt_counts
+                dispatch = Dispatch(executor, sweep.context, display, counts, sweep.options.attempts, jobs.may_continue)
                 dispatch.run(jobs.next_stack, jobs.on_end)
                 jobs.begin_replicates()
                 dispatch.run(jobs.next_replicates, jobs.on_end)

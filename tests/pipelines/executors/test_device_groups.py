@@ -21,8 +21,7 @@ from pipelines.executors.choose import Layout, executor_for, layout_for
 from pipelines.executors.device_groups import devices_to_share, group_size, groups_of
 from pipelines.executors.processes import Processes
 from pipelines.plan.costs import plan_rows
-from pipelines.sweep import messages as summary
-from pipelines.sweep import setup as preparation
+from pipelines.sweep import messages, setup
 from pipelines.sweep.state import Sweep
 from pipelines.trial.context import WorkerResources
 from pipelines.trial.job import Job
@@ -118,7 +117,7 @@ def test_workers_get_groups_where_some_shape_needs_them(tmp_path: Path, monkeypa
 def test_the_layout_is_said(sweep: Sweep) -> None:
     def said(layout: Layout) -> str:
         page = StringIO()
-        summary.print_history(sweep, layout, Console(width=200, file=page))
+        messages.print_history(sweep, layout, Console(width=200, file=page))
         return page.getvalue()
 
     assert "each on 2 devices (a trial that fits one is trained on the first)" in said(
@@ -139,12 +138,12 @@ def test_every_worker_knows_its_group(sweep: Sweep) -> None:
 
 def test_a_sweep_does_not_refuse_what_its_devices_hold_together(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = replace(sweep.runtime, device=CUDA)
-    monkeypatch.setattr(preparation, "available_memory", lambda _: FOR_TWO)
-    monkeypatch.setattr(preparation, "devices_to_share", lambda *_: EIGHT[:2])
-    assert preparation._fitting_shapes([LARGE], sweep.options, runtime, "adamw") == [LARGE]
-    monkeypatch.setattr(preparation, "available_memory", lambda _: FOR_TWO // 10)
+    monkeypatch.setattr(setup, "available_memory", lambda _: FOR_TWO)
+    monkeypatch.setattr(setup, "devices_to_share", lambda *_: EIGHT[:2])
+    assert setup._fitting_shapes([LARGE], sweep.options, runtime, "adamw") == [LARGE]
+    monkeypatch.setattr(setup, "available_memory", lambda _: FOR_TWO // 10)
     with pytest.raises(InputError, match="are free on each of 2 devices"):
-        preparation._fitting_shapes([LARGE], sweep.options, runtime, "adamw")
+        setup._fitting_shapes([LARGE], sweep.options, runtime, "adamw")
 
 
 def test_a_trial_takes_the_fewest_devices_that_hold_it(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,7 +147,7 @@ def test_workers_that_die_before_they_begin_end_the_sweep_with_a_sentence(starte
     executor.wait.side_effect = lambda _: StackResult(
         stack=executor.submit.call_args.args[0], lost="worker process 12 ended with exit code 1"
     )
-    dispatch = Dispatch(executor, started.context, MagicMock(), started.history.attempts, 3, MagicMock())
+    dispatch = Dispatch(executor, started.context, MagicMock(), started.history.attempt_counts, 3, MagicMock())
     jobs = iter([(job,)])
     with pytest.raises(InputError, match=r"WORKERS: worker process 12 ended with exit code 1 before it began a trial"):
         dispatch.run(lambda: next(jobs, None), MagicMock())
