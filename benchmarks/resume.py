@@ -38,7 +38,7 @@ def resume(folder: Path) -> list[Measurement]:
     add_copies(store.database, first.trials[0].run_id, _copies(first))
     more = replace(options, trials=TRIALS + 1)
     prepared = prepare(more, quiet)
-    seconds = timed(lambda: _propose(driver.open_sweep(more, *prepared), quiet))
+    seconds = timed(lambda: _propose(driver.open_sweep(more, prepared), quiet))
     return [
         Measurement(
             name=f"resuming a sweep of {TRIALS:,} trials, to its next proposal", seconds=seconds, most_seconds=MOST_SECONDS
@@ -67,7 +67,7 @@ def _copies(first: Sweep) -> Iterator[Copy]:
         fingerprints = {schema.TRIAL_FINGERPRINT: spec.fingerprint, schema.CONFIG_FINGERPRINT: spec.config_fingerprint}
         yield Copy(
             name=f"{number:04d} {spec.architecture.label}",
-            params={name: str(value) for name, value in {**declared_params(spec, context), "number": number}.items()},
+            params={name: str(value) for name, value in {**declared_params(spec, context.budget), "number": number}.items()},
             tags={schema.SUGGESTED: json.dumps(suggested), **fingerprints},
             metrics={"val_loss": 0.36 + suggested["dropout"] / 10},
         )

@@ -101,4 +101,4 @@ def start_sweep(options: SweepOptions) -> Sweep:
     from pipelines.sweep.driver import open_sweep
     from pipelines.sweep.setup import prepare
 
-    return open_sweep(options, *prepare(options, Console(quiet=True)))
+    return open_sweep(options, prepare(options, Console(quiet=True)))

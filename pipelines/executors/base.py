@@ -1,32 +1,25 @@
-"""The interface between the driver and whatever trains its trials."""
+"""The interface between a sweep's driver and the workers that train its trials."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from pipelines.trial.job import Job, StackResult, Team
-from research.training.trial_state import EpochRecord
-
-
-class EpochCallback(Protocol):
-    """Hears of running jobs, in the driver's process."""
-
-    def on_epoch(self, job: Job, record: EpochRecord) -> bool:
-        """An epoch of a job ended; False asks for the job to be pruned."""
+from pipelines.trial.job import JobStack, StackResult
+from pipelines.trial.run_listener import EpochCallback
 
 
 class Executor(Protocol):
-    """Runs teams of jobs side by side. Workers write their runs to the store themselves; only results come back."""
+    """Trains stacks of jobs side by side. Workers write their runs to the store themselves, and only results come back."""
 
     @property
     def slots(self) -> int:
-        """Teams that it runs at a time."""
+        """Number of stacks that run at a time."""
 
-    def submit(self, team: Team) -> None:
-        """Start a team; at most `slots` may be open."""
+    def submit(self, stack: JobStack) -> None:
+        """Start a stack. At most `slots` may be open."""
 
-    def wait(self, watcher: EpochCallback) -> StackResult:
-        """Block until a team ends, passing on epochs meanwhile. A worker that dies is an `StackResult` with `lost`."""
+    def wait(self, report: EpochCallback) -> StackResult:
+        """Block until a stack ends, and report epochs meanwhile. A dead worker gives a `StackResult` with `lost`."""
 
     def close(self) -> None:
-        """Stop what is still running, as `interrupted`, and free everything."""
+        """Stop running stacks as `interrupted` and free all resources."""

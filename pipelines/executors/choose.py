@@ -1,4 +1,4 @@
-"""Which executor a sweep gets, and how the cores are shared among its workers."""
+"""The choice of a sweep's executor, and of each worker's share of the machine."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from pipelines.executors.processes import Processes
 from pipelines.executors.ray_tasks import RayTasks
 from pipelines.executors.stack_size import replicate_stack_size, stack_size
 from pipelines.options import SweepOptions
-from pipelines.trial.context import Context, DeviceGroup
+from pipelines.trial.context import DeviceGroup, SweepContext, WorkerContext, WorkerResources
 from research.errors import require
 from research.measurement_cache import cached_measurement
 from research.models.accounting import parameter_count
-from research.runtime import DEFAULT_THREADS, Precision, available_memory, devices_like
+from research.runtime import DEFAULT_THREADS, Precision, Runtime, available_memory, devices_like
 from research.spec import ArchitectureSpec, OptimizerName
 from research.training.precision import faster_precision
 
 WORTH_IT = 1.15
-"""Several processes are taken when they promise at least this many times the trials of one."""
+"""Least measured gain in trials per second over one process for which several are started."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Workers and what each of them has."""
+    """The workers of a sweep and the resources of each."""
 
     groups: tuple[DeviceGroup, ...]
     """Devices of each worker."""
     threads: int
     precision: Precision = "float32"
     stack: int = 1
-    """Trials of the search that a worker trains as one model."""
+    """Trials of the search that are trained as one model."""
     replicate_stack: int = 1
-    """Replicates that it does."""
+    """Replicates that are trained as one model."""
 
     @property
     def workers(self) -> int:
-        """Trials at a time."""
+        """Number of workers."""
         return len(self.groups)
 
 
@@ -52,9 +52,9 @@ def layout_for(
     trials_left: int,
     optimizer: OptimizerName = "adamw",
 ) -> Layout:
-    """What the options ask for; else one worker per accelerator, else a measured share of the cores.
+    """Return the layout that the options give, else one worker per accelerator or a measured share of the cores.
 
-    Where a trial needs several accelerators, each worker gets so many.
+    If a trial needs several accelerators, each worker gets that many.
     """
     require(options.workers is None or options.workers >= 1, "WORKERS", options.workers, "give 1 or more.")
     groups, threads = _groups_and_threads(options, device, architectures, trials_left, optimizer)
@@ -87,38 +87,39 @@ def _groups_and_threads(
 def _cuda_groups(
     options: SweepOptions, device: torch.device, architectures: list[ArchitectureSpec], optimizer: OptimizerName
 ) -> tuple[DeviceGroup, ...]:
-    """Groups as large as the largest training needs; one device each where all fit one."""
+    """Return groups that the largest training fits into. They have one device each if every trial fits one."""
     shared = devices_to_share(options, device)
     if optimizer != "adamw" or len(shared) == 1:
         return groups_of(devices_like(device), 1)
-    free = min(available_memory(one) for one in shared)
+    free = min(available_memory(device) for device in shared)
     size = group_size(architectures, max(options.batch_sizes), free, device, devices=len(shared))
     return groups_of(shared, size)
 
 
-def executor_for(options: SweepOptions, context: Context, layout: Layout) -> Executor:
-    """The executor for a layout; one worker needs no process of its own."""
-    context = replace(context, runtime=replace(context.runtime, threads=layout.threads, precision=layout.precision))
+def executor_for(options: SweepOptions, sweep: SweepContext, runtime: Runtime, layout: Layout) -> Executor:
+    """Return the executor of a layout. A single worker needs no process of its own."""
+    runtime = replace(runtime, threads=layout.threads, precision=layout.precision)
     if options.ray:
-        return RayTasks(context=context, workers=options.workers)
-    if layout.workers == 1:
-        return InProcess(replace(context, runtime=replace(context.runtime, device=layout.groups[0][0]), group=layout.groups[0]))
-    return Processes(context, layout.groups)
+        return RayTasks(sweep=sweep, runtime=runtime, workers=options.workers)
+    if layout.workers > 1:
+        return Processes(sweep, runtime, layout.groups)
+    (devices,) = layout.groups
+    return InProcess(WorkerContext.build(sweep, WorkerResources(runtime=replace(runtime, device=devices[0]), devices=devices)))
 
 
 def _measured_workers(options: SweepOptions, architectures: list[ArchitectureSpec], trials_left: int) -> int:
-    """The processes, each with its share of the cores, that train most together; one unless several clearly win."""
+    """Return the number of processes that train most together, or 1 unless several clearly win."""
     cores = usable_cores()
     if min(cores, trials_left) < 2:
         return 1
     typical = sorted(architectures, key=parameter_count)[len(architectures) // 2]
-    found = {one: rate for one, rate in rates(typical, options.store).items() if one.processes <= trials_left}
-    best = max(found, key=lambda one: found[one])
-    return best.processes if found[best] >= WORTH_IT * found[CpuShare(1, cores)] else 1
+    measured = {share: rate for share, rate in rates(typical, options.store).items() if share.processes <= trials_left}
+    best = max(measured, key=lambda share: measured[share])
+    return best.processes if measured[best] >= WORTH_IT * measured[CpuShare(1, cores)] else 1
 
 
 def _precision(options: SweepOptions, device: torch.device, architectures: list[ArchitectureSpec]) -> Precision:
-    """The user's; else one for the whole sweep, so that no shape is computed more roughly than another."""
+    """Return the user's precision, else one for the whole sweep, so that all shapes are computed alike."""
     if options.precision != "auto":
         return options.precision
     typical = sorted(architectures, key=parameter_count)[len(architectures) // 2]

@@ -1,6 +1,6 @@
-"""How many processes with how many threads each train most on this machine's CPU: measured once, then remembered.
+"""Training speed of every way to share this machine's CPU cores among processes, measured once and cached.
 
-All processes of a share are timed at the same moment, since cores share caches, memory and power.
+All processes of a share are timed at the same moment, because cores share caches, memory and power.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from research.spec import ArchitectureSpec
 PROBE_SECONDS = 1.0
 PROBE_BATCH = 128
 PROBE_LAYERS = 2
-"""Depth repeats the same work."""
+"""Layers of the probe's model. More layers repeat the same work."""
 PATIENCE_SECONDS = 120.0
-"""For a probe's processes to load torch."""
+"""Time in which the probe's processes load torch."""
 
 
 class CpuShare(NamedTuple):
-    """A way to share the cores."""
+    """Number of processes, and threads of each."""
 
     processes: int
     threads: int
@@ -39,30 +39,30 @@ class CpuShare(NamedTuple):
 
 
 def usable_cores() -> int:
-    """Physical cores that this process may use."""
+    """Return the number of physical cores that this process may use."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(allowed, DEFAULT_THREADS)
 
 
 def possible(cores: int) -> list[CpuShare]:
-    """All cores in one process, one process per core, and the even shares in between."""
+    """Return all even shares, from one process with all cores to one process per core."""
     return [CpuShare(count, cores // count) for count in range(1, cores + 1) if cores % count == 0]
 
 
 def rates(architecture: ArchitectureSpec, folder: Path) -> dict[CpuShare, float]:
-    """Training windows per second of each share, all its processes together."""
+    """Return the training windows per second of each share, summed over its processes."""
     shares = possible(usable_cores())
 
-    def ask() -> list[float]:
-        found = measure(architecture, shares)
-        return [found[share] for share in shares]
+    def measure_all() -> list[float]:
+        measured = measure(architecture, shares)
+        return [measured[share] for share in shares]
 
-    question = f"windows per second of {', '.join(map(str, shares))}"
-    return dict(zip(shares, cached_measurement(folder, question, architecture, torch.device("cpu"), ask), strict=True))
+    name = f"windows per second of {', '.join(map(str, shares))}"
+    return dict(zip(shares, cached_measurement(folder, name, architecture, torch.device("cpu"), measure_all), strict=True))
 
 
 def measure(architecture: ArchitectureSpec, shares: list[CpuShare]) -> dict[CpuShare, float]:
-    """Windows per second of each share."""
+    """Measure the windows per second of each share."""
     mp = multiprocessing.get_context("spawn")
     count = max(share.processes for share in shares)
     barrier, found = mp.Barrier(count), mp.Queue()
@@ -93,7 +93,7 @@ def _work(index: int, shares: list[CpuShare], architecture: ArchitectureSpec, ba
         barrier.wait(PATIENCE_SECONDS)
         if index < share.processes:
             found.put((share, _rate(model, x_BTF, symbols_B)))
-        # Nobody goes on to the next share while this one is timed.
+        # No process continues with the next share while this one is timed.
         barrier.wait(PATIENCE_SECONDS)
 
 

@@ -1,4 +1,4 @@
-"""Over how many devices a sweep may spread a trial, and how its workers share the devices for that."""
+"""Groups of devices: a trial may be spread over the devices of its worker's group."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from research.training.distributed.fsdp import choose_shards
 
 
 def devices_to_share(options: SweepOptions, device: torch.device) -> DeviceGroup:
-    """Devices of this machine that may hold a trial together.
+    """Return the devices of this machine that may hold a trial together.
 
-    A Ray task is given one; a micro-batch that the user asks for is tried on one, as it is.
+    A Ray task has one device. A micro-batch from the user applies to one device.
     """
     return (device,) if options.ray or options.micro_batch else devices_like(device)
 
@@ -24,11 +24,11 @@ def devices_to_share(options: SweepOptions, device: torch.device) -> DeviceGroup
 def group_size(
     architectures: Iterable[ArchitectureSpec], batch_size: int, available: int, device: torch.device, *, devices: int
 ) -> int:
-    """Devices that a worker needs to train each of these that several can hold at all; `available` bytes on each."""
+    """Return the devices that a worker needs for the largest architecture, with `available` bytes free on each."""
     needed = (choose_shards(a, batch_size, available, device, devices=devices) for a in architectures)
     return max((count for count in needed if count), default=1)
 
 
 def groups_of(devices: DeviceGroup, size: int) -> tuple[DeviceGroup, ...]:
-    """As many groups of so many devices as there are; what is left over stays idle."""
+    """Return as many groups of `size` devices as possible. Left-over devices stay idle."""
     return tuple(devices[first : first + size] for first in range(0, len(devices) - size + 1, size))

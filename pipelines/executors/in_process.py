@@ -1,35 +1,35 @@
-"""One trial at a time, in the driver's own process: the simplest to follow, and the same to the bit every time."""
+"""One stack at a time in the driver's own process. Results are the same to the bit every time."""
 
 from __future__ import annotations
 
-from pipelines.executors.base import EpochCallback
-from pipelines.trial.context import Context
-from pipelines.trial.job import StackResult, Team
-from pipelines.trial.trial import run_team
+from pipelines.trial.context import WorkerContext
+from pipelines.trial.job import JobStack, StackResult
+from pipelines.trial.run_listener import EpochCallback
+from pipelines.trial.trial import run_stack
 
 
 class InProcess:
-    """Runs the submitted team when it is waited for."""
+    """Trains the submitted stack inside `wait`."""
 
-    def __init__(self, context: Context):
-        self._context = context.on_device()
-        self._team: Team | None = None
+    def __init__(self, worker: WorkerContext):
+        self._worker = worker
+        self._stack: JobStack | None = None
 
     @property
     def slots(self) -> int:
         """One."""
         return 1
 
-    def submit(self, team: Team) -> None:
-        """Remember the team."""
-        assert self._team is None
-        self._team = team
+    def submit(self, stack: JobStack) -> None:
+        """Keep the stack until `wait`."""
+        assert self._stack is None
+        self._stack = stack
 
-    def wait(self, watcher: EpochCallback) -> StackResult:
-        """Run it."""
-        team, self._team = self._team, None
-        assert team is not None
-        return StackResult(team=team, finished=run_team(self._context, team, watcher.on_epoch))
+    def wait(self, report: EpochCallback) -> StackResult:
+        """Train the stack."""
+        stack, self._stack = self._stack, None
+        assert stack is not None
+        return StackResult(stack=stack, results=run_stack(self._worker, stack, report))
 
     def close(self) -> None:
-        """Nothing outlives a call."""
+        """Do nothing, since no worker outlives `wait`."""

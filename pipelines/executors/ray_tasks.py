@@ -1,6 +1,6 @@
 """Trials as Ray tasks, on this machine or a cluster; every worker logs to the same tracking server.
 
-Ray only places and runs them: which trial comes next and whether a lost one is tried again is the driver's to say.
+Ray only places and runs tasks. The driver chooses the next trial and retries lost ones.
 """
 
 from __future__ import annotations
@@ -15,56 +15,57 @@ from typing import Any
 
 import torch
 
-from pipelines.executors.base import EpochCallback
-from pipelines.trial.context import Context
-from pipelines.trial.job import Job, StackResult, Team, TrialResult
-from pipelines.trial.trial import run_team
+from pipelines.trial.context import SweepContext, WorkerContext, WorkerResources
+from pipelines.trial.job import Job, JobStack, StackResult, TrialResult
+from pipelines.trial.run_listener import EpochCallback
+from pipelines.trial.trial import run_stack
 from research.errors import InputError
+from research.runtime import Runtime
 from research.tracking.store import Store
 from research.training.trial_state import EpochRecord
 
 LOOK_SECONDS = 0.5
-"""How often epochs are collected while waiting."""
+"""Seconds between two collections of epochs."""
 GRACE_SECONDS = 20.0
 PROBE_SECONDS = 5.0
-"""How long a cluster may take to answer; Ray itself would try for minutes."""
+"""Time that a cluster may take to answer. Ray itself would try for minutes."""
 
 
 class EpochMailbox:
-    """Where tasks leave their epochs and the driver its wish to prune; lives in a Ray actor."""
+    """Holds the epochs of tasks and the driver's requests to prune, in a Ray actor."""
 
     def __init__(self) -> None:
         self._epochs: list[tuple[str, EpochRecord]] = []
         self._pruned: set[str] = set()
 
     def report(self, name: str, record: EpochRecord) -> bool:
-        """A task's epoch; False if it is to be pruned. The driver's answer to an epoch arrives with the next one."""
+        """Add a task's epoch. Return False if it is to be pruned; the request arrives one epoch late."""
         self._epochs.append((name, record))
         return name not in self._pruned
 
     def collect(self) -> list[tuple[str, EpochRecord]]:
-        """The epochs since the last time."""
+        """Return the epochs since the last call."""
         epochs, self._epochs = self._epochs, []
         return epochs
 
     def prune(self, name: str) -> None:
-        """Ask for a task to stop."""
+        """Request that a task stops at its next epoch."""
         self._pruned.add(name)
 
 
 def connect(address: str, store: Store) -> None:
-    """Join the cluster at `address`, or start Ray on this machine where `auto` finds none."""
+    """Join the cluster at `address`, or start Ray on this machine if `auto` finds none."""
     ray = _ray()
     if ray.is_initialized():
         return
     address = _cluster(address)
-    # Ray puts a handler of its own in the place of ours, which closes the runs.
+    # Ray replaces our handler, which closes the runs, with its own.
     on_sigterm = signal.getsignal(signal.SIGTERM)
     local = {"include_dashboard": False} if address == "local" else {}
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
-    except (ConnectionError, ValueError, RuntimeError) as problem:
-        raise _no_cluster(address, str(problem).splitlines()[0]) from None
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise _no_cluster(address, str(error).splitlines()[0]) from None
     finally:
         signal.signal(signal.SIGTERM, on_sigterm)
     away = {node["NodeManagerHostname"] for node in _nodes(ray)} - {socket.gethostname(), "localhost"}
@@ -78,45 +79,47 @@ def connect(address: str, store: Store) -> None:
 
 @dataclass(kw_only=True)
 class RayTasks:
-    """As many tasks as the connected cluster has room for."""
+    """Trains as many stacks at a time as the connected cluster has room for."""
 
-    context: Context
+    sweep: SweepContext
+    runtime: Runtime
     workers: int | None = None
     _slots: int = field(init=False)
-    _running: dict[Any, Team] = field(init=False, default_factory=dict)
+    _running: dict[Any, JobStack] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         ray = _ray()
-        runtime = self.context.runtime
+        runtime = self.runtime
         gpus = 1 if runtime.device.type == "cuda" else 0
         rooms = _rooms(ray, runtime.threads, gpus)
         self._slots = min(self.workers or sum(rooms), sum(rooms))
         # Ray shows a task only the GPU that it was given, under the index 0.
         runtime = replace(runtime, device=torch.device("cuda")) if gpus else runtime
         share = 1.0 if gpus else 1 / min(max(rooms), self._slots)
-        self._context = ray.put(replace(self.context.portable(), runtime=runtime, memory_share=share))
-        # With the driver: a desk on another node could be lost while the driver lives.
+        self._sweep = ray.put(self.sweep.portable())
+        self._resources = WorkerResources(runtime=runtime, devices=(runtime.device,), memory_share=share)
+        # With the driver: a mailbox on another node could be lost while the driver lives.
         affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
         here = affinity(ray.get_runtime_context().get_node_id(), soft=False)
-        self._desk = ray.remote(num_cpus=0, scheduling_strategy=here)(EpochMailbox).remote()
+        self._mailbox = ray.remote(num_cpus=0, scheduling_strategy=here)(EpochMailbox).remote()
         # Ray would run a lost task again by itself, without an attempt of its own in the record.
         self._task = ray.remote(num_cpus=runtime.threads, num_gpus=gpus, max_retries=0)(work)
 
     @property
     def slots(self) -> int:
-        """As many as fit, or as were asked for."""
+        """Number of tasks that fit, or `workers` if that is smaller."""
         return self._slots
 
-    def submit(self, team: Team) -> None:
-        """Queue the team as a task."""
-        self._running[self._task.remote(self._context, team, self._desk)] = team
+    def submit(self, stack: JobStack) -> None:
+        """Queue the stack as a task."""
+        self._running[self._task.remote(self._sweep, self._resources, stack, self._mailbox)] = stack
 
-    def wait(self, watcher: EpochCallback) -> StackResult:
-        """The next result, or the next lost worker or node."""
+    def wait(self, report: EpochCallback) -> StackResult:
+        """Return the next result, or the next lost worker or node."""
         ray = _ray()
         while True:
             done, _ = ray.wait(list(self._running), timeout=LOOK_SECONDS)
-            self._pass_on(watcher)
+            self._report_epochs(report)
             if done:
                 return self._ended(done[0], self._running.pop(done[0]))
 
@@ -130,42 +133,44 @@ class RayTasks:
         self._running.clear()
         ray.shutdown()
 
-    def _pass_on(self, watcher: EpochCallback) -> None:
+    def _report_epochs(self, report: EpochCallback) -> None:
         ray = _ray()
-        jobs = {job.name: job for team in self._running.values() for job in team}
-        for name, record in ray.get(self._desk.collect.remote()):
-            if name in jobs and not watcher.on_epoch(jobs[name], record):
-                self._desk.prune.remote(name)
+        jobs = {job.name: job for stack in self._running.values() for job in stack}
+        for name, record in ray.get(self._mailbox.collect.remote()):
+            if name in jobs and not report(jobs[name], record):
+                self._mailbox.prune.remote(name)
 
-    def _ended(self, task: Any, team: Team) -> StackResult:
+    def _ended(self, task: Any, stack: JobStack) -> StackResult:
         ray = _ray()
         try:
             result: tuple[TrialResult, ...] | InputError = ray.get(task)
-        except ray.exceptions.RayTaskError as problem:
-            raise problem.as_instanceof_cause() from None
-        except ray.exceptions.RayError as problem:
-            return StackResult(team=team, lost=f"its Ray worker was lost ({type(problem).__name__})")
+        except ray.exceptions.RayTaskError as error:
+            raise error.as_instanceof_cause() from None
+        except ray.exceptions.RayError as error:
+            return StackResult(stack=stack, lost=f"its Ray worker was lost ({type(error).__name__})")
         if isinstance(result, InputError):
             raise result
-        return StackResult(team=team, finished=result)
+        return StackResult(stack=stack, results=result)
 
 
-def work(context: Context, team: Team, desk: Any) -> tuple[TrialResult, ...] | InputError:
-    """A task: one team. A mistake of the user's is a result: raised, it would carry Ray's traceback."""
+def work(
+    sweep: SweepContext, resources: WorkerResources, stack: JobStack, mailbox: Any
+) -> tuple[TrialResult, ...] | InputError:
+    """Train one stack as a Ray task. A user's error is returned, since raising it would add Ray's traceback."""
     ray = _ray()
-    context.runtime.apply()
+    resources.runtime.apply()
 
     def report(job: Job, record: EpochRecord) -> bool:
-        return bool(ray.get(desk.report.remote(job.name, record)))
+        return bool(ray.get(mailbox.report.remote(job.name, record)))
 
     try:
-        return run_team(context.on_device(), team, report)
-    except InputError as mistake:
-        return mistake
+        return run_stack(WorkerContext.build(sweep, resources), stack, report)
+    except InputError as error:
+        return error
 
 
 def _cluster(address: str) -> str:
-    """The address of a cluster that answers, or `local` if `auto` finds none that does."""
+    """Return the address of a cluster that answers, or `local` if `auto` finds none."""
     if address == "auto":
         address = os.environ.get("RAY_ADDRESS", "auto")
     if address != "auto":
@@ -182,8 +187,8 @@ def _answering(address: str) -> str:
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), PROBE_SECONDS).close()
-    except (OSError, ValueError) as problem:
-        raise _no_cluster(address, str(problem)) from None
+    except (OSError, ValueError) as error:
+        raise _no_cluster(address, str(error)) from None
     return address
 
 
@@ -197,7 +202,7 @@ def _nodes(ray: Any) -> list[dict[str, Any]]:
 
 
 def _rooms(ray: Any, cpus: int, gpus: int) -> list[int]:
-    """Trials that each node can hold at a time."""
+    """Return the number of trials that each node can train at a time."""
     what, needed = ("GPU", gpus) if gpus else ("CPU", cpus)
     rooms = [int(node["Resources"].get(what, 0)) // needed for node in _nodes(ray)]
     if not any(rooms):

@@ -1,4 +1,4 @@
-"""Whether training several trials of one architecture as one model pays on this device, by a short probe."""
+"""The number of trials of one architecture to train as one model, by a short probe on the device."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from research.spec import ArchitectureSpec
 from research.training.memory_estimate import FITTING_SHARE, peak_memory
 
 SIZES = (4, 8)
-"""Stacks that are tried; more copies gain little more and hold a worker for longer."""
+"""Stack sizes that are measured. Larger stacks gain little and hold a worker for longer."""
 WORTH_IT = 1.2
-"""A stack must train at least this many times the windows per second of single trials."""
-FEWEST_TEAMS = 8
-"""A search is stacked only where at least so many teams are left: each stack looks at one shape only."""
+"""Least gain in windows per second over single trials for which trials are stacked."""
+FEWEST_STACKS = 8
+"""Fewest stacks left for which a search is stacked, because each stack tries one shape only."""
 PROBE_SECONDS = 0.3
 DROPOUT = 0.1
 
 
 def stack_size(options: SweepOptions, device: torch.device, architectures: list[ArchitectureSpec], trials_left: int) -> int:
-    """Trials of the search to train as one."""
+    """Return the number of trials of the search to train as one model."""
     asked = asked_for(options)
     if asked is not None:
         return asked
-    most = trials_left // FEWEST_TEAMS
-    return best_size(options, device, architectures, most) if most >= min(SIZES) else 1
+    limit = trials_left // FEWEST_STACKS
+    return best_size(options, device, architectures, limit) if limit >= min(SIZES) else 1
 
 
 def replicate_stack_size(
     options: SweepOptions, device: torch.device, architectures: list[ArchitectureSpec], replicates: int
 ) -> int:
-    """Replicates of one configuration to train as one; they lose nothing by it but memory."""
+    """Return the number of replicates of one configuration to train as one model."""
     asked = asked_for(options)
     if asked is not None:
         return asked
@@ -48,7 +48,7 @@ def replicate_stack_size(
 
 
 def asked_for(options: SweepOptions) -> int | None:
-    """What the user says: a size, 1 for `off`, None for `auto`."""
+    """Return the user's stack size: a number, 1 for `off`, or None for `auto`."""
     words = {"off": 1, "auto": None}
     if options.stack in words:
         return words[options.stack]
@@ -58,12 +58,12 @@ def asked_for(options: SweepOptions) -> int | None:
     return int(options.stack)
 
 
-def best_size(options: SweepOptions, device: torch.device, architectures: list[ArchitectureSpec], most: int) -> int:
-    """The stack, of at most `most` copies, with the most windows per second; 1 unless one clearly wins."""
+def best_size(options: SweepOptions, device: torch.device, architectures: list[ArchitectureSpec], limit: int) -> int:
+    """Return the fastest stack size up to `limit`, or 1 unless a stack clearly wins."""
     typical = sorted(architectures, key=parameter_count)[len(architectures) // 2]
     batch_size = sorted(options.batch_sizes)[len(options.batch_sizes) // 2]
     room = FITTING_SHARE * available_memory(device)
-    sizes = [size for size in SIZES if size <= most and size * peak_memory(typical, batch_size, device) <= room]
+    sizes = [size for size in SIZES if size <= limit and size * peak_memory(typical, batch_size, device) <= room]
     if not sizes:
         return 1
     asked = (1, *sizes)
@@ -80,7 +80,7 @@ def best_size(options: SweepOptions, device: torch.device, architectures: list[A
 
 
 def windows_per_second(architecture: ArchitectureSpec, batch_size: int, copies: int, device: torch.device) -> float:
-    """Windows of all copies that a training step takes per second, its optimizer left out."""
+    """Return the windows per second of all copies in a training step without its optimizer."""
     rates = DROPOUT if copies == 1 else [DROPOUT] * copies
     model = PatchTransformer(architecture, rates).to(device)
     shape = (*model.copies, batch_size, architecture.context_length, architecture.n_features)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from pipelines.final.calibration import out_of_sample_validation
 from pipelines.final.options import TrainOptions
 from pipelines.final.rebuild import ReproducedTask, rebuilt
-from pipelines.trial.context import Context
 from pipelines.trial.record import declared_params
 from pipelines.trial.task_record import task_tags
 from research.evaluation.calibration import Calibration, Method, as_json, fitted
@@ -17,9 +17,9 @@ from research.runtime import DEFAULT_THREADS, Runtime, choose_device, hardware
 from research.spec import TrialSpec
 from research.task.evidence import evidence_of
 from research.task.task import Task
-from research.task.windows import merge_train_validation
+from research.task.windows import WindowDataset, merge_train_validation
 from research.tracking import query, schema
-from research.tracking.provenance import provenance
+from research.tracking.provenance import Provenance, provenance
 from research.tracking.query import RunRecord
 from research.tracking.run_lookup import best_trial
 from research.tracking.run_writer import Value
@@ -31,13 +31,31 @@ TRAINED_ON = "train+validation"
 
 
 @dataclass(frozen=True, kw_only=True)
+class FinalContext:
+    """Everything that the runs of a final training share."""
+
+    store: Store
+    experiment_id: str
+    task: Task
+    budget: Budget
+    runtime: Runtime
+    provenance: Provenance
+    tags: dict[str, str]
+    """Tags on all runs of the training."""
+    checkpoints: Path
+    """Folder with the checkpoints of running seeds."""
+    windows: WindowDataset
+    """The task's windows on the training device."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class FinalTrainingPlan:
     """What is trained, and what says that it is the same as what was chosen."""
 
     trial: RunRecord
     """The run whose configuration is trained again."""
     known: ReproducedTask
-    context: Context
+    context: FinalContext
     """Its study has the joined rows."""
     seeds: tuple[int, ...]
     stop_after: int
@@ -60,7 +78,7 @@ class FinalTrainingPlan:
     def params(self, seed: int) -> dict[str, Value]:
         """What a run of this plan says about itself."""
         said: dict[str, Value] = {"trained_on": self.trained_on, "epochs_trained": self.stop_after, "calibration": self.method}
-        return {**declared_params(self.spec(seed), self.context), **said}
+        return {**declared_params(self.spec(seed), self.context.budget), **said}
 
     @property
     def fingerprint(self) -> str:
@@ -88,22 +106,22 @@ def planned(store: Store, options: TrainOptions) -> FinalTrainingPlan:
     runtime.apply()
     record = provenance(hardware(device))
     task = merged_task(known.task)
-    context = Context(
+    context = FinalContext(
         store=store,
         experiment_id=trial.experiment_id,
         task=task,
         budget=Budget.parse(str(trial.params["budget"])),
-        optimizer=known.spec.training.optimizer,
         runtime=runtime,
         provenance=record,
         tags={**task_tags(task), **record.tags("tapescale train"), schema.TRAINED_FROM: trial.run_id},
         checkpoints=(store.root / "checkpoints").resolve(),
+        windows=task.prepared.dataset(device),
     )
     first = known.spec.training.seed + FIRST_FRESH
     return FinalTrainingPlan(
         trial=trial,
         known=known,
-        context=replace(context, dataset=task.prepared.dataset(device)),
+        context=context,
         seeds=tuple(range(first, first + options.seeds)),
         stop_after=int(trial.metrics["best_epoch"]),
         method=options.calibration,

@@ -10,10 +10,9 @@ from typing import Literal
 
 import pandas as pd
 
-from pipelines.final.plan import FinalTrainingPlan
+from pipelines.final.plan import FinalContext, FinalTrainingPlan
 from pipelines.serving.packaging import log_model
-from pipelines.trial.context import Context
-from pipelines.trial.job import Job
+from pipelines.trial.context import WorkerResources, numerics_tags
 from pipelines.trial.placement import InfeasibleError, micro_batch_for
 from pipelines.trial.record import declared_params, require_applied, require_counted_size
 from pipelines.trial.run_listener import RunListener
@@ -46,7 +45,7 @@ def train_seed(
             **context.tags,
             schema.TRIAL_FINGERPRINT: spec.fingerprint,
             schema.CONFIG_FINGERPRINT: spec.config_fingerprint,
-            **context.how_computed(spec.architecture),
+            **numerics_tags(context.runtime, spec.architecture),
         },
         parent_id=parent_id,
         inputs=task_inputs(context.task),
@@ -67,7 +66,7 @@ def train_seed(
 def _trained(plan: FinalTrainingPlan, spec: TrialSpec, log: RunLog) -> TrainingResult:
     context = plan.context
     try:
-        micro_batch = micro_batch_for(context, Job(number=int(plan.trial.params["number"]), spec=spec))
+        micro_batch = micro_batch_for(spec, WorkerResources(runtime=context.runtime, devices=(context.runtime.device,)))
     except InfeasibleError as problem:
         raise InputError(f"DEVICE={context.runtime.device}: {problem}; give a device with more memory.") from None
     runtime = replace(context.runtime, micro_batch=micro_batch)
@@ -95,7 +94,7 @@ def _require_same(plan: FinalTrainingPlan, spec: TrialSpec, n_parameters: int, t
     chosen = int(plan.trial.metrics["n_params"])
     require(n_parameters == chosen, "n_params", chosen, f"the model built here has {n_parameters:,}; nothing was trained.")
     # Validated instruments and training windows are read off the study before its splits were joined.
-    require_applied(declared_params(spec, plan.context), {**applied_settings(trainer), **task_params(plan.known.task)})
+    require_applied(declared_params(spec, plan.context.budget), {**applied_settings(trainer), **task_params(plan.known.task)})
 
 
 def _log_model(plan: FinalTrainingPlan, run_id: str, result: TrainingResult) -> None:
@@ -107,7 +106,7 @@ def _log_model(plan: FinalTrainingPlan, run_id: str, result: TrainingResult) -> 
         log_model(context.store, run_id, context.task, spec, [weights], EnsembleOutput(calibration=plan.calibration))
 
 
-def _write(folder: Path, spec: TrialSpec, result: TrainingResult, context: Context) -> None:
+def _write(folder: Path, spec: TrialSpec, result: TrainingResult, context: FinalContext) -> None:
     write_spec(spec, folder)
     curve = pd.DataFrame([asdict(record) for record in result.epochs]).drop(columns="val_loss")
     curve.to_csv(folder / schema.CURVE_FILE, index=False)

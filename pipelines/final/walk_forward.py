@@ -62,8 +62,8 @@ def _year(
     prepared = walk_forward_fold(found.prepared, year)
     fold = replace(found, prepared=prepared, stationary=prepared if same else walk_forward_fold(found.stationary, year))
     task = replace(plan.context.task, prepared=prepared, evidence=evidence_of(prepared))
-    dataset = prepared.dataset(plan.context.runtime.device)
-    plan = replace(plan, context=replace(plan.context, task=task, dataset=dataset))
+    windows = prepared.dataset(plan.context.runtime.device)
+    plan = replace(plan, context=replace(plan.context, task=task, windows=windows))
     seeds = "1 seed" if len(plan.seeds) == 1 else f"{len(plan.seeds)} seeds"
     rows = len(prepared.split.train)
     console.print(f"{year}: {seeds} trained again on the {rows:,} rows known before it", highlight=False)

@@ -24,8 +24,7 @@ from pipelines.sweep.driver import run_sweep
 from pipelines.sweep.driver_lock import only_driver
 from pipelines.sweep.grid import architectures_of
 from pipelines.sweep.search_space import SearchSpace
-from pipelines.sweep.setup import prepare
-from pipelines.trial.context import Context
+from pipelines.sweep.setup import SweepSetup, prepare
 from research.errors import InputError
 from research.models.accounting import parameter_count, training_flops
 from research.tracking import schema
@@ -56,7 +55,7 @@ def run_study(options: SweepOptions, rungs: Sequence[StudySweep], console: Conso
     return overview
 
 
-def check(options: SweepOptions, rungs: Sequence[StudySweep]) -> tuple[Context, list[PlannedSweep]]:
+def check(options: SweepOptions, rungs: Sequence[StudySweep]) -> tuple[SweepSetup, list[PlannedSweep]]:
     """Prepare every rung as its sweep will; raises `InputError` at the first that would be refused. No run is opened."""
     checked = [_check(_options_of(options, rung), rung) for rung in rungs]
     return checked[0][0], [step for _, step in checked]
@@ -67,8 +66,9 @@ def _options_of(options: SweepOptions, rung: StudySweep) -> SweepOptions:
     return replace(options, budget=rung.budget.label, horizon=rung.horizon, windows=windows)
 
 
-def _check(options: SweepOptions, rung: StudySweep) -> tuple[Context, PlannedSweep]:
-    context, fitting = prepare(options, Console(quiet=True))
+def _check(options: SweepOptions, rung: StudySweep) -> tuple[SweepSetup, PlannedSweep]:
+    context = prepare(options, Console(quiet=True))
+    fitting = context.architectures
     SearchSpace.asked_for(options).for_training(len(context.task.prepared.split.train), options.epochs)
     return context, PlannedSweep(
         rung=rung,
@@ -81,7 +81,7 @@ def _check(options: SweepOptions, rung: StudySweep) -> tuple[Context, PlannedSwe
     )
 
 
-def _open(context: Context, steps: list[PlannedSweep], identity: str, options: SweepOptions) -> Study:
+def _open(context: SweepSetup, steps: list[PlannedSweep], identity: str, options: SweepOptions) -> Study:
     """The ladder with what the store knows; the number of trials per rung is written down before the first one starts."""
     ladder = Study(context=context, steps=steps, states={}, targets={})
     for step in steps:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pipelines.options import SweepOptions
 from pipelines.study.budget_list import StudySweep, SweepCost, busy_seconds, seconds_left
-from pipelines.trial.context import Context
+from pipelines.sweep.setup import SweepSetup
 from research.fingerprint import fingerprint
 from research.tracking import schema
 from research.tracking.query import RunRecord, children, runs_with_tag
@@ -182,7 +182,7 @@ class PlannedSweep:
 class Study:
     """A study on its way; all but the failures can be read from MLflow again."""
 
-    context: Context
+    context: SweepSetup
     """Of the first rung; the store and the experiment are the same for all."""
     steps: list[PlannedSweep]
     states: dict[str, SweepStatus]

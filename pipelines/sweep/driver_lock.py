@@ -1,4 +1,4 @@
-"""Who may drive a sweep: one process at a time, wherever it runs. A dead driver's claim is taken over."""
+"""Locks that let one process at a time drive a sweep, on any host. The claim of a dead driver is taken over."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from research.tracking.run_writer import RunLog
 from research.tracking.store import Store
 
 LEAVE_SECONDS = 1.0
-"""How long leaving a lease waits for a heartbeat that is under way; one that waits for its store is left behind."""
+"""Time that leaving a lease waits for a running heartbeat."""
 SETTLE_SECONDS = 1.0
-"""Two hosts that claim a sweep at the same moment look again after this time; the later claim wins."""
+"""Time after which a claim is checked again. If two hosts claim at the same moment, the later claim wins."""
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from research.task.windows import WindowedData
 
 
 def architectures_of(options: SweepOptions, prepared: WindowedData, budget: Budget) -> list[ArchitectureSpec]:
-    """The grid at the context and the number of features that the study really has, narrowed as the options ask."""
+    """Return the architectures of the budget for the task's context and features, narrowed by the options."""
     _require_attention(options)
     own = grid_of(budget, options.family)
     template = ArchitectureSpec(
@@ -32,7 +32,7 @@ def architectures_of(options: SweepOptions, prepared: WindowedData, budget: Budg
 
 
 def _require_attention(options: SweepOptions) -> None:
-    """Refuse what only attention has where the family has none."""
+    """Raise `InputError` if an option needs attention and the family has none."""
     if not family_named(options.family).attends:
         fix = f"the blocks of family {options.family} have no attention; leave it out."
         require(not options.heads, "HEADS", ",".join(map(str, options.heads)), fix)

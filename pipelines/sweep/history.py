@@ -1,4 +1,4 @@
-"""What a sweep already knows. Its state is rebuilt from its MLflow runs at every start: there is no second record."""
+"""Earlier runs of a sweep. Its state is rebuilt from MLflow at every start, and there is no second record."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field, fields
 
 from pipelines.sweep.search_space import Suggested
-from pipelines.trial.context import Context
+from pipelines.trial.context import SweepContext
 from pipelines.trial.job import Job, TrialKey, TrialResult
 from research.errors import InputError
 from research.evaluation.metrics import Scores
@@ -24,9 +24,9 @@ from research.training.checkpoint import epochs_done
 
 DRIVER_DIED = "its driver died"
 DEATHS = (DRIVER_DIED, "worker process", "its Ray worker")
-"""How the reasons begin of attempts that took their process down, or that it took with it."""
+"""First words of the reason of an attempt that ended with its process."""
 WORKER_GRACE_SECONDS = 10.0
-"""How long a dead driver's worker may take to notice."""
+"""Time in which the worker of a dead driver ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,43 +34,43 @@ class SweepHistory:
     """A sweep's runs from earlier starts."""
 
     settled: dict[TrialKey, TrialResult] = field(default_factory=dict)
-    """Trials and replicates that have their outcome; an interrupted one will be tried again and is not here."""
+    """Trials and replicates with an outcome. Interrupted ones are tried again and left out."""
     suggested: dict[int, Suggested] = field(default_factory=dict)
-    """What was proposed for each number, settled or not."""
-    attempts: Counter[TrialKey] = field(default_factory=Counter)
-    """Runs of each trial so far."""
+    """Settings proposed for each number, settled or not."""
+    attempt_counts: Counter[TrialKey] = field(default_factory=Counter)
+    """Number of runs of each trial so far."""
     baselines: dict[str, TrialResult] = field(default_factory=dict)
     """Complete baselines by name."""
 
     @property
     def trials(self) -> dict[int, TrialResult]:
         """Settled trials of the search by number."""
-        return {key.number: one for key, one in sorted(self.settled.items()) if one.kind == "trial"}
+        return {key.number: result for key, result in sorted(self.settled.items()) if result.kind == "trial"}
 
 
-def read_history(context: Context, attempts: int) -> SweepHistory:
+def read_history(context: SweepContext, max_attempts: int) -> SweepHistory:
     """Read the sweep's children, after closing what a dead driver left open.
 
-    A trial whose last `attempts` attempts all died in the same epoch becomes `crashed`.
+    A trial whose last `max_attempts` attempts all died in the same epoch becomes `crashed`.
     """
     runs = children(context.store, context.experiment_id, context.parent_id)
     for run in runs:
         if run.status == "RUNNING":
             _close_orphan(context.store, run)
-    # A kill between the creation of a run and its parameters leaves one that says nothing.
+    # A process killed between creating a run and writing its parameters leaves an empty run.
     tried = [run for run in runs if run.kind in ("trial", "replicate") and "number" in run.params]
     by_key: dict[TrialKey, list[RunRecord]] = {}
     for run in tried:
         by_key.setdefault(_key(run), []).append(run)
     settled = {}
-    for key, attempts_made in by_key.items():
-        _give_up(context, attempts_made, attempts)
-        if ended := [run for run in attempts_made if run.outcome != "interrupted"]:
+    for key, attempts in by_key.items():
+        _give_up(context, attempts, max_attempts)
+        if ended := [run for run in attempts if run.outcome != "interrupted"]:
             settled[key] = _finished_trial(ended[0], context.task.spec)
     return SweepHistory(
         settled=settled,
         suggested={_key(run).number: json.loads(run.tags[schema.SUGGESTED]) for run in tried if run.kind == "trial"},
-        attempts=Counter({key: len(made) for key, made in by_key.items()}),
+        attempt_counts=Counter({key: len(attempts) for key, attempts in by_key.items()}),
         baselines={
             str(run.params["baseline"]): finished_of(run, BASELINES[str(run.params["baseline"])].title, None)
             for run in runs
@@ -79,33 +79,33 @@ def read_history(context: Context, attempts: int) -> SweepHistory:
     )
 
 
-def attempts_of(context: Context, job: Job) -> list[RunRecord]:
-    """The runs of a job so far, oldest first."""
-    made = [run for run in children(context.store, context.experiment_id, context.parent_id) if "number" in run.params]
-    return [run for run in made if run.kind == job.kind and _key(run) == job.key]
+def attempts_of(context: SweepContext, job: Job) -> list[RunRecord]:
+    """Return the runs of a job so far, oldest first."""
+    runs = [run for run in children(context.store, context.experiment_id, context.parent_id) if "number" in run.params]
+    return [run for run in runs if run.kind == job.kind and _key(run) == job.key]
 
 
 def close_lost_attempt(
-    context: Context, made: list[RunRecord], mine: list[RunRecord], reason: str, attempts: int
+    context: SweepContext, attempts: list[RunRecord], lost: list[RunRecord], reason: str, max_attempts: int
 ) -> TrialResult | None:
-    """Close what a dead worker left (`mine`, of all attempts `made`).
+    """Close the runs that a dead worker left: `lost`, of all the trial's `attempts`.
 
-    Gives the trial's result if there is one all the same, or if it has died once too often.
+    Return the trial's result if it has one, or if it died too often, and None if it is to be tried again.
     """
-    for run in mine:
+    for run in lost:
         if run.status == "RUNNING":
             close_run(context.store, run, reason)
         elif run.outcome == "interrupted":
-            # Its worker was asked to stop, and not by us: for the trial that is as good as being killed.
+            # Another process stopped its worker, which counts as a death of the trial.
             RunLog(context.store, run.run_id).tag(schema.REASON, reason)
             run.tags[schema.REASON] = reason
-    _give_up(context, made, attempts)
-    ended = [run for run in made if run.outcome != "interrupted"]
+    _give_up(context, attempts, max_attempts)
+    ended = [run for run in attempts if run.outcome != "interrupted"]
     return _finished_trial(ended[0], context.task.spec) if ended else None
 
 
-def close_open_children(context: Context) -> None:
-    """Close children that are still open when the sweep ends, such as one created twice by a server that restarted."""
+def close_open_children(context: SweepContext) -> None:
+    """Close children that are still open when the sweep ends, such as a run created twice by a restarted server."""
     for run in children(context.store, context.experiment_id, context.parent_id):
         if run.status == "RUNNING":
             close_run(context.store, run, "left open when its sweep ended")
@@ -116,7 +116,7 @@ def _key(run: RunRecord) -> TrialKey:
 
 
 def _close_orphan(store: Store, run: RunRecord) -> None:
-    """Close a run whose driver is gone; its worker ends with it, though it may take a moment."""
+    """Close a run of a dead driver, after waiting for the driver's worker to end."""
     if schema.WORKER in run.tags and run.outcome is None:
         worker = ProcessId.read(run.tags[schema.WORKER])
         give_up_at = time.monotonic() + WORKER_GRACE_SECONDS
@@ -128,26 +128,24 @@ def _close_orphan(store: Store, run: RunRecord) -> None:
 
 
 def close_run(store: Store, run: RunRecord, reason: str) -> None:
-    """End an open run; one that has its outcome tag had finished but for its status."""
+    """End an open run, with the outcome of its tag if it has one."""
     outcome = run.outcome or "interrupted"
     tags = {} if run.outcome else {schema.REASON: reason}
     RunLog(store, run.run_id).finish(outcome, tags=tags)
     run.tags.update({**tags, schema.OUTCOME: outcome})
 
 
-def _give_up(context: Context, made: list[RunRecord], attempts: int) -> None:
-    """A trial that died too often without finishing one more epoch is `crashed`, so that a sweep cannot loop on it."""
-    if any(run.outcome != "interrupted" for run in made):
+def _give_up(context: SweepContext, attempts: list[RunRecord], max_attempts: int) -> None:
+    """Mark a trial as `crashed` if it died too often in one epoch, so that a sweep cannot loop on it."""
+    if not attempts or any(run.outcome != "interrupted" for run in attempts):
         return
-    if not made:
-        return
-    checkpoint = context.checkpoints / f"{made[-1].tags[schema.TRIAL_FINGERPRINT]}.safetensors"
-    # The checkpoint may lie on another machine; what the last attempt began with was safe too.
-    reached = max(epochs_done(checkpoint), int(made[-1].tags.get(schema.FROM_EPOCH, 0)))
-    died = [run for run in made if run.tags.get(schema.REASON, "").startswith(DEATHS)]
+    checkpoint = context.checkpoints / f"{attempts[-1].tags[schema.TRIAL_FINGERPRINT]}.safetensors"
+    # The checkpoint may be on another machine. The last attempt's first epoch was saved too.
+    reached = max(epochs_done(checkpoint), int(attempts[-1].tags.get(schema.FROM_EPOCH, 0)))
+    died = [run for run in attempts if run.tags.get(schema.REASON, "").startswith(DEATHS)]
     stuck = [run for run in died if int(run.tags.get(schema.FROM_EPOCH, 0)) == reached]
-    if len(stuck) >= attempts:
-        last = made[-1]
+    if len(stuck) >= max_attempts:
+        last = attempts[-1]
         reason = f"it took its process down {len(stuck)} times in epoch {reached + 1}; {last.tags.get(schema.REASON, '')}"
         RunLog(context.store, last.run_id).finish("crashed", tags={schema.REASON: reason})
         last.tags.update({schema.OUTCOME: "crashed", schema.REASON: reason})
@@ -159,7 +157,7 @@ def _finished_trial(run: RunRecord, task: TaskSpec) -> TrialResult:
 
 
 def finished_of(run: RunRecord, name: str, spec: TrialSpec | None) -> TrialResult:
-    """What a closed run says about itself, for tables and the sampler."""
+    """Return the result of a closed run, for tables and the sampler."""
     outcome = run.outcome
     assert outcome is not None
     complete = outcome == "complete"

@@ -1,12 +1,12 @@
-"""Where a sweep's jobs come from, and what is learned from their results."""
+"""The jobs of a sweep, in order, and the sampler's updates from their results."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from pipelines.sweep import parent_run as parent
+from pipelines.sweep import parent_run
 from pipelines.sweep.driver_lock import DriverLease
 from pipelines.sweep.progress import SweepDisplay
 from pipelines.sweep.replicates import best_configurations, replicate_jobs
@@ -14,14 +14,14 @@ from pipelines.sweep.result_reuse import ResultCache
 from pipelines.sweep.sampler import CURVES_NEEDED, RANDOM, Suggestion
 from pipelines.sweep.search_space import FixedSettings, Suggested, expressible, first_suggestions, structure_of, trial_spec
 from pipelines.sweep.state import Sweep
-from pipelines.trial.job import Job, Team, TrialResult
+from pipelines.trial.job import Job, JobStack, TrialResult
 from research.tracking import schema
 from research.tracking.query import histories
 from research.training.trial_state import EpochRecord
 
 
 def load_history(sweep: Sweep, display: SweepDisplay) -> None:
-    """Put what earlier starts left into the table and tell the fresh sampler about its trials."""
+    """Show the results of earlier starts and add their trials to the sampler."""
     trials = sweep.history.trials
     curves: dict[str, dict[int, float]] = {}
     if sweep.options.pruner in CURVES_NEEDED:
@@ -30,19 +30,19 @@ def load_history(sweep: Sweep, display: SweepDisplay) -> None:
         sweep.proposer.recall(sweep.history.suggested[number], one, curves.get(one.run_id))
     for one in [*sweep.history.baselines.values(), *sweep.history.settled.values()]:
         sweep.finished.append(one)
-        display.recalled(one)
+        display.add_result(one)
 
 
 def record(sweep: Sweep, display: SweepDisplay, finished: TrialResult) -> None:
-    """Put a finished run into the table and onto the parent."""
+    """Show a finished run and update the parent run."""
     sweep.finished.append(finished)
     display.run_finished(finished)
-    parent.update(sweep)
+    parent_run.update(sweep)
 
 
 @dataclass(kw_only=True)
 class JobQueue:
-    """Makes the jobs of a sweep and learns from their results."""
+    """Makes the jobs of a sweep and passes their results to the sampler."""
 
     sweep: Sweep
     known: ResultCache
@@ -51,7 +51,7 @@ class JobQueue:
     stack: int = 1
     """Trials of the search that are trained as one model."""
     replicate_stack: int = 1
-    """Replicates that are."""
+    """Replicates that are trained as one model."""
     _numbers: list[int] = field(init=False)
     _first: list[Suggested] = field(init=False)
     _proposals: dict[int, Suggestion] = field(init=False, default_factory=dict)
@@ -60,25 +60,23 @@ class JobQueue:
     def __post_init__(self) -> None:
         sweep = self.sweep
         settled = sweep.history.trials
-        # A number that was used and lies beyond the total belongs to a trial that a stopped supplement left open.
+        # A used number beyond the total belongs to a trial that a stopped supplement left open.
         self._numbers = [number for number in range(max(sweep.total, *settled, 0) + 1) if number not in settled]
         self._numbers = self._numbers[: sweep.total - len(settled)]
         self._first = first_suggestions(sweep.architectures, sweep.space, sweep.history.suggested.values())
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is left to train, replicates included."""
+        """True if neither trials nor replicates are left to train."""
         return not self._numbers and not self._missing_replicates()
 
-    def next_team(self) -> Team | None:
-        """The next trials to train side by side; one that the experiment knows already is linked on the way."""
+    def next_stack(self) -> JobStack | None:
+        """Return the next trials to train as one model, or None. Known results are linked on the way."""
         leader = self.next_job()
-        if leader is None:
-            return None
-        return (leader, *self._companions(leader))
+        return None if leader is None else (leader, *self._companions(leader))
 
     def next_job(self) -> Job | None:
-        """The next trial to train, whatever its shape."""
+        """Return the next trial to train, of any shape, or None."""
         while self._numbers:
             number = self._numbers.pop(0)
             job = self._new(number, self.sweep.proposer.propose(number, self._planned(number)))
@@ -87,9 +85,9 @@ class JobQueue:
         return None
 
     def _companions(self, leader: Job) -> Iterator[Job]:
-        """Trials of the leader's architecture and batch size with settings of their own, to fill its stack.
+        """Yield trials with the leader's architecture and batch size and settings of their own, to fill its stack.
 
-        The share that is drawn at random stays out of it, as leader and as companion: its shapes must be drawn one by one.
+        Random trials take no part, as leader or companion, since their shapes must be drawn one by one.
         """
         proposer = self.sweep.proposer
         if leader.tags[schema.PROPOSED_BY] == RANDOM:
@@ -105,12 +103,25 @@ class JobQueue:
                 yield job
 
     def _new(self, number: int, proposal: Suggestion, companion_of: Job | None = None) -> Job | None:
-        """The job of a proposal; None if its result is known and has been linked in."""
+        """Return the job of a proposal, or None if the store has its result, which is then linked."""
         self.lease.check()
         self._proposals[number] = proposal
-        job = self._job(number, proposal)
-        if companion_of is not None:
-            job = replace(job, tags={**job.tags, schema.COMPANION_OF: companion_of.name})
+        sweep, options = self.sweep, self.sweep.options
+        fixed = FixedSettings(
+            task=sweep.context.task.spec,
+            epochs=options.epochs,
+            patience=options.patience,
+            seed=options.seed,
+            base_width=options.base_width,
+            optimizer=sweep.context.optimizer,
+        )
+        tags = {schema.SUGGESTED: json.dumps(proposal.suggested), schema.PROPOSED_BY: proposal.proposed_by}
+        job = Job(
+            number=number,
+            spec=trial_spec(proposal.suggested, fixed, sweep.architectures),
+            tags=tags if companion_of is None else {**tags, schema.COMPANION_OF: companion_of.name},
+            leading_loss=sweep.leading_loss,
+        )
         linked = self.known.trial(job)
         if linked is None:
             return job
@@ -118,62 +129,45 @@ class JobQueue:
         return None
 
     def begin_replicates(self) -> None:
-        """Choose what is replicated, when the search is over."""
+        """Choose the replicates when the search is over."""
         self._replicates = self._missing_replicates()
 
-    def next_replicates(self) -> Team | None:
-        """The next replicates to train side by side: seeds of one configuration differ in nothing that a stack shares."""
-        team: list[Job] = []
-        while self._replicates and len(team) < self.replicate_stack:
+    def next_replicates(self) -> JobStack | None:
+        """Return the next replicates of one configuration to train as one model, or None."""
+        stack: list[Job] = []
+        while self._replicates and len(stack) < self.replicate_stack:
             self.lease.check()
             job = self._replicates[0]
-            if team and job.spec.config_fingerprint != team[0].spec.config_fingerprint:
+            if stack and job.spec.config_fingerprint != stack[0].spec.config_fingerprint:
                 break
             self._replicates.pop(0)
             linked = self.known.trial(job)
             if linked is None:
-                team.append(job)
+                stack.append(job)
             else:
                 self.on_end(job, linked)
-        return tuple(team) or None
+        return tuple(stack) or None
 
-    def on_epoch(self, job: Job, record: EpochRecord) -> bool:
-        """Whether a running trial may go on."""
+    def may_continue(self, job: Job, record: EpochRecord) -> bool:
+        """Return False if the pruner stops this trial."""
         if job.kind == "replicate":
             return True
         return self.sweep.proposer.report(self._proposals[job.number], record.epoch, record.val_loss)
 
     def on_end(self, job: Job, finished: TrialResult) -> None:
-        """MLflow has the outcome before the sampler hears of it."""
+        """Pass a result to the sampler and the parent run. MLflow already has it."""
         self.lease.check()
         if job.kind == "trial":
             self.sweep.proposer.tell(self._proposals.pop(job.number), finished)
         record(self.sweep, self.display, finished)
 
     def _planned(self, number: int) -> Suggested | None:
-        """An interrupted trial keeps what was proposed for it; the ends of the grid come before anything else."""
+        """Return the settings of an interrupted trial, else the next end of the grid, else None."""
         sweep = self.sweep
         if number not in sweep.history.suggested:
             return self._first.pop(0) if self._first else None
         earlier = sweep.history.suggested[number]
         return earlier if expressible(earlier, sweep.space, sweep.architectures) == earlier else None
-
-    def _job(self, number: int, proposal: Suggestion) -> Job:
-        sweep = self.sweep
-        fixed = FixedSettings(
-            task=sweep.context.task.spec,
-            epochs=sweep.options.epochs,
-            patience=sweep.options.patience,
-            seed=sweep.options.seed,
-            base_width=sweep.options.base_width,
-            optimizer=sweep.context.optimizer,
-        )
-        return Job(
-            number=number,
-            spec=trial_spec(proposal.suggested, fixed, sweep.architectures),
-            tags={schema.SUGGESTED: json.dumps(proposal.suggested), schema.PROPOSED_BY: proposal.proposed_by},
-            leading_loss=sweep.leading_loss,
-        )
 
     def _missing_replicates(self) -> list[Job]:
         sweep = self.sweep

@@ -19,7 +19,6 @@ from pipelines.sweep.register import register_best
 from pipelines.sweep.replicates import ReplicateSummary, best_configurations, replicated
 from pipelines.sweep.search_space import SearchSpace
 from pipelines.trial import figures
-from pipelines.trial.context import Context
 from pipelines.trial.job import TrialResult
 from pipelines.trial.task_record import evidence_metrics, task_inputs, task_params
 from research.models.accounting import parameter_count
@@ -30,10 +29,11 @@ from research.tracking.registry import RegisteredVersion
 from research.tracking.run_writer import RunLog, Value
 
 if TYPE_CHECKING:
+    from pipelines.sweep.setup import SweepSetup
     from pipelines.sweep.state import Sweep
 
 STARTS_KEPT = 12
-"""A tag has room for so many."""
+"""Starts that fit into a tag."""
 COORDINATES = (
     "d_model",
     "n_layers",
@@ -48,38 +48,38 @@ COORDINATES = (
 )
 
 
-def open_run(options: SweepOptions, context: Context, architectures: list[ArchitectureSpec], space: SearchSpace) -> RunLog:
-    """The parent run, with everything that its children share. What a later start may change is in its tags."""
+def open_run(options: SweepOptions, setup: SweepSetup, space: SearchSpace) -> RunLog:
+    """Start the parent run with everything that its children share. A later start may change its tags only."""
     log = RunLog.start(
-        context.store,
-        experiment_id=context.experiment_id,
+        setup.store,
+        experiment_id=setup.experiment_id,
         kind="sweep",
-        name=f"{context.budget.label}-{context.task.title}",
+        name=f"{setup.budget.label}-{setup.task.title}",
         params={
-            "budget": context.budget.label,
-            **task_params(context.task),
-            "context_length": context.task.prepared.context_length,
+            "budget": setup.budget.label,
+            **task_params(setup.task),
+            "context_length": setup.task.prepared.context_length,
             "epochs": options.epochs,
             "patience": options.patience,
             "seed": options.seed,
             "base_width": options.base_width,
-            "optimizer": context.optimizer,
+            "optimizer": setup.optimizer,
             "family": options.family,
             "window_norm": options.window_norm,
             "symbol_embedding": options.symbol_embedding,
-            **_asked(options, architectures, space),
+            **_asked(options, setup.architectures, space),
         },
-        tags={**context.tags, schema.OWNER: ProcessId.mine().text(token="", seen=time.time())},
-        inputs=task_inputs(context.task),
+        tags={**setup.tags, schema.OWNER: ProcessId.mine().text(token="", seen=time.time())},
+        inputs=task_inputs(setup.task),
     )
-    for name, value in evidence_metrics(context.task).items():
+    for name, value in evidence_metrics(setup.task).items():
         log.metric(name, value)
-    log.artifacts(context.provenance.write)
+    log.artifacts(setup.provenance.write)
     return log
 
 
 def note_start(sweep: Sweep) -> None:
-    """Add to the parent what this start asks for: grid, ranges and number of trials may differ from start to start."""
+    """Add the grid, ranges and number of trials of this start to the parent run."""
     starts = json.loads(sweep.log.tags().get(schema.STARTS, "[]"))
     asked = {**_asked(sweep.options, sweep.architectures, sweep.space), "trials": sweep.total}
     at = datetime.now(UTC).isoformat(timespec="seconds")
@@ -97,7 +97,7 @@ def _asked(options: SweepOptions, architectures: list[ArchitectureSpec], space: 
         "sampler": options.sampler,
         "pruner": options.pruner,
         "random_share": options.random_share,
-        # Only where they were given: the report repeats a start by what it finds here.
+        # Only if they were given: the report repeats a start from these parameters.
         **{f"search_{name}": ",".join(map(str, values)) for name, values in _narrowed(options) if values},
         "n_architectures": len(architectures),
         "smallest_architecture": min(sizes),
@@ -113,7 +113,7 @@ def _narrowed(options: SweepOptions) -> list[tuple[str, tuple[int, ...]]]:
 
 
 def abandon(sweep: Sweep, problem: BaseException) -> None:
-    """Close the parent of a sweep that did not get to its end; what had finished stays and counts."""
+    """Close the parent of a sweep that was stopped. Its finished trials stay and count."""
     stopped = isinstance(problem, KeyboardInterrupt)
     why = "stopped by the user" if stopped else type(problem).__name__
     best = {schema.BEST_RUN: sweep.best.run_id} if sweep.best else {}
@@ -122,7 +122,7 @@ def abandon(sweep: Sweep, problem: BaseException) -> None:
 
 
 def update(sweep: Sweep) -> None:
-    """Show what is known so far in the description; keep the history as metrics of the parent's own names."""
+    """Update the parent's description and its metrics of the search so far."""
     sweep.log.tag(schema.NOTE, description(sweep))
     trials = sweep.trials
     if trials and trials[-1].outcome == "complete" and sweep.best:
@@ -131,7 +131,7 @@ def update(sweep: Sweep) -> None:
 
 
 def description(sweep: Sweep) -> str:
-    """Markdown for the parent's page."""
+    """Return the Markdown of the parent's page."""
     task, target = sweep.context.task, sweep.context.task.spec.target
     where = (sweep.context.experiment_id, sweep.log.run_id)
     lines = [
@@ -142,14 +142,14 @@ def description(sweep: Sweep) -> str:
         "| run | parameters | val_loss | skill | AUC | outcome |",
         "|---|--:|--:|--:|--:|---|",
     ]
-    ranked = sorted((one for one in sweep.finished if one.kind != "replicate"), key=lambda one: one.val_loss)
+    ranked = sorted((result for result in sweep.finished if result.kind != "replicate"), key=lambda result: result.val_loss)
     return "\n".join(
-        [*lines, *(_row(one, run_page(where[0], one.run_id)) for one in ranked[:ROWS_SHOWN]), *_replicate_lines(sweep)]
+        [*lines, *(_row(result, run_page(where[0], result.run_id)) for result in ranked[:ROWS_SHOWN]), *_replicate_lines(sweep)]
     )
 
 
 def _best_so_far(sweep: Sweep) -> str:
-    """Of all that is said the part that shows before `Show more` is clicked."""
+    """Return the link to the best trial, early in the text because MLflow hides the rest behind `Show more`."""
     if sweep.best is None:
         return ""
     page = run_page(sweep.context.experiment_id, sweep.best.run_id)
@@ -172,24 +172,24 @@ def _sd(row: ReplicateSummary) -> str:
 
 
 def replicates_of(sweep: Sweep) -> list[ReplicateSummary]:
-    """What the replicates say, best configuration of the search first."""
+    """Return the summaries of the replicates, best configuration of the search first."""
     return replicated(best_configurations(sweep.trials, sweep.options.replicate_best), sweep.replicates)
 
 
-def _row(one: TrialResult, page: str) -> str:
-    name = f"[*{one.name}*]({page})" if one.kind == "baseline" else f"[{one.name}]({page})"
-    if one.scores is None:
-        return f"| {name} | | | | | {one.outcome}: {one.reason} |"
-    s = one.scores
-    size = f"{one.n_parameters:,}" if one.n_parameters else ""
-    return f"| {name} | {size} | {s.loss:.4f} | {s.skill:+.3f} | {s.auc:.3f} ± {s.auc_se:.3f} | {one.ending} |"
+def _row(result: TrialResult, page: str) -> str:
+    name = f"[*{result.name}*]({page})" if result.kind == "baseline" else f"[{result.name}]({page})"
+    if result.scores is None:
+        return f"| {name} | | | | | {result.outcome}: {result.reason} |"
+    s = result.scores
+    size = f"{result.n_parameters:,}" if result.n_parameters else ""
+    return f"| {name} | {size} | {s.loss:.4f} | {s.skill:+.3f} | {s.auc:.3f} ± {s.auc_se:.3f} | {result.ending} |"
 
 
 def close(sweep: Sweep) -> RegisteredVersion | None:
-    """Finish the parent: figures, best child, registered model, outcome."""
-    complete = [one for one in sweep.trials if one.outcome == "complete"]
+    """Finish the parent with its figures, best child, registered model and outcome."""
+    complete = [result for result in sweep.trials if result.outcome == "complete"]
     counts = {
-        f"{schema.SWEEP_PREFIX}trials_{outcome}": float(sum(one.outcome == outcome for one in sweep.trials))
+        f"{schema.SWEEP_PREFIX}trials_{outcome}": float(sum(result.outcome == outcome for result in sweep.trials))
         for outcome in schema.STATUS_OF_OUTCOME
     }
     registered = None
@@ -206,7 +206,7 @@ def close(sweep: Sweep) -> RegisteredVersion | None:
 
 
 def importances(study: optuna.Study) -> dict[str, float]:
-    """Share of each searched name by PED-ANOVA (Watanabe et al. 2023); empty with too few trials."""
+    """Return the importance of each searched name by PED-ANOVA (Watanabe et al. 2023), or nothing below four trials."""
     if len([trial for trial in study.trials if trial.value is not None]) < 4:
         return {}
     with warnings.catch_warnings():
@@ -221,11 +221,11 @@ def importances(study: optuna.Study) -> dict[str, float]:
 
 
 def coordinates(complete: list[TrialResult]) -> pd.DataFrame:
-    """One row per complete trial with what was searched and its loss."""
+    """Return one row per complete trial with its searched settings and its loss."""
     rows = []
-    for one in complete:
-        assert one.spec is not None
-        a, t = one.spec.architecture, one.spec.training
+    for result in complete:
+        assert result.spec is not None
+        a, t = result.spec.architecture, result.spec.training
         rows.append(
             (
                 a.d_model,
@@ -237,22 +237,22 @@ def coordinates(complete: list[TrialResult]) -> pd.DataFrame:
                 t.dropout,
                 t.warmup_steps,
                 t.batch_size,
-                one.val_loss,
+                result.val_loss,
             )
         )
     return pd.DataFrame(rows, columns=list(COORDINATES))
 
 
 def references(sweep: Sweep) -> dict[str, float]:
-    """Validation losses of the baselines by title."""
-    return {one.name: one.val_loss for one in sweep.finished if one.kind == "baseline"}
+    """Return the validation losses of the baselines by title."""
+    return {result.name: result.val_loss for result in sweep.finished if result.kind == "baseline"}
 
 
 def _write_figures(folder: Path, sweep: Sweep, complete: list[TrialResult], importance: dict[str, float]) -> None:
     table = coordinates(complete)
-    table.insert(0, "trial", [one.name for one in complete])
+    table.insert(0, "trial", [result.name for result in complete])
     table.to_csv(folder / "trials.csv", index=False)
-    losses, labels = [one.val_loss for one in complete], [one.name for one in complete]
+    losses, labels = [result.val_loss for result in complete], [result.name for result in complete]
     figures.save(figures.search_history(losses, labels, references(sweep)), folder / "search_history.png")
     figures.save(figures.parallel_coordinates(table[list(COORDINATES)], "val_loss"), folder / "parallel_coordinates.png")
     if importance:

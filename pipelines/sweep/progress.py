@@ -1,16 +1,16 @@
-"""What one sees while a sweep runs: a table that fills, progress over trials and epochs; plain lines without a terminal."""
+"""Live view of a sweep: a table of results and progress bars, or plain lines if there is no terminal."""
 
 from __future__ import annotations
 
 from types import TracebackType
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from pipelines.trial.job import Job, TrialResult
+from research.cli.console import plain_table, print_line
 from research.training.trial_state import EpochRecord
 
 ROWS_SHOWN = 20
@@ -45,34 +45,34 @@ class SweepDisplay:
             self._draw()
             self._live.stop()
 
-    def say(self, text: str) -> None:
-        """Print a sentence above the table."""
-        self.console.print(text, soft_wrap=True, highlight=False)
+    def print_above(self, text: str) -> None:
+        """Print a line above the table."""
+        print_line(self.console, text)
 
     def started(self, job: Job) -> None:
-        """A trial begins, perhaps again."""
+        """Add a progress bar for a trial that starts, possibly not for the first time."""
         self._forget(job.name)
         self._running[job.name] = self._progress.add_task(job.name, total=job.spec.training.epochs)
         self._draw()
 
-    def on_epoch(self, job: Job, record: EpochRecord) -> None:
-        """An epoch of a running trial ended."""
-        told = f"{job.name}  val_loss {record.val_loss:.4f}"
-        self._progress.update(self._running[job.name], completed=record.epoch, description=told)
+    def show_epoch(self, job: Job, record: EpochRecord) -> None:
+        """Show a finished epoch of a running trial."""
+        description = f"{job.name}  val_loss {record.val_loss:.4f}"
+        self._progress.update(self._running[job.name], completed=record.epoch, description=description)
         self._draw()
 
-    def recalled(self, finished: TrialResult) -> None:
-        """A run of an earlier start goes into the table."""
+    def add_result(self, finished: TrialResult) -> None:
+        """Add a run to the table."""
         self._finished.append(finished)
         if finished.kind == "trial":
             self._progress.advance(self._trials)
 
     def run_finished(self, finished: TrialResult) -> None:
-        """A trial, replicate or baseline ended."""
+        """Replace the progress bar of a finished run by its row."""
         self._forget(finished.name)
-        self.recalled(finished)
+        self.add_result(finished)
         if self._live is None:
-            self.say(_line(finished))
+            self.print_above(_line(finished))
         self._draw()
 
     def _forget(self, name: str) -> None:
@@ -84,31 +84,29 @@ class SweepDisplay:
             self._live.update(Group(results_table(self._finished, self._title), self._progress))
 
 
-def results_table(finished: list[TrialResult], title: str) -> Table:
-    """Finished runs, best first, failures last."""
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for column in ("run", "parameters", "val_loss", "skill", "AUC", "seconds", "by", "outcome"):
-        table.add_column(column, justify="left" if column in ("run", "by", "outcome") else "right", no_wrap=True)
-    ranked = sorted((one for one in finished if one.kind != "replicate"), key=lambda one: one.val_loss)
-    for one in ranked[:ROWS_SHOWN]:
-        style = "cyan" if one.kind == "baseline" else None
-        table.add_row(*_cells(one), style=style)
+def results_table(results: list[TrialResult], title: str) -> Table:
+    """Return a table of finished runs, best first and failures last."""
+    columns = ("run", "parameters", "val_loss", "skill", "AUC", "seconds", "by", "outcome")
+    table = plain_table(title, columns, left=("run", "by", "outcome"))
+    ranked = sorted((result for result in results if result.kind != "replicate"), key=lambda result: result.val_loss)
+    for result in ranked[:ROWS_SHOWN]:
+        table.add_row(*_cells(result), style="cyan" if result.kind == "baseline" else None)
     if len(ranked) > ROWS_SHOWN:
         table.caption = f"and {len(ranked) - ROWS_SHOWN} more"
     return table
 
 
-def _cells(one: TrialResult) -> list[str]:
-    size = f"{one.n_parameters:,}" if one.n_parameters else "-"
-    duration = f"{one.seconds:.0f}" if one.kind != "baseline" and one.scores else "-"
-    ending = [one.proposed_by, one.ending]
-    if one.scores is None:
-        return [one.name, size, "-", "-", "-", duration, *ending]
-    s = one.scores
-    return [one.name, size, f"{s.loss:.4f}", f"{s.skill:+.3f}", f"{s.auc:.3f} ± {s.auc_se:.3f}", duration, *ending]
+def _cells(result: TrialResult) -> list[str]:
+    size = f"{result.n_parameters:,}" if result.n_parameters else "-"
+    duration = f"{result.seconds:.0f}" if result.kind != "baseline" and result.scores else "-"
+    ending = [result.proposed_by, result.ending]
+    if result.scores is None:
+        return [result.name, size, "-", "-", "-", duration, *ending]
+    s = result.scores
+    return [result.name, size, f"{s.loss:.4f}", f"{s.skill:+.3f}", f"{s.auc:.3f} ± {s.auc_se:.3f}", duration, *ending]
 
 
-def _line(one: TrialResult) -> str:
-    name, size, loss, skill, auc, duration, _, outcome = _cells(one)
-    reason = f" ({one.reason})" if one.reason else ""
+def _line(result: TrialResult) -> str:
+    name, size, loss, skill, auc, duration, _, outcome = _cells(result)
+    reason = f" ({result.reason})" if result.reason else ""
     return f"{name:<32} {size:>13} params  val_loss {loss}  skill {skill}  AUC {auc}  {duration} s  {outcome}{reason}"

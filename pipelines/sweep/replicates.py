@@ -1,4 +1,4 @@
-"""The best configurations again on fresh seeds: how much of a winner's lead is luck."""
+"""Replicates of the best configurations on fresh seeds, which show how much of a winner's lead is luck."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from research.tracking import schema
 
 @dataclass(frozen=True, kw_only=True)
 class ReplicateSummary:
-    """One configuration over its fresh seeds; the seed it was chosen on is left out, since it was chosen."""
+    """Losses of one configuration on fresh seeds, without the seed that it was chosen on."""
 
     rank: int
-    """Place in the search, from 1."""
+    """Rank in the search, from 1."""
     chosen: TrialResult
     losses: tuple[float, ...]
     """Validation losses of the complete replicates."""
@@ -40,7 +40,7 @@ class ReplicateSummary:
 
 
 def best_configurations(trials: list[TrialResult], count: int) -> list[TrialResult]:
-    """The best complete trials of different configurations, best first."""
+    """Return the best complete trials of different configurations, best first."""
     found: dict[str, TrialResult] = {}
     for one in sorted((one for one in trials if one.outcome == "complete"), key=lambda one: one.val_loss):
         assert one.spec is not None
@@ -49,7 +49,7 @@ def best_configurations(trials: list[TrialResult], count: int) -> list[TrialResu
 
 
 def replicate_jobs(best: list[TrialResult], replicates: int) -> Iterator[Job]:
-    """One job per configuration and fresh seed: those that follow the seed it was found with."""
+    """Yield one job per configuration and fresh seed. Fresh seeds follow the trial's own."""
     for one in best:
         assert one.spec is not None
         for offset in range(1, replicates + 1):
@@ -65,7 +65,7 @@ def replicate_jobs(best: list[TrialResult], replicates: int) -> Iterator[Job]:
 
 
 def replicated(best: list[TrialResult], runs: list[TrialResult]) -> list[ReplicateSummary]:
-    """What the replicates of each configuration say together."""
+    """Return the summary of each configuration's replicates."""
     groups: dict[str, list[TrialResult]] = {}
     for run in runs:
         assert run.spec is not None

@@ -1,4 +1,4 @@
-"""Never twice: a result that the experiment already has is linked into a sweep, not computed again."""
+"""Reuse of results: a result that the experiment already has is linked into a sweep and not computed again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from pipelines.sweep.history import finished_of
 from pipelines.trial.baseline_run import baseline_spec
-from pipelines.trial.context import Context
+from pipelines.trial.context import SweepContext
 from pipelines.trial.job import Job, TrialResult
 from pipelines.trial.task_record import task_inputs
 from research.models.baselines import BASELINES
@@ -15,13 +15,13 @@ from research.tracking.query import CURVES, RunRecord, runs_with_tag
 from research.tracking.run_writer import RunLog
 
 SETTLED = ("complete", "diverged")
-"""Outcomes that would come again; a crash, a stop or a lack of memory need not."""
+"""Outcomes that a second training would repeat. A crash, a stop or a lack of memory might not."""
 
 
 class ResultCache:
     """Finished runs of the same study in any sweep of the experiment, by fingerprint."""
 
-    def __init__(self, context: Context):
+    def __init__(self, context: SweepContext):
         self._context = context
         runs = runs_with_tag(
             context.store,
@@ -36,7 +36,7 @@ class ResultCache:
                 self._runs.setdefault(run.tags[schema.TRIAL_FINGERPRINT], run)
 
     def trial(self, job: Job) -> TrialResult | None:
-        """Link the job's result into the sweep, if there is one; None if it has to be trained."""
+        """Link the job's result into the sweep, or return None if it has to be trained."""
         known = self._runs.get(job.spec.fingerprint)
         if known is None or (known.metrics.get("val_loss", 0.0) < job.leading_loss and not self._has_weights(known)):
             # A new best model needs its weights, and only trials that led their own sweep left any.
@@ -48,7 +48,7 @@ class ResultCache:
         return replace(found, kind=job.kind, number=job.number, proposed_by=job.tags.get(schema.PROPOSED_BY, ""))
 
     def baseline(self, name: str) -> TrialResult | None:
-        """The same for a baseline."""
+        """Link a baseline's result into the sweep, or return None if it has to be fitted."""
         known = self._runs.get(baseline_spec(self._context, name).fingerprint)
         if known is None:
             return None

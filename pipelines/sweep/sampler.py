@@ -1,4 +1,4 @@
-"""Optuna, asked and told: one fresh in-memory study per start, told what MLflow remembers."""
+"""The Optuna sampler and pruner: one in-memory study per start, filled from MLflow."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CURVES_NEEDED: tuple[Pruner, ...] = ("hyperband", "median", "wilcoxon")
 
 @dataclass(frozen=True, kw_only=True)
 class Suggestion:
-    """What is to be tried under one number."""
+    """Settings of one trial."""
 
     suggested: Suggested
     proposed_by: str
@@ -38,7 +38,7 @@ class Suggestion:
 
 
 class TrialSampler:
-    """The search's memory within one start.
+    """The sampler of one start of a sweep.
 
     A proposal depends on the seed, its number and the trials told before it, not on how often the sweep was
     stopped: a resumed sweep proposes what an uninterrupted one would have. (CMA-ES alone keeps a state of its own
@@ -90,7 +90,7 @@ class TrialSampler:
         )
 
     def _replay(self, suggested: Suggested, finished: TrialResult, curve: Mapping[int, float]) -> None:
-        """Live through a trial again: Hyperband notes its rungs while a trial reports, not in its result."""
+        """Report a trial's curve again, since Hyperband keeps its rungs while a trial reports."""
         self.study.sampler = optuna.samplers.RandomSampler(seed=0)
         self.study.enqueue_trial(suggested)
         trial = self.study.ask()
@@ -101,7 +101,7 @@ class TrialSampler:
         self.tell(Suggestion(suggested=suggested, proposed_by=finished.proposed_by, trial=trial), finished)
 
     def propose(self, number: int, planned: Suggested | None = None, fixed: Suggested | None = None) -> Suggestion:
-        """The trial of this number: `planned` if it is given, else what the sampler says, given what is `fixed`."""
+        """Return the settings of this trial: `planned` if given, else the sampler's proposal with `fixed` names held."""
         proposed_by = ENQUEUED if planned is not None else RANDOM if self.is_random(number) else self.sampler
         self.study.sampler = self._sampler(number, RANDOM if proposed_by == RANDOM else self.sampler, fixed)
         if planned is not None:
@@ -112,23 +112,23 @@ class TrialSampler:
         return Suggestion(suggested=suggested, proposed_by=proposed_by, trial=trial)
 
     def is_random(self, number: int) -> bool:
-        """Whether this number belongs to the share that is drawn at random, whatever the sampler has learned."""
+        """Return True if this trial is drawn at random, whatever the sampler has learned."""
         return _whole((number + 1) * self.random_share) > _whole(number * self.random_share)
 
     def report(self, proposal: Suggestion, epoch: int, val_loss: float) -> bool:
-        """Note one epoch of a running trial; False if the pruner would stop it. Random trials are never stopped."""
-        if not self.prunes or self._was_told(proposal, epoch):
+        """Report one epoch of a running trial. Return False to prune it; random trials are never pruned."""
+        if not self.prunes or self._is_reported(proposal, epoch):
             return True
         proposal.trial.report(val_loss, epoch)
         return proposal.proposed_by == RANDOM or not proposal.trial.should_prune()
 
-    def _was_told(self, proposal: Suggestion, epoch: int) -> bool:
-        """Whether the epoch is one that a further attempt of the same trial took over from its checkpoint."""
+    def _is_reported(self, proposal: Suggestion, epoch: int) -> bool:
+        """Return True if an earlier attempt of the trial has reported this epoch."""
         last = self.study.get_trials(deepcopy=False)[proposal.trial.number].last_step
         return last is not None and epoch <= last
 
     def tell(self, proposal: Suggestion, finished: TrialResult) -> None:
-        """A failure has no value, never a sentinel number."""
+        """Record the end of a trial. A failed trial has no value, and no sentinel number."""
         if finished.outcome == "complete":
             self.study.tell(proposal.trial, finished.val_loss)
         else:
@@ -180,5 +180,5 @@ def _pruner(name: Pruner, epochs: int) -> optuna.pruners.BasePruner:
 
 
 def _whole(share: float) -> int:
-    """Whole part, forgiving 2.9999999999999996."""
+    """Return the whole part, and 3 for 2.9999999999999996."""
     return int(share + 1e-9)

@@ -1,4 +1,4 @@
-"""What the sampler may choose, and how a choice becomes a trial's spec.
+"""The search space of a sweep, and the conversion of a suggestion to a trial's spec.
 
 The architecture is searched as shape, heads and feed-forward ratio: an index into a list of architectures
 teaches a sampler nothing about its neighbours.
@@ -21,12 +21,12 @@ from research.spec import ArchitectureSpec, OptimizerName, TaskSpec, TrainingSpe
 
 Suggested = dict[str, Any]
 STRUCTURE = ("shape", "n_heads", "ff_ratio", "batch_size")
-"""Names of a suggestion that decide what is computed in a step, settings of the optimizer and dropout left out."""
+"""Suggested names that decide the computation of a step, without dropout and optimizer settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpace:
-    """Ranges of the training settings. They are parameters of the parent run; nothing else bounds a trial."""
+    """Ranges of the training settings, stored as parameters of the parent run."""
 
     learning_rate: tuple[float, float] = (1e-4, 1e-2)
     """Peak learning rate, searched on a log scale."""
@@ -50,7 +50,7 @@ class SearchSpace:
 
     @classmethod
     def asked_for(cls, options: SweepOptions) -> SearchSpace:
-        """The ranges that a sweep was given."""
+        """Return the ranges of a sweep's options."""
         return cls(
             learning_rate=options.learning_rate,
             weight_decay=options.weight_decay,
@@ -60,7 +60,7 @@ class SearchSpace:
         )
 
     def for_training(self, n_train: int, epochs: int) -> SearchSpace:
-        """The same space with a warm-up that ends by half of the shortest training, that of the largest batch."""
+        """Return the space with a warm-up of at most half of the shortest training, that of the largest batch."""
         fewest_steps = epochs * math.ceil(n_train / max(self.batch_size))
         low, high = self.warmup_steps
         most = fewest_steps // 2
@@ -68,13 +68,13 @@ class SearchSpace:
         return replace(self, warmup_steps=(low, min(high, most)))
 
     def describe(self) -> dict[str, str]:
-        """Parameters of the parent run."""
+        """Return the ranges as parameters of the parent run."""
         return {f"search_{name}": " .. ".join(str(bound) for bound in bounds) for name, bounds in asdict(self).items()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class FixedSettings:
-    """What the search leaves alone."""
+    """Settings of a trial that are not searched."""
 
     task: TaskSpec
     epochs: int
@@ -85,7 +85,7 @@ class FixedSettings:
 
 
 def distributions(space: SearchSpace, architectures: list[ArchitectureSpec]) -> dict[str, BaseDistribution]:
-    """What each name may be at present. A feed-forward ratio is searched only for shapes that leave a choice."""
+    """Return the distribution of each name. A feed-forward ratio is searched only for shapes that have several."""
     shapes = sorted({_shape(a) for a in architectures}, key=_shape_key)
     low, high = space.warmup_steps
     found: dict[str, BaseDistribution] = {
@@ -102,7 +102,7 @@ def distributions(space: SearchSpace, architectures: list[ArchitectureSpec]) -> 
 
 
 def suggest(trial: optuna.Trial, space: SearchSpace, architectures: list[ArchitectureSpec]) -> Suggested:
-    """Ask the sampler for a whole trial."""
+    """Return the sampler's suggestion for a whole trial."""
     known = distributions(space, architectures)
     for name in ("shape", "n_heads", "ff_ratio", "learning_rate", "weight_decay", "dropout", "warmup_steps", "batch_size"):
         if name != "ff_ratio" or _choices(trial.params["shape"], architectures):
@@ -111,14 +111,14 @@ def suggest(trial: optuna.Trial, space: SearchSpace, architectures: list[Archite
 
 
 def structure_of(suggested: Suggested) -> Suggested:
-    """What trials must have in common to be trained as one model: the architecture and the batch size."""
+    """Return the part that trials of a stack have in common: the architecture and the batch size."""
     return {name: value for name, value in suggested.items() if name in STRUCTURE}
 
 
 def expressible(suggested: Suggested, space: SearchSpace, architectures: list[ArchitectureSpec]) -> Suggested:
-    """The part of a suggestion that the present grid and ranges have a place for, so that a sampler can learn from it.
+    """Return the part of a suggestion that the present grid and ranges contain, so that a sampler can learn from it.
 
-    All of it, and only then equal to `suggested`, if it could be proposed today.
+    It equals `suggested` if and only if the suggestion could be proposed today.
     """
     known = distributions(space, architectures)
     kept = {name: value for name, value in suggested.items() if name in known and _contains(known[name], value)}
@@ -128,7 +128,7 @@ def expressible(suggested: Suggested, space: SearchSpace, architectures: list[Ar
 
 
 def trial_spec(suggested: Mapping[str, Any], fixed: FixedSettings, architectures: list[ArchitectureSpec]) -> TrialSpec:
-    """The spec that a suggestion stands for. Every suggested name must be used: one left over is an error."""
+    """Return the spec of a suggestion. Raises `InputError` if a suggested name is not used."""
     left = dict(suggested)
     shape = left.pop("shape")
     ratios = _ratios(shape, architectures)
@@ -154,9 +154,9 @@ def trial_spec(suggested: Mapping[str, Any], fixed: FixedSettings, architectures
 def first_suggestions(
     architectures: list[ArchitectureSpec], space: SearchSpace, known: Iterable[Suggested] = ()
 ) -> list[Suggested]:
-    """The deepest and the widest architecture with settings from the middle of every range.
+    """Return the deepest and the widest architecture, with settings from the middle of every range.
 
-    A shape of which a trial is `known` is left out: a grid that has grown is tried at its new ends only.
+    Shapes with a `known` trial are left out, so that a larger grid is tried at its new ends only.
     """
     seen = {suggested.get("shape") for suggested in known}
     middle = {
@@ -193,13 +193,13 @@ def _contains(distribution: BaseDistribution, value: Any) -> bool:
 
 
 def _choices(shape: str, architectures: list[ArchitectureSpec]) -> list[int]:
-    """Feed-forward ratios to choose from; empty where only one fits the budget."""
+    """Return the feed-forward ratios to choose from, or nothing if only one fits the budget."""
     ratios = _ratios(shape, architectures)
     return ratios if len(ratios) > 1 else []
 
 
 def _ratios(shape: str, architectures: list[ArchitectureSpec]) -> list[int]:
-    """Feed-forward ratios with which a shape fits the budget; a single one is no choice and is not searched."""
+    """Return the feed-forward ratios with which a shape fits the budget."""
     return sorted({_ratio(a) for a in architectures if _shape(a) == shape})
 
 

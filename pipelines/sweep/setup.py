@@ -1,9 +1,10 @@
-"""Data, grid and device of a sweep. Everything that can be refused is refused here, before the sweep has a run."""
+"""Data, grid and device of a sweep. Wrong options are refused here, before the sweep has a run."""
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -12,10 +13,10 @@ from pipelines.data.load_task import load_task
 from pipelines.executors.device_groups import devices_to_share
 from pipelines.executors.ray_tasks import connect
 from pipelines.options import SweepOptions
-from pipelines.sweep import messages as summary
 from pipelines.sweep.grid import architectures_of
+from pipelines.sweep.messages import print_left_out, print_opening, print_short_disk
 from pipelines.sweep.search_space import SearchSpace
-from pipelines.trial.context import Context
+from pipelines.trial.context import SweepContext
 from pipelines.trial.optimizer_choice import fitting_architectures, optimizer_for
 from pipelines.trial.task_record import task_tags
 from research.errors import InputError, require
@@ -25,16 +26,47 @@ from research.runtime import DEFAULT_THREADS, Runtime, available_memory, choose_
 from research.spec import TRANSFORMER, ArchitectureSpec, OptimizerName
 from research.task.task import Task
 from research.tracking import schema
-from research.tracking.provenance import provenance
-from research.tracking.store import open_store
+from research.tracking.provenance import Provenance, provenance
+from research.tracking.store import Store, open_store
 from research.training.memory_estimate import checkpoint_bytes, peak_memory
 
 LARGEST_SEED = 2**32
-"""NumPy's generators, which samplers use, take none that is larger."""
+"""Bound of NumPy's seeds, which samplers use."""
 
 
-def prepare(options: SweepOptions, console: Console) -> tuple[Context, list[ArchitectureSpec]]:
-    """The context of a sweep's runs and the architectures it may try."""
+@dataclass(frozen=True, kw_only=True)
+class SweepSetup:
+    """Everything that a sweep knows before it has a parent run."""
+
+    store: Store
+    experiment_id: str
+    task: Task
+    budget: Budget
+    optimizer: OptimizerName
+    provenance: Provenance
+    tags: dict[str, str]
+    checkpoints: Path
+    runtime: Runtime
+    architectures: list[ArchitectureSpec]
+    """Architectures of the budget that this machine can train."""
+
+    def context(self, parent_id: str) -> SweepContext:
+        """Return the context of the sweep with this parent run."""
+        return SweepContext(
+            store=self.store,
+            experiment_id=self.experiment_id,
+            parent_id=parent_id,
+            task=self.task,
+            budget=self.budget,
+            optimizer=self.optimizer,
+            provenance=self.provenance,
+            tags=self.tags,
+            checkpoints=self.checkpoints,
+        )
+
+
+def prepare(options: SweepOptions, console: Console) -> SweepSetup:
+    """Load the task, choose device, optimizer and architectures, and print the sweep's opening."""
     budget = Budget.parse(options.budget)
     require_numbers(options)
     device = choose_device(options.device)
@@ -50,39 +82,40 @@ def prepare(options: SweepOptions, console: Console) -> tuple[Context, list[Arch
     optimizer = optimizer_for(options.optimizer, architectures, options.batch_sizes, device, free, devices=devices)
     record = provenance(hardware(device))
     identity = {schema.SWEEP_FINGERPRINT: sweep_fingerprint(options, task, budget, optimizer)}
-    context = Context(
+    fitting = architectures if options.ray else _fitting_shapes(architectures, options, runtime, optimizer)
+    setup = SweepSetup(
         store=store,
         experiment_id=store.experiment(task.experiment),
         task=task,
         budget=budget,
         optimizer=optimizer,
-        runtime=runtime,
         provenance=record,
         tags={**task_tags(task), **record.tags("tapescale sweep"), **identity},
         checkpoints=(options.checkpoints or store.root / "checkpoints").resolve(),
+        runtime=runtime,
+        architectures=fitting,
     )
-    fitting = architectures if options.ray else _fitting_shapes(architectures, options, runtime, optimizer)
-    summary.print_opening(task, budget, fitting, device, console)
+    print_opening(task, budget, fitting, device, console)
     if len(fitting) < len(architectures):
-        summary.print_left_out(len(architectures) - len(fitting), free, devices, console)
-    _look_at_the_disk(context, fitting, console)
-    return context, fitting
+        print_left_out(len(architectures) - len(fitting), free, devices, console)
+    _check_disk(setup, console)
+    return setup
 
 
-def _look_at_the_disk(context: Context, architectures: list[ArchitectureSpec], console: Console) -> None:
-    """A checkpoint is written beside the one it replaces; without room for both, a stopped trial starts again."""
+def _check_disk(setup: SweepSetup, console: Console) -> None:
+    """Create the checkpoint folder and warn if it has no room for an old and a new checkpoint side by side."""
     try:
-        context.checkpoints.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise InputError(f"CHECKPOINTS={context.checkpoints}: {problem.strerror}; give a folder.") from problem
-    free = shutil.disk_usage(context.checkpoints).free
-    needed = 2 * max(checkpoint_bytes(a, context.optimizer) for a in architectures)
+        setup.checkpoints.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"CHECKPOINTS={setup.checkpoints}: {error.strerror}; give a folder.") from error
+    free = shutil.disk_usage(setup.checkpoints).free
+    needed = 2 * max(checkpoint_bytes(a, setup.optimizer) for a in setup.architectures)
     if free < needed:
-        summary.print_short_disk(needed, free, console)
+        print_short_disk(needed, free, console)
 
 
 def require_numbers(options: SweepOptions) -> None:
-    """Refuse counts and shares that mean nothing."""
+    """Raise `InputError` if a count or share is out of range."""
     for name in ("trials", "epochs", "patience", "attempts", "replicate_best"):
         require(getattr(options, name) >= 1, name.upper(), getattr(options, name), "give 1 or more.")
     require(options.add_trials is None or options.add_trials >= 1, "TRIALS", f"+{options.add_trials}", "give +1 or more.")
@@ -95,7 +128,7 @@ def require_numbers(options: SweepOptions) -> None:
 
 
 def sweep_fingerprint(options: SweepOptions, task: Task, budget: Budget, optimizer: OptimizerName) -> str:
-    """What makes two sweeps the same one; the grid, the ranges and the number of trials may grow."""
+    """Return the identity of a sweep. The grid, the ranges and the number of trials may grow and are no part of it."""
     identity = {
         "study": task.spec,
         "budget": budget,
@@ -113,15 +146,15 @@ def sweep_fingerprint(options: SweepOptions, task: Task, budget: Budget, optimiz
 
 
 def _room(options: SweepOptions, device: torch.device) -> tuple[int, int]:
-    """Bytes that are free on each of the devices that may share a trial, and how many those are."""
+    """Return the free bytes on each device that may share a trial, and the number of those devices."""
     shared = devices_to_share(options, device)
-    return min(available_memory(one) for one in shared), len(shared)
+    return min(available_memory(device) for device in shared), len(shared)
 
 
 def _fitting_shapes(
     architectures: list[ArchitectureSpec], options: SweepOptions, runtime: Runtime, optimizer: OptimizerName
 ) -> list[ArchitectureSpec]:
-    """Those that this machine can train; trials on the others would be paid for nothing."""
+    """Return the architectures that this machine can train. Raises `InputError` if there are none."""
     free, devices = _room(options, runtime.device)
     fitting = fitting_architectures(architectures, options.batch_sizes, runtime.device, free, optimizer, devices=devices)
     if not fitting:

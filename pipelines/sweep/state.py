@@ -1,4 +1,4 @@
-"""The state of a running sweep."""
+"""The state of a sweep in its driver."""
 
 from __future__ import annotations
 
@@ -9,26 +9,29 @@ from pipelines.sweep.history import SweepHistory
 from pipelines.sweep.replicates import best_configurations
 from pipelines.sweep.sampler import TrialSampler
 from pipelines.sweep.search_space import SearchSpace
-from pipelines.trial.context import Context
+from pipelines.trial.context import SweepContext
 from pipelines.trial.job import TrialResult
+from research.runtime import Runtime
 from research.spec import ArchitectureSpec
 from research.tracking.run_writer import RunLog
 
 
 @dataclass(kw_only=True)
 class Sweep:
-    """What the driver knows and does; all of it can be rebuilt from MLflow."""
+    """State of a sweep. All of it can be rebuilt from MLflow."""
 
     options: SweepOptions
-    context: Context
+    context: SweepContext
+    runtime: Runtime
+    """Device, threads and precision of the driver's process."""
     log: RunLog
     architectures: list[ArchitectureSpec]
     space: SearchSpace
     proposer: TrialSampler
     history: SweepHistory
-    """What earlier starts of this sweep left in MLflow."""
+    """Runs of earlier starts of this sweep."""
     total: int
-    """Trials of the search in all."""
+    """Number of trials in the search."""
     finished: list[TrialResult] = field(default_factory=list)
 
     @property
@@ -39,12 +42,12 @@ class Sweep:
     @property
     def trials(self) -> list[TrialResult]:
         """Finished trials of the search, without baselines and replicates."""
-        return [one for one in self.finished if one.kind == "trial"]
+        return [result for result in self.finished if result.kind == "trial"]
 
     @property
     def replicates(self) -> list[TrialResult]:
         """Finished replicates."""
-        return [one for one in self.finished if one.kind == "replicate"]
+        return [result for result in self.finished if result.kind == "replicate"]
 
     @property
     def best(self) -> TrialResult | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.trial.context import Context
+from pipelines.trial.context import SweepContext
 from pipelines.trial.job import TrialResult
 from pipelines.trial.record import losses_by_symbol, val_metrics, write_common
 from pipelines.trial.task_record import data_metrics, task_inputs, task_params
@@ -15,27 +15,27 @@ from research.tracking import schema
 from research.tracking.run_writer import RunLog
 
 
-def baseline_spec(context: Context, name: str) -> BaselineSpec:
-    """What the baseline's result depends on."""
-    task = context.task
+def baseline_spec(sweep: SweepContext, name: str) -> BaselineSpec:
+    """Return everything that the baseline's result depends on."""
+    task = sweep.task
     length = task.prepared.context_length
     return BaselineSpec(task=task.spec, baseline=name, version=BASELINES[name].version, context_length=length)
 
 
-def run_baseline(context: Context, name: str) -> TrialResult:
-    """Fit one baseline on the sweep's rows as a nested run."""
+def run_baseline(sweep: SweepContext, name: str) -> TrialResult:
+    """Fit one baseline on the sweep's rows and record it as a nested run."""
     baseline = BASELINES[name]
-    task = context.task
-    spec = baseline_spec(context, name)
+    task = sweep.task
+    spec = baseline_spec(sweep, name)
     title = f"baseline {baseline.title}"
     log = RunLog.start(
-        context.store,
-        experiment_id=context.experiment_id,
+        sweep.store,
+        experiment_id=sweep.experiment_id,
         kind="baseline",
         name=title,
         params={
             "baseline": name,
-            "budget": context.budget.label,
+            "budget": sweep.budget.label,
             "context_length": spec.context_length,
             **task_params(task),
             "feature_set": A25S.name,
@@ -43,13 +43,13 @@ def run_baseline(context: Context, name: str) -> TrialResult:
             "volatility_index": "none",
             **{f"baseline_{key}": value for key, value in baseline.settings.items()},
         },
-        tags={**context.tags, schema.TRIAL_FINGERPRINT: spec.fingerprint, schema.CONFIG_FINGERPRINT: spec.fingerprint},
-        parent_id=context.parent_id,
+        tags={**sweep.tags, schema.TRIAL_FINGERPRINT: spec.fingerprint, schema.CONFIG_FINGERPRINT: spec.fingerprint},
+        parent_id=sweep.parent_id,
         inputs=task_inputs(task),
     )
     with log.ending():
         logits = logits_of(baseline(task.baseline_rows))
-    found = scores(logits, task.prepared.labels_of("validation"), task.training_base_rate, task.validation_days)
-    log.artifacts(lambda folder: write_common(folder, context, canonical_json(spec), logits, found))
-    log.finish("complete", metrics={**val_metrics(found), **data_metrics(task), **losses_by_symbol(task, logits)})
-    return TrialResult(run_id=log.run_id, name=baseline.title, kind="baseline", outcome="complete", scores=found)
+    val_scores = scores(logits, task.prepared.labels_of("validation"), task.training_base_rate, task.validation_days)
+    log.artifacts(lambda folder: write_common(folder, sweep, canonical_json(spec), logits, val_scores))
+    log.finish("complete", metrics={**val_metrics(val_scores), **data_metrics(task), **losses_by_symbol(task, logits)})
+    return TrialResult(run_id=log.run_id, name=baseline.title, kind="baseline", outcome="complete", scores=val_scores)

@@ -1,4 +1,4 @@
-"""What a trial needs to know besides its job."""
+"""The knowledge that all runs of a sweep share, and the resources of the worker that trains them."""
 
 from __future__ import annotations
 
@@ -21,63 +21,77 @@ from research.tracking.store import Store
 from research.training.matmul_peak import gemm_rate
 
 DeviceGroup = tuple[torch.device, ...]
-"""Devices of one worker; trials that fit one device are trained on the first."""
+"""Devices of one worker. A trial that fits one device is trained on the first."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Context:
-    """What every run of a sweep needs."""
+class SweepContext:
+    """Everything that the runs of a sweep share."""
 
     store: Store
     experiment_id: str
+    parent_id: str
+    """Run id of the sweep."""
     task: Task
     budget: Budget
     optimizer: OptimizerName
-    """What every trial of the sweep is trained with."""
-    runtime: Runtime
+    """Optimizer of every trial of the sweep."""
     provenance: Provenance
     tags: dict[str, str]
-    """Tags of the sweep, on all its runs."""
+    """Tags on all runs of the sweep."""
     checkpoints: Path
-    """Folder of the running trials' states."""
-    parent_id: str = ""
-    """Run of the sweep; empty until it exists."""
-    group: DeviceGroup = ()
-    """Devices that a trial may be spread over, the runtime's own first; empty where there is that one only."""
-    memory_share: float = 1.0
-    """Part of this machine's free memory that one trial may plan with."""
-    dataset: WindowDataset | None = None
-    """The study's windows; they live on the device once, for all trials of a process."""
-    gemm_rate: float = float("nan")
-    """What large matrix products reach on the device, in operations per second."""
+    """Folder with the checkpoints of running trials."""
 
-    @property
-    def windows(self) -> WindowDataset:
-        """The dataset of a context that is on its device."""
-        assert self.dataset is not None
-        return self.dataset
-
-    def portable(self) -> Context:
-        """A copy that another process can be sent: no open connection, nothing on a device."""
-        return replace(self, store=replace(self.store), dataset=None)
-
-    def on_device(self) -> Context:
-        """A copy with the windows where the trials run, and with what that device can reach."""
-        device, precision = self.runtime.device, self.runtime.precision
-        rate = cached_measurement(
-            self.checkpoints.parent, f"matrix products in {precision}", None, device, lambda: gemm_rate(device, precision)
-        )
-        return replace(self, dataset=self.task.prepared.dataset(device), gemm_rate=rate)
-
-    def how_computed(self, a: ArchitectureSpec) -> dict[str, str]:
-        """Tags that say what a trial's numbers were computed with; none of it is part of what it is."""
-        precision = self.runtime.precision
-        if not family_of(a).attends:
-            return {schema.PRECISION: precision}
-        device, dtype = self.runtime.device, getattr(torch, precision)
-        kernel = kernel_for(torch.empty(0, a.n_patches, 3, a.n_heads, a.d_model // a.n_heads, device=device, dtype=dtype))
-        return {schema.PRECISION: precision, schema.ATTENTION: kernel}
+    def portable(self) -> SweepContext:
+        """Return a copy for another process, without an open connection to the store."""
+        return replace(self, store=replace(self.store))
 
     def checkpoint_of(self, spec: TrialSpec) -> Path:
-        """Where a trial's state is kept while it runs."""
+        """Return the path of a trial's checkpoint."""
         return self.checkpoints / f"{spec.fingerprint}.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerResources:
+    """The share of a machine that one worker may use. It can be sent to another process."""
+
+    runtime: Runtime
+    devices: DeviceGroup
+    """Devices that one trial may be spread over, the runtime's own device first."""
+    memory_share: float = 1.0
+    """Part of the machine's free memory that one trial may plan with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerContext:
+    """A sweep and a worker that is ready to train its trials."""
+
+    sweep: SweepContext
+    resources: WorkerResources
+    windows: WindowDataset
+    """The task's windows. They are stored on the device once, for all trials of the process."""
+    gemm_rate: float
+    """Rate of large matrix products on the device, in operations per second."""
+
+    @classmethod
+    def build(cls, sweep: SweepContext, resources: WorkerResources) -> WorkerContext:
+        """Copy the windows to the worker's device and measure its matrix products, unless the store's folder has the rate."""
+        device, precision = resources.runtime.device, resources.runtime.precision
+        rate = cached_measurement(
+            sweep.checkpoints.parent, f"matrix products in {precision}", None, device, lambda: gemm_rate(device, precision)
+        )
+        return cls(sweep=sweep, resources=resources, windows=sweep.task.prepared.dataset(device), gemm_rate=rate)
+
+    @property
+    def runtime(self) -> Runtime:
+        """Device, threads and precision."""
+        return self.resources.runtime
+
+
+def numerics_tags(runtime: Runtime, a: ArchitectureSpec) -> dict[str, str]:
+    """Return the tags with the precision and attention kernel of a trial. They are no part of its identity."""
+    if not family_of(a).attends:
+        return {schema.PRECISION: runtime.precision}
+    dtype = getattr(torch, runtime.precision)
+    kernel = kernel_for(torch.empty(0, a.n_patches, 3, a.n_heads, a.d_model // a.n_heads, device=runtime.device, dtype=dtype))
+    return {schema.PRECISION: runtime.precision, schema.ATTENTION: kernel}

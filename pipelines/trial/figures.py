@@ -1,4 +1,4 @@
-"""Drawing only: every function takes numbers that were computed elsewhere and returns a figure."""
+"""Figures of runs. Every function takes computed numbers and returns a figure."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ def learning_curve(train: Sequence[float], validation: Sequence[float], best_epo
 
 
 Bins = Sequence[tuple[float, float, int]]
-"""Mean probability, observed share and rows of each."""
+"""Mean probability, observed share and number of rows of each bin."""
 
 
 def reliability(table: Bins, base_rate: float, *, name: str = "bin", beside: tuple[str, Bins] | None = None) -> Figure:
     """Observed share against predicted probability, bins of equal mass; another map's bins are named and hollow."""
     figure, axes = _axes("reliability", "predicted probability", "observed share")
-    said, seen, rows = (np.array(column) for column in zip(*table, strict=True))
-    error = np.sqrt(seen * (1 - seen) / rows)
-    top = float(max(said.max(), (seen + error).max())) * 1.05
+    predicted, observed, rows = (np.array(column) for column in zip(*table, strict=True))
+    error = np.sqrt(observed * (1 - observed) / rows)
+    top = float(max(predicted.max(), (observed + error).max())) * 1.05
     axes.plot([0, top], [0, top], color=MUTED, linewidth=1)
     axes.axhline(base_rate, color=INK, linestyle="--", linewidth=1, label="observed base rate")
-    axes.errorbar(said, seen, yerr=error, fmt="o", color=ACCENT, label=f"{name}, ±1 standard error")
+    axes.errorbar(predicted, observed, yerr=error, fmt="o", color=ACCENT, label=f"{name}, ±1 standard error")
     if beside is not None:
         other, bins = beside
-        axes.plot([one[0] for one in bins], [one[1] for one in bins], "s", color=INK, fillstyle="none", label=other)
+        axes.plot([row[0] for row in bins], [row[1] for row in bins], "s", color=INK, fillstyle="none", label=other)
     axes.legend(frameon=False)
     return figure
 
@@ -89,7 +89,7 @@ def search_history(losses: Sequence[float], labels: Sequence[str], references: d
 
 
 def draw_references(axes: Axes, references: dict[str, float]) -> None:
-    """Horizontal lines for the baselines, told apart by dashes so that they read in grey."""
+    """Draw a horizontal line per baseline, with dashes that can be distinguished in grey."""
     styles = ("--", "-.", ":", (0, (6, 2, 1, 2, 1, 2)))
     for (name, loss), style in zip(references.items(), styles, strict=False):
         axes.axhline(loss, color=INK, linestyle=style, linewidth=1, label=f"{name} {loss:.4f}")

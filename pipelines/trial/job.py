@@ -1,4 +1,4 @@
-"""What is handed to an executor and what comes back. Both can be sent to another process or machine."""
+"""The input and output of an executor. Both can be sent to another process or machine."""
 
 from __future__ import annotations
 
@@ -11,45 +11,45 @@ from research.tracking.schema import Outcome
 
 
 class TrialKey(NamedTuple):
-    """Which trial of its sweep a run is an attempt of."""
+    """Identity of a trial in its sweep, the same for all its attempts."""
 
     number: int
     seed: int
-    """The sweep's own for a searched trial, a fresh one for a replicate."""
+    """The sweep's seed for a searched trial, a fresh seed for a replicate."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One trial or replicate to be trained."""
+    """A trial or replicate to be trained."""
 
     number: int
-    """Number of the trial in its sweep; a replicate has that of the trial it repeats."""
+    """Number of the trial in its sweep. A replicate has the number of the trial that it repeats."""
     spec: TrialSpec
     kind: Literal["trial", "replicate"] = "trial"
     tags: dict[str, str] = field(default_factory=dict)
-    """What was proposed, by whom, which attempt it is."""
+    """Proposed settings, their proposer, and the number of the attempt."""
     leading_loss: float = float("inf")
-    """Best validation loss of the sweep so far: a trial below it also leaves its weights."""
+    """Best validation loss of the sweep so far. A trial below it also leaves its weights."""
 
     @property
     def key(self) -> TrialKey:
-        """The same for all attempts."""
+        """Number and seed."""
         return TrialKey(self.number, self.spec.training.seed)
 
     @property
     def name(self) -> str:
-        """Run name, number first, since the column is narrow."""
+        """Run name. The number comes first because the column is narrow."""
         seed = f".s{self.spec.training.seed}" if self.kind == "replicate" else ""
         return f"{self.number:04d}{seed} {self.spec.architecture.label}"
 
 
-Team = tuple[Job, ...]
-"""Jobs of one architecture and batch size that are trained side by side as one model; nearly always a single one."""
+JobStack = tuple[Job, ...]
+"""Jobs of one architecture and batch size that are trained as one model. Most stacks have a single job."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialResult:
-    """How a trial, replicate or baseline ended, for the table and the sampler."""
+    """Result of a trial, replicate or baseline, for the table and the sampler."""
 
     run_id: str
     name: str
@@ -64,26 +64,26 @@ class TrialResult:
     number: int = -1
     proposed_by: str = ""
     linked_run_id: str = ""
-    """The run with the same fingerprint whose result this is, when nothing was trained."""
+    """Run with the same fingerprint that the result was copied from, if nothing was trained."""
 
     @property
     def ending(self) -> str:
-        """Outcome, with the alarm and the link if there are any."""
+        """Outcome, followed by the alarm and the link if there are any."""
         words = [self.outcome, *([] if self.alarm == "none" else [self.alarm]), *(["linked"] if self.linked_run_id else [])]
         return ", ".join(words)
 
     @property
     def val_loss(self) -> float:
-        """Objective; infinite unless the trial is complete, for sorting only."""
+        """Validation loss for sorting. Infinite unless the trial is complete."""
         return self.scores.loss if self.scores and self.outcome == "complete" else float("inf")
 
 
 @dataclass(frozen=True, kw_only=True)
 class StackResult:
-    """What an executor says about a team: its results, or why its worker is gone."""
+    """Results of a stack, or the reason that its worker was lost."""
 
-    team: Team
-    finished: tuple[TrialResult, ...] = ()
-    """In the team's order; empty if it was lost."""
+    stack: JobStack
+    results: tuple[TrialResult, ...] = ()
+    """Results in the stack's order. Empty if the stack was lost."""
     lost: str = ""
-    """Why there is no result, for example `worker process 12 was killed by signal 9`."""
+    """Reason that there is no result, for example `worker process 12 was killed by signal 9`."""

@@ -1,4 +1,4 @@
-"""Which optimizer a sweep trains with: one for all its shapes, so that none is compared under another one's rules."""
+"""The optimizer of a sweep. All its shapes use the same one, so that they are compared fairly."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def optimizer_for(
     *,
     devices: int = 1,
 ) -> OptimizerName:
-    """The user's; else AdamW, but where none of the shapes fits with it, across all devices, and one does in low memory."""
+    """Return the user's optimizer, else AdamW, or Adafactor if only with it any architecture fits."""
     if asked != "auto":
         return asked
     if fitting_architectures(architectures, batch_sizes, device, available, "adamw", devices=devices):
@@ -38,9 +38,9 @@ def fitting_architectures(
     *,
     devices: int = 1,
 ) -> list[ArchitectureSpec]:
-    """Shapes that can be trained here: one window at a time, or in low memory the largest batch in one pass.
+    """Return the architectures that fit one window at a time, or with Adafactor the largest batch in one pass.
 
-    With AdamW several devices, each with `available` bytes free, may share a training; they take the largest batch in one pass.
+    With AdamW several devices with `available` bytes each may share a training, with the largest batch in one pass.
     """
     most = max(batch_sizes)
     if optimizer == "adafactor":

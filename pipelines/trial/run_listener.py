@@ -1,4 +1,4 @@
-"""An attempt at a trial: the job, its run, and the listener that takes the curve there."""
+"""One run of a trial, and the listener that writes its curves."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from pathlib import Path
 from pipelines.trial.job import Job, TrialResult
 from research.tracking import schema
 from research.tracking.run_writer import RunLog
+from research.tracking.schema import Outcome
 from research.training.trainer import TrialOver
 from research.training.trial_state import EpochRecord
 
 PROGRESS_SECONDS = 5.0
-Report = Callable[[Job, EpochRecord], bool]
-"""Is told of each epoch of a job and says whether its trial should go on."""
+EpochCallback = Callable[[Job, EpochRecord], bool]
+"""Receives each finished epoch of a job. Returns False to prune its trial."""
 
 
 class PrunedError(TrialOver):
@@ -28,7 +29,7 @@ class PrunedError(TrialOver):
 
 
 class RunListener:
-    """Sends epochs and steps to the run's curves and asks whether to go on."""
+    """Writes epochs and steps to the run's curves, and stops the trial if `report` returns False."""
 
     def __init__(self, log: RunLog, report: Callable[[EpochRecord], bool]):
         self._log = log
@@ -37,7 +38,7 @@ class RunListener:
         self._next_progress = time.monotonic() + PROGRESS_SECONDS
 
     def on_step(self, step: int) -> None:
-        """Say every few seconds how far training is, so that others can see it move."""
+        """Write the step every few seconds, so that other processes can follow the training."""
         if time.monotonic() >= self._next_progress:
             self._log.metric(schema.PROGRESS_STEP, step, step=step)
             self._log.flush()
@@ -49,7 +50,7 @@ class RunListener:
             return
         self._last_epoch = record.epoch
         for name, value in asdict(record).items():
-            # A last training has nothing to validate on.
+            # Final training has no validation rows: its validation loss is NaN.
             if name != "epoch" and not math.isnan(value):
                 self._log.metric(f"{schema.EPOCH_PREFIX}{name}", value, step=record.epoch)
         if not self._report(record):
@@ -57,26 +58,31 @@ class RunListener:
 
 
 @dataclass(kw_only=True)
-class Attempt:
-    """A job with the run that holds this attempt at it."""
+class TrialRun:
+    """A job and the open run that records it."""
 
     job: Job
     log: RunLog
     listener: RunListener
     checkpoint: Path
-    ended: TrialResult | None = None
+    result: TrialResult | None = None
+    """Result of the run, or None while it is open."""
 
-    @property
-    def blank(self) -> TrialResult:
-        """What is known before anything was trained."""
+    def end(self, result: TrialResult) -> None:
+        """Keep the result and delete the checkpoint."""
+        self.result = result
+        self.checkpoint.unlink(missing_ok=True)
+
+    def result_without_scores(self, outcome: Outcome, reason: str = "") -> TrialResult:
+        """Return a result with the job's own fields."""
         job = self.job
-        by = job.tags.get(schema.PROPOSED_BY, "")
         return TrialResult(
             run_id=self.log.run_id,
             name=job.name,
             kind=job.kind,
-            outcome="crashed",
+            outcome=outcome,
+            reason=reason,
             spec=job.spec,
             number=job.number,
-            proposed_by=by,
+            proposed_by=job.tags.get(schema.PROPOSED_BY, ""),
         )

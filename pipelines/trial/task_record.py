@@ -1,4 +1,4 @@
-"""A task as a run records it: parameters, tags, dataset inputs and counts."""
+"""The parameters, tags, dataset inputs and counts of a task in a run."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def task_params(task: Task) -> dict[str, Value]:
 
 
 def task_tags(task: Task) -> dict[str, str]:
-    """Tags that say which bytes, features and labels made a run."""
-    # Whatever reads runs tells studies apart by this tag, and families are told apart wherever studies are.
+    """Return the tags that identify a run's bytes, features and labels."""
+    # Readers of runs separate tasks by this tag, so it also separates families.
     compared = task.spec if task.family == TRANSFORMER else {"study": task.spec, "family": task.family}
     tags = {
         schema.STUDY_FINGERPRINT: fingerprint(compared),
@@ -45,8 +45,8 @@ def task_tags(task: Task) -> dict[str, str]:
 
 
 def task_inputs(task: Task) -> list[Input]:
-    """Dataset inputs of a run."""
-    profile = json.dumps({one.split: one.n for one in task.evidence})
+    """Return the dataset inputs of a run."""
+    profile = json.dumps({counts.split: counts.n for counts in task.evidence})
     return [
         Input(
             name=f"bars-{task.snapshot.manifest.source}",
@@ -65,27 +65,27 @@ def task_inputs(task: Task) -> list[Input]:
 
 
 def evidence_metrics(task: Task) -> dict[str, float]:
-    """Counts and base rates per split, for the parent run; of the test only how many days it has."""
+    """Return counts and base rates of each split for the parent run. The test set has its number of days only."""
     metrics = {f"{schema.SWEEP_PREFIX}{name}": value for name, value in data_metrics(task).items()}
     if task.bayes:
         metrics[f"{schema.SWEEP_PREFIX}bayes_loss"] = task.bayes.realised
         metrics[f"{schema.SWEEP_PREFIX}bayes_loss_expected"] = task.bayes.expected
-    for one in task.evidence:
-        metrics[f"{schema.SWEEP_PREFIX}{one.split}_n"] = one.n
-        if one.split != "test":
-            metrics[f"{schema.SWEEP_PREFIX}{one.split}_positives"] = one.positives
-            metrics[f"{schema.SWEEP_PREFIX}{one.split}_base_rate"] = one.base_rate
-            metrics[f"{schema.SWEEP_PREFIX}{one.split}_base_rate_se"] = one.base_rate_error
+    for counts in task.evidence:
+        metrics[f"{schema.SWEEP_PREFIX}{counts.split}_n"] = counts.n
+        if counts.split != "test":
+            metrics[f"{schema.SWEEP_PREFIX}{counts.split}_positives"] = counts.positives
+            metrics[f"{schema.SWEEP_PREFIX}{counts.split}_base_rate"] = counts.base_rate
+            metrics[f"{schema.SWEEP_PREFIX}{counts.split}_base_rate_se"] = counts.base_rate_error
     return metrics
 
 
 def data_metrics(task: Task) -> dict[str, float]:
-    """How much there is to learn from: the axis D of a scaling law, beside the counted parameters."""
-    train = next(one for one in task.evidence if one.split == "train")
+    """Return the amount of training data: axis D of a scaling law."""
+    train = next(counts for counts in task.evidence if counts.split == "train")
     return {
         "n_train_windows": float(train.n),
         "n_train_days": float(train.days),
-        # Fewer than are named where the newest windows hold none of one that ended early.
+        # Fewer than the task's symbols if an instrument ended before the newest windows.
         "n_instruments": float(len(np.unique(task.prepared.symbols[task.prepared.split.train]))),
         "n_effective_windows": train.effective,
     }

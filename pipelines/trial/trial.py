@@ -1,11 +1,13 @@
-"""One trial: train, score, and leave a complete run behind, whatever happens."""
+"""Train the jobs of a stack and leave one complete run for each of them, whatever happens.
+
+Calls run from top to bottom: `run_stack`, `_train`, `_train_on_one_device`, `_train_at`, and `Trainer.run_all`.
+"""
 
 from __future__ import annotations
 
 import gc
 import math
 import traceback
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +15,11 @@ from typing import Any
 
 import torch
 
-from pipelines.trial.context import Context
-from pipelines.trial.job import Job, Team, TrialResult
+from pipelines.trial.context import WorkerContext, numerics_tags
+from pipelines.trial.job import Job, JobStack, TrialResult
 from pipelines.trial.placement import InfeasibleError, devices_for, micro_batch_for
 from pipelines.trial.record import declared_params, require_applied, require_counted_size, trial_metrics, write_trial
-from pipelines.trial.run_listener import Attempt, PrunedError, Report, RunListener
+from pipelines.trial.run_listener import EpochCallback, PrunedError, RunListener, TrialRun
 from pipelines.trial.task_record import task_inputs, task_params
 from research.errors import InputError
 from research.evaluation.metrics import alarm, scores
@@ -35,244 +37,226 @@ from research.training.checkpoint import epochs_done, micro_batch_of
 from research.training.distributed.fsdp import share_of
 from research.training.distributed.launcher import train_across_devices
 from research.training.distributed.worker import SharedTraining
-from research.training.trainer import Outcome as TrainingOutcome
 from research.training.trainer import Trainer, TrainingResult, build_model, build_stack
-from research.training.trial_state import DivergedError, EpochRecord
+from research.training.trial_state import DivergedError
 
 
-def run_trial(context: Context, job: Job, report: Callable[[EpochRecord], bool]) -> TrialResult:
-    """`run_team` for a single job."""
-    return run_team(context, (job,), lambda _, record: report(record))[0]
+def run_stack(worker: WorkerContext, stack: JobStack, report: EpochCallback) -> tuple[TrialResult, ...]:
+    """Train the jobs as one model, each from its checkpoint if there is one and as a nested run of its own.
 
-
-def run_team(context: Context, team: Team, report: Report) -> tuple[TrialResult, ...]:
-    """Train the jobs side by side, each as a nested run of its own, from its checkpoint if there is one.
-
-    Ctrl-C ends those that are still open as `interrupted`; a failure is recorded, not raised. A store that stays away or a
-    mistake of the user's is raised: the trials are then tried again when their sweep goes on.
+    Ctrl-C closes the open runs as `interrupted`. A failed trial is recorded, not raised. An unavailable store or a user's
+    error is raised, and the trials are tried again when their sweep is continued.
     """
-    attempts: list[Attempt] = []
+    runs: list[TrialRun] = []
     try:
-        # One by one, so that those that have begun are closed if the next one cannot.
-        for job in team:
-            attempts.append(_begun(context, job, report))  # noqa: PERF401
-        _train(context, attempts)
+        # One by one, so that the open runs are closed if the next one cannot be opened.
+        for job in stack:
+            runs.append(_open_run(worker, job, report))  # noqa: PERF401
+        _train(worker, runs)
     except KeyboardInterrupt:
-        _close_open(attempts, "interrupted", "stopped by the user")
+        _close_open(runs, "interrupted", "stopped by the user")
         raise
     except (StoreUnavailable, RunClosedError):
         raise
-    except InputError as problem:
-        _close_open(attempts, "crashed", str(problem)[:500])
+    except InputError as error:
+        _close_open(runs, "crashed", str(error)[:500])
         raise
-    return tuple(attempt.ended for attempt in attempts if attempt.ended is not None)
+    return tuple(run.result for run in runs if run.result is not None)
 
 
-def _begun(context: Context, job: Job, report: Report) -> Attempt:
-    """The attempt's run, with the job's parameters, before anything else happens."""
-    spec = job.spec
-    checkpoint = context.checkpoint_of(spec)
+def _open_run(worker: WorkerContext, job: Job, report: EpochCallback) -> TrialRun:
+    """Open the job's run with its parameters, before anything is trained."""
+    sweep, spec = worker.sweep, job.spec
+    checkpoint = sweep.checkpoint_of(spec)
     log = RunLog.start(
-        context.store,
-        experiment_id=context.experiment_id,
+        sweep.store,
+        experiment_id=sweep.experiment_id,
         kind=job.kind,
         name=job.name,
-        params={**declared_params(spec, context), "number": job.number},
+        params={**declared_params(spec, sweep.budget), "number": job.number},
         tags={
-            **context.tags,
+            **sweep.tags,
             **job.tags,
             schema.TRIAL_FINGERPRINT: spec.fingerprint,
             schema.CONFIG_FINGERPRINT: spec.config_fingerprint,
             schema.WORKER: ProcessId.mine().text(),
             schema.FROM_EPOCH: str(epochs_done(checkpoint)),
-            **context.how_computed(spec.architecture),
-            **unknown_temperatures(context.runtime.device.type),
+            **numerics_tags(worker.runtime, spec.architecture),
+            **unknown_temperatures(worker.runtime.device.type),
         },
-        parent_id=context.parent_id,
-        inputs=task_inputs(context.task),
+        parent_id=sweep.parent_id,
+        inputs=task_inputs(sweep.task),
     )
-    return Attempt(job=job, log=log, listener=RunListener(log, lambda record: report(job, record)), checkpoint=checkpoint)
+    return TrialRun(job=job, log=log, listener=RunListener(log, lambda record: report(job, record)), checkpoint=checkpoint)
 
 
-def _close_open(attempts: list[Attempt], outcome: Outcome, reason: str) -> None:
-    for attempt in attempts:
-        if attempt.ended is None:
-            attempt.log.finish(outcome, tags={schema.REASON: reason})
+def _close_open(runs: list[TrialRun], outcome: Outcome, reason: str) -> None:
+    for run in runs:
+        if run.result is None:
+            run.log.finish(outcome, tags={schema.REASON: reason})
 
 
-def _train(context: Context, attempts: list[Attempt]) -> None:
-    """Give every attempt its end. Where a stack fails as a whole, its trials go on alone from their checkpoints."""
+def _train(worker: WorkerContext, runs: list[TrialRun]) -> None:
+    """Train until every run has its result. If a stack fails as a whole, its trials continue alone from their checkpoints."""
     try:
-        with ExitStack() as stack:
-            for attempt in attempts:
-                stack.enter_context(monitored(attempt.log))
-            _within_memory(context, attempts)
+        with ExitStack() as monitors:
+            for run in runs:
+                monitors.enter_context(monitored(run.log))
+            devices = devices_for(runs[0].job.spec, worker.resources) if len(runs) == 1 else 1
+            if devices > 1:
+                _train_on_several_devices(worker, runs[0], devices)
+            else:
+                _train_on_one_device(worker, runs)
     except (StoreUnavailable, RunClosedError, InputError):
         raise
-    except Exception as problem:
-        left = [attempt for attempt in attempts if attempt.ended is None]
-        if len(attempts) == 1:
-            _end(left[0], _failed(problem, left[0]))
+    except Exception as error:
+        open_runs = [run for run in runs if run.result is None]
+        if len(runs) == 1:
+            _record_failure(open_runs[0], error)
             return
-        for attempt in left:
-            _train(context, [attempt])
+        for run in open_runs:
+            _train(worker, [run])
 
 
-def _end(attempt: Attempt, finished: TrialResult) -> None:
-    attempt.ended = finished
-    attempt.checkpoint.unlink(missing_ok=True)
-
-
-def _failed(problem: Exception, attempt: Attempt) -> TrialResult:
-    """Record why there is no result; the traceback goes with a crash only, the others are no mistakes of the code."""
-    log = attempt.log
-    log.require_open()
-    outcome, reason = _classify(problem)
-    if outcome == "crashed":
-        text = "".join(traceback.format_exception(problem))
-        log.artifacts(lambda folder: _write_text(folder / schema.TRACEBACK_FILE, text))
-    metrics: dict[str, float] = {}
-    if isinstance(problem, DivergedError):
-        metrics = {"diverged_epoch": float(problem.epoch)}
-    if isinstance(problem, PrunedError):
-        metrics = {"pruned_epoch": float(problem.record.epoch), "val_loss_last": problem.record.val_loss}
-    log.finish(outcome, metrics=metrics, tags={schema.REASON: reason[:500]})
-    return replace(attempt.blank, outcome=outcome, reason=reason)
-
-
-def _classify(problem: Exception) -> tuple[Outcome, str]:
-    sentence = f"{type(problem).__name__}: {problem}".splitlines()[0]
-    if isinstance(problem, DivergedError):
-        return "diverged", str(problem)
-    if isinstance(problem, PrunedError):
-        return "pruned", str(problem)
-    if isinstance(problem, InfeasibleError):
-        return "infeasible", str(problem)
-    if is_out_of_memory(problem):
-        return "infeasible", f"out of memory with the smallest micro-batch: {sentence}"
-    return "crashed", sentence
-
-
-def _within_memory(context: Context, attempts: list[Attempt]) -> None:
-    """Train on one device or, where a single trial does not fit it, on several of the worker's."""
-    devices = devices_for(context, attempts[0].job) if len(attempts) == 1 else 1
-    if devices > 1:
-        _on_several_devices(context, attempts[0], devices)
-    else:
-        _on_one_device(context, attempts)
-
-
-def _on_one_device(context: Context, attempts: list[Attempt]) -> None:
-    """Train at the largest micro-batch that fits; where memory runs out all the same, go on with half of it."""
-    micro_batch = micro_batch_for(context, attempts[0].job, len(attempts))
-    while left := [attempt for attempt in attempts if attempt.ended is None]:
-        # A checkpoint's own micro-batch is kept where it is the smaller; half of it is then half of what did not fit.
-        micro_batch = min([micro_batch, *filter(None, (micro_batch_of(attempt.checkpoint) for attempt in left))])
+def _train_on_one_device(worker: WorkerContext, runs: list[TrialRun]) -> None:
+    """Train at the largest micro-batch that should fit, and halve it whenever memory runs out."""
+    micro_batch = micro_batch_for(runs[0].job.spec, worker.resources, len(runs))
+    while open_runs := [run for run in runs if run.result is None]:
+        # The micro-batch of a checkpoint is kept if it is smaller: half of it is then half of what did not fit.
+        micro_batch = min([micro_batch, *filter(None, (micro_batch_of(run.checkpoint) for run in open_runs))])
         try:
-            _attempt(context, left, micro_batch)
+            _train_at(worker, open_runs, micro_batch)
             return
-        except Exception as problem:
-            # In low memory weights are updated within the backward pass: there is one, over the whole batch.
-            whole = left[0].job.spec.training.optimizer == "adafactor"
-            if not is_out_of_memory(problem) or micro_batch == 1 or whole:
+        except Exception as error:
+            # Low-memory training updates weights within the backward pass, so the batch cannot be split.
+            one_pass = open_runs[0].job.spec.training.optimizer == "adafactor"
+            if not is_out_of_memory(error) or micro_batch == 1 or one_pass:
                 raise
-            reason = str(problem).splitlines()[0]
-        # Outside the handler: the traceback held the model, and with it the memory that is needed now.
-        _free_memory(context)
+            reason = str(error).splitlines()[0]
+        # Outside the handler: the traceback kept the model, and with it the memory that is needed now.
+        _free_memory(worker)
         micro_batch = math.ceil(micro_batch / 2)
-        for attempt in left:
-            attempt.log.tag(schema.HALVED, f"micro-batch {micro_batch} after: {reason}"[:500])
+        for run in open_runs:
+            run.log.tag(schema.HALVED, f"micro-batch {micro_batch} after: {reason}"[:500])
 
 
-def _on_several_devices(context: Context, attempt: Attempt, devices: int) -> None:
-    """Train on the first devices of the worker's group; where memory runs out all the same, go on with twice as many."""
-    batch_size = attempt.job.spec.training.batch_size
-    most = min(len(context.group), batch_size)
-    # What torch keeps for this process is not free to those of the devices.
-    _free_memory(context)
-    while True:
-        attempt.log.tag(schema.DEVICES, str(devices))
-        try:
-            _end(attempt, _complete(context, attempt, _trained_together(context, attempt, devices)))
-            return
-        except torch.OutOfMemoryError as problem:
-            reason = str(problem).splitlines()[0]
-            if devices == most:
-                raise InfeasibleError(f"out of memory on {devices} devices: {reason}") from None
-        devices = min(2 * devices, most)
-        smaller = f"micro-batch {share_of(batch_size, devices)} on {devices} devices"
-        attempt.log.tag(schema.HALVED, f"{smaller} after: {reason}"[:500])
-
-
-def _free_memory(context: Context) -> None:
-    gc.collect()
-    if context.runtime.device.type == "cuda":
-        torch.cuda.empty_cache()
-
-
-def _attempt(context: Context, attempts: list[Attempt], micro_batch: int) -> None:
-    specs = [attempt.job.spec for attempt in attempts]
-    runtime = replace(context.runtime, micro_batch=micro_batch)
+def _train_at(worker: WorkerContext, runs: list[TrialRun], micro_batch: int) -> None:
+    """Build the model, check it against the specs, and train it at this micro-batch."""
+    specs = [run.job.spec for run in runs]
+    runtime = replace(worker.runtime, micro_batch=micro_batch)
     architecture, trainings = specs[0].architecture, [spec.training for spec in specs]
     if len(specs) == 1:
         model = build_model(architecture, trainings[0], runtime.device)
     else:
         model = build_stack(architecture, trainings, runtime.device)
-    trainer = Trainer(model, context.windows, context.task.prepared.split, trainings, runtime)
-    for place, spec in enumerate(specs):
-        _require_built(context, spec, parameters_of(model), applied_settings(trainer, place))
+    trainer = Trainer(model, worker.windows, worker.sweep.task.prepared.split, trainings, runtime)
+    for index, spec in enumerate(specs):
+        _require_built(worker, spec, parameters_of(model), applied_settings(trainer, index))
 
-    def on_end(place: int, outcome: TrainingOutcome) -> None:
-        attempt = attempts[place]
-        ended = _complete(context, attempt, outcome) if isinstance(outcome, TrainingResult) else _failed(outcome, attempt)
-        _end(attempt, ended)
+    def record_end(index: int, end: TrainingResult | Exception) -> None:
+        if isinstance(end, TrainingResult):
+            _record_result(worker, runs[index], end)
+        else:
+            _record_failure(runs[index], end)
 
-    trainer.run_all([attempt.listener for attempt in attempts], [attempt.checkpoint for attempt in attempts], on_end)
-
-
-def _trained_together(context: Context, attempt: Attempt, devices: int) -> TrainingResult:
-    spec, prepared = attempt.job.spec, context.task.prepared
-    shared = SharedTraining(
-        architecture=spec.architecture,
-        training=spec.training,
-        windows=prepared.dataset,
-        split=prepared.split,
-        runtime=replace(context.runtime, threads=max(context.runtime.threads // devices, 1)),
-        devices=context.group[:devices],
-        checkpoint=attempt.checkpoint,
-    )
-    return train_across_devices(
-        shared, attempt.listener, lambda built: _require_built(context, spec, built.parameters, built.settings)
-    )
+    trainer.run_all([run.listener for run in runs], [run.checkpoint for run in runs], record_end)
 
 
-def _require_built(context: Context, spec: TrialSpec, parameters: int, settings: dict[str, Any]) -> None:
-    """What was declared must be what is in use, and of the budget's size."""
-    require_counted_size(parameters, spec.architecture, context.budget)
-    require_applied(declared_params(spec, context), {**settings, **task_params(context.task)})
+def _train_on_several_devices(worker: WorkerContext, run: TrialRun, devices: int) -> None:
+    """Train on the first of the worker's devices, and double their number whenever memory runs out."""
+    spec, prepared = run.job.spec, worker.sweep.task.prepared
+    limit = min(len(worker.resources.devices), spec.training.batch_size)
+    # The memory that torch keeps for this process is not free for the processes of the devices.
+    _free_memory(worker)
+    while True:
+        run.log.tag(schema.DEVICES, str(devices))
+        shared = SharedTraining(
+            architecture=spec.architecture,
+            training=spec.training,
+            windows=prepared.dataset,
+            split=prepared.split,
+            runtime=replace(worker.runtime, threads=max(worker.runtime.threads // devices, 1)),
+            devices=worker.resources.devices[:devices],
+            checkpoint=run.checkpoint,
+        )
+        try:
+            result = train_across_devices(
+                shared, run.listener, lambda built: _require_built(worker, spec, built.parameters, built.settings)
+            )
+            _record_result(worker, run, result)
+            return
+        except torch.OutOfMemoryError as error:
+            reason = str(error).splitlines()[0]
+            if devices == limit:
+                raise InfeasibleError(f"out of memory on {devices} devices: {reason}") from None
+        devices = min(2 * devices, limit)
+        smaller = f"micro-batch {share_of(spec.training.batch_size, devices)} on {devices} devices"
+        run.log.tag(schema.HALVED, f"{smaller} after: {reason}"[:500])
 
 
-def _complete(context: Context, attempt: Attempt, result: TrainingResult) -> TrialResult:
-    """Score a finished training and close its run with all that it left."""
-    task, spec, log = context.task, attempt.job.spec, attempt.log
-    found = scores(result.val_logits, task.prepared.labels_of("validation"), task.training_base_rate, task.validation_days)
+def _free_memory(worker: WorkerContext) -> None:
+    gc.collect()
+    if worker.runtime.device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _require_built(worker: WorkerContext, spec: TrialSpec, parameters: int, settings: dict[str, Any]) -> None:
+    """Raise if the built model differs from its declared parameters or does not fit the budget."""
+    budget = worker.sweep.budget
+    require_counted_size(parameters, spec.architecture, budget)
+    require_applied(declared_params(spec, budget), {**settings, **task_params(worker.sweep.task)})
+
+
+def _record_result(worker: WorkerContext, run: TrialRun, result: TrainingResult) -> None:
+    """Score a finished training and close its run with metrics and artifacts."""
+    task, spec, log = worker.sweep.task, run.job.spec, run.log
+    val_scores = scores(result.val_logits, task.prepared.labels_of("validation"), task.training_base_rate, task.validation_days)
     n_parameters = parameter_count(spec.architecture)
-    ended = replace(
-        attempt.blank,
-        outcome="complete",
+    trial_result = replace(
+        run.result_without_scores("complete"),
         n_parameters=n_parameters,
-        scores=found,
-        alarm=alarm(found),
-        seconds=sum(r.seconds for r in result.epochs),
+        scores=val_scores,
+        alarm=alarm(val_scores),
+        seconds=sum(epoch.seconds for epoch in result.epochs),
     )
     log.require_open()
-    # Only a model that leads its sweep when it ends can become the sweep's best; the others leave no weights.
-    kept = result.weights if found.loss < attempt.job.leading_loss else None
-    log.artifacts(lambda folder: write_trial(folder, context, spec, result, found, kept))
-    metrics = trial_metrics(context, spec, result, found, n_parameters)
-    log.finish("complete", metrics=metrics, tags={schema.ALARM: ended.alarm})
-    return ended
+    # Only a model that leads its sweep at its end can become the sweep's best. The others leave no weights.
+    weights = result.weights if val_scores.loss < run.job.leading_loss else None
+    log.artifacts(lambda folder: write_trial(folder, worker.sweep, spec, result, val_scores, weights))
+    metrics = trial_metrics(worker, spec, result, val_scores, n_parameters)
+    log.finish("complete", metrics=metrics, tags={schema.ALARM: trial_result.alarm})
+    run.end(trial_result)
 
 
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text)
+def _record_failure(run: TrialRun, error: Exception) -> None:
+    """Close the run with the reason for the missing result. Only a crash, an error of the code, adds its traceback."""
+    log = run.log
+    log.require_open()
+    outcome, reason = _classify(error)
+    if outcome == "crashed":
+        text = "".join(traceback.format_exception(error))
+
+        def write_traceback(folder: Path) -> None:
+            (folder / schema.TRACEBACK_FILE).write_text(text)
+
+        log.artifacts(write_traceback)
+    metrics: dict[str, float] = {}
+    if isinstance(error, DivergedError):
+        metrics = {"diverged_epoch": float(error.epoch)}
+    if isinstance(error, PrunedError):
+        metrics = {"pruned_epoch": float(error.record.epoch), "val_loss_last": error.record.val_loss}
+    log.finish(outcome, metrics=metrics, tags={schema.REASON: reason[:500]})
+    run.end(run.result_without_scores(outcome, reason))
+
+
+def _classify(error: Exception) -> tuple[Outcome, str]:
+    if isinstance(error, DivergedError):
+        return "diverged", str(error)
+    if isinstance(error, PrunedError):
+        return "pruned", str(error)
+    if isinstance(error, InfeasibleError):
+        return "infeasible", str(error)
+    line = f"{type(error).__name__}: {error}".splitlines()[0]
+    if is_out_of_memory(error):
+        return "infeasible", f"out of memory with the smallest micro-batch: {line}"
+    return "crashed", line

@@ -65,10 +65,10 @@ def run_with_id(
     """
     runs = query.runs_of_kind(store, list(query.experiments(store)), get_args(schema.RunKind))
     matching = [run for run in runs if run.run_id.startswith(prefix)]
-    if len(prefix) < SHORTEST_PREFIX or not matching:
-        raise InputError(f"{field}={prefix}: no {what} has an id that begins like this; {fix}.")
     if len(matching) > 1:
         raise InputError(f"{field}={prefix}: {len(matching)} ids begin like this; give more characters.")
+    if len(prefix) < SHORTEST_PREFIX or not matching:
+        raise InputError(f"{field}={prefix}: no {what} has an id that begins like this; {fix}.")
     (run,) = matching
     if run.kind not in kinds:
         raise InputError(f"{field}={prefix}: it is {run.name}, a {run.kind}; {fix}.")

@@ -174,8 +174,8 @@ def test_a_corrupted_snapshot_is_refused(store_root: Path) -> None:
 
 def test_thin_evidence_is_allowed_only_aloud_and_tagged(store_root: Path) -> None:
     options = SweepOptions(store=store_root, threshold=0.05, device="cpu", allow_thin_evidence=True)
-    context, _ = prepare(options, Console(quiet=True))
-    assert "with the rarer class" in context.tags["thin_evidence"]
+    setup = prepare(options, Console(quiet=True))
+    assert "with the rarer class" in setup.tags["thin_evidence"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -17,6 +18,7 @@ from pipelines.options import SweepOptions
 from pipelines.sweep.driver import run_sweep
 from pipelines.sweep.progress import SweepDisplay
 from pipelines.sweep.state import Sweep
+from pipelines.trial.context import WorkerContext, WorkerResources
 from pipelines.trial.job import Job
 from research.models.baselines import BASELINES
 from research.tracking import query
@@ -39,6 +41,12 @@ def run(root: Path, *, registers: bool = False, **changes: object) -> Sweep:
         return run_sweep(options(root, **changes), Console(quiet=True))
 
 
+def worker_of(sweep: Sweep, *, devices: int = 1, **runtime: object) -> WorkerContext:
+    """A worker of the sweep whose devices are the driver's own, repeated."""
+    changed = replace(sweep.runtime, **runtime)  # type: ignore[arg-type]
+    return WorkerContext.build(sweep.context, WorkerResources(runtime=changed, devices=(changed.device,) * devices))
+
+
 def copy_of(migrated_store: Path, folder: Path) -> Path:
     shutil.copytree(migrated_store, folder / "mlruns")
     return folder / "mlruns"
@@ -47,13 +55,13 @@ def copy_of(migrated_store: Path, folder: Path) -> Path:
 @contextmanager
 def at_every_epoch(do: Callable[[Job, EpochRecord], None]) -> Iterator[None]:
     """Do something in the driver whenever it hears of an epoch."""
-    real = SweepDisplay.on_epoch
+    real = SweepDisplay.show_epoch
 
     def watched(display: SweepDisplay, job: Job, record: EpochRecord) -> None:
         real(display, job, record)
         do(job, record)
 
-    with patch.object(SweepDisplay, "on_epoch", watched):
+    with patch.object(SweepDisplay, "show_epoch", watched):
         yield
 
 

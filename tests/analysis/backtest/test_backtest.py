@@ -142,7 +142,7 @@ def test_runs_without_predictions_to_trade_on_are_refused(swept: Swept) -> None:
         (adopted, "it was adopted from files, without predictions"),
         (final, "its test days are closed; make evaluate"),
         (none, "has no artifact predictions_validation.parquet"),
-        (old, "its predictions have no column symbol: an older version wrote them"),
+        (old, "its predictions have no column symbol; run the same sweep again"),
     ):
         with pytest.raises(InputError, match=match):
             backtest_input(swept.store, swept.asked(run=run_id))

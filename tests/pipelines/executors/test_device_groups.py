@@ -21,9 +21,9 @@ from pipelines.executors.choose import Layout, executor_for, layout_for
 from pipelines.executors.device_groups import devices_to_share, group_size, groups_of
 from pipelines.executors.processes import Processes
 from pipelines.plan.costs import plan_rows
-from pipelines.sweep import messages as summary
-from pipelines.sweep import setup as preparation
+from pipelines.sweep import messages, setup
 from pipelines.sweep.state import Sweep
+from pipelines.trial.context import WorkerResources
 from pipelines.trial.job import Job
 from pipelines.trial.optimizer_choice import fitting_architectures, optimizer_for
 from pipelines.trial.placement import devices_for
@@ -37,7 +37,7 @@ from research.training.trial_state import EpochRecord
 from tests.conftest import start_sweep
 from tests.pipelines.plan.test_plan import CPU, CUDA, GB, ROOMY, TWO_BILLION, WORK, Clock, text_of
 from tests.pipelines.trial.test_trial import run_of, spec_of, trained
-from tests.support.small_sweeps import checkpoints_in, copy_of, options
+from tests.support.small_sweeps import checkpoints_in, copy_of, options, worker_of
 
 EIGHT = tuple(torch.device("cuda", index) for index in range(8))
 SMALL = ArchitectureSpec(d_model=16, n_layers=2, n_heads=2, d_ff=32)
@@ -50,11 +50,6 @@ FOR_TWO = int(shard_memory(LARGE, 256, CUDA, 2) / FITTING_SHARE) + 1
 @pytest.fixture(scope="module")
 def sweep(migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     return start_sweep(options(copy_of(migrated_store, tmp_path_factory.mktemp("spread")), epochs=2))
-
-
-def spread(sweep: Sweep, devices: int) -> Sweep:
-    """The sweep on so many devices, which are the CPU over and over."""
-    return replace(sweep, context=replace(sweep.context, group=(CPU,) * devices))
 
 
 def even(sweep: Sweep, **changes: object) -> TrialSpec:
@@ -122,7 +117,7 @@ def test_workers_get_groups_where_some_shape_needs_them(tmp_path: Path, monkeypa
 def test_the_layout_is_said(sweep: Sweep) -> None:
     def said(layout: Layout) -> str:
         page = StringIO()
-        summary.print_history(sweep, layout, Console(width=200, file=page))
+        messages.print_history(sweep, layout, Console(width=200, file=page))
         return page.getvalue()
 
     assert "each on 2 devices (a trial that fits one is trained on the first)" in said(
@@ -132,38 +127,38 @@ def test_the_layout_is_said(sweep: Sweep) -> None:
 
 
 def test_every_worker_knows_its_group(sweep: Sweep) -> None:
-    executor = executor_for(sweep.options, sweep.context, Layout(groups=((CPU, CPU), (CPU, CPU)), threads=1))
+    executor = executor_for(sweep.options, sweep.context, sweep.runtime, Layout(groups=((CPU, CPU), (CPU, CPU)), threads=1))
     assert isinstance(executor, Processes)
     executor.submit((Job(number=0, spec=even(sweep)),))
     (worker,) = [one for one in executor._workers if one is not None]
     executor.close()
-    assert worker.context.group == (CPU, CPU)
+    assert worker.resources.devices == (CPU, CPU)
     assert not worker.process.daemon, "a daemon may not start the processes of a group"
 
 
 def test_a_sweep_does_not_refuse_what_its_devices_hold_together(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
-    runtime = replace(sweep.context.runtime, device=CUDA)
-    monkeypatch.setattr(preparation, "available_memory", lambda _: FOR_TWO)
-    monkeypatch.setattr(preparation, "devices_to_share", lambda *_: EIGHT[:2])
-    assert preparation._fitting_shapes([LARGE], sweep.options, runtime, "adamw") == [LARGE]
-    monkeypatch.setattr(preparation, "available_memory", lambda _: FOR_TWO // 10)
+    runtime = replace(sweep.runtime, device=CUDA)
+    monkeypatch.setattr(setup, "available_memory", lambda _: FOR_TWO)
+    monkeypatch.setattr(setup, "devices_to_share", lambda *_: EIGHT[:2])
+    assert setup._fitting_shapes([LARGE], sweep.options, runtime, "adamw") == [LARGE]
+    monkeypatch.setattr(setup, "available_memory", lambda _: FOR_TWO // 10)
     with pytest.raises(InputError, match="are free on each of 2 devices"):
-        preparation._fitting_shapes([LARGE], sweep.options, runtime, "adamw")
+        setup._fitting_shapes([LARGE], sweep.options, runtime, "adamw")
 
 
 def test_a_trial_takes_the_fewest_devices_that_hold_it(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = Job(number=0, spec=replace(even(sweep), architecture=LARGE))
-    context = replace(sweep.context, group=EIGHT, runtime=replace(sweep.context.runtime, device=EIGHT[0]))
+    spec = replace(even(sweep), architecture=LARGE)
+    worker = WorkerResources(runtime=replace(sweep.runtime, device=EIGHT[0]), devices=EIGHT)
     monkeypatch.setattr(pipelines.trial.placement, "available_memory", lambda _: FOR_TWO)
-    assert devices_for(context, job) == 2
-    assert devices_for(replace(context, group=EIGHT[:1]), job) == 1
-    assert devices_for(replace(context, group=EIGHT[:2], memory_share=0.5), job) == 1, "two do not hold it"
-    assert devices_for(replace(context, memory_share=0.5), job) > 2
-    low = replace(job, spec=replace(job.spec, training=replace(job.spec.training, optimizer="adafactor")))
-    assert devices_for(context, low) == 1
+    assert devices_for(spec, worker) == 2
+    assert devices_for(spec, replace(worker, devices=EIGHT[:1])) == 1
+    assert devices_for(spec, replace(worker, devices=EIGHT[:2], memory_share=0.5)) == 1, "two do not hold it"
+    assert devices_for(spec, replace(worker, memory_share=0.5)) > 2
+    low = replace(spec, training=replace(spec.training, optimizer="adafactor"))
+    assert devices_for(low, worker) == 1
     room = {device: 1000 * GB if device == EIGHT[0] else FOR_TWO for device in EIGHT}
     monkeypatch.setattr(pipelines.trial.placement, "available_memory", lambda device: room[device])
-    assert devices_for(context, job) == 1, "it fits its own"
+    assert devices_for(spec, worker) == 1, "it fits its own"
 
 
 def test_running_out_of_memory_takes_more_devices_and_ends_as_infeasible(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +170,7 @@ def test_running_out_of_memory_takes_more_devices_and_ends_as_infeasible(sweep: 
 
     monkeypatch.setattr(pipelines.trial.trial, "devices_for", lambda *_: 2)
     monkeypatch.setattr(pipelines.trial.trial, "train_across_devices", without_room)
-    finished = trained(spread(sweep, 5), even(sweep))
+    finished = trained(sweep, even(sweep), worker=worker_of(sweep, devices=5))
     assert taken == [2, 4, 5]
     assert (finished.outcome, finished.reason[:27]) == ("infeasible", "out of memory on 5 devices:")
     tags = run_of(sweep, finished).data.tags
@@ -188,14 +183,14 @@ def test_a_trial_too_large_for_one_device_completes_on_two(
     migrated_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = {"budget": "200K", "layers": (24, 32), "windows": "64", "allow_thin_evidence": True, "epochs": 1}
-    sweep = spread(start_sweep(options(copy_of(migrated_store, tmp_path), **few)), 2)
+    sweep = start_sweep(options(copy_of(migrated_store, tmp_path), **few))
     a = max(sweep.architectures, key=lambda a: a.d_model * a.d_ff)
     spec = spec_of(sweep, batch_size=2, epochs=1, warmup_steps=0)
     spec = replace(spec, architecture=a)
     tight = int(shard_memory(a, 2, CPU, 2) / FITTING_SHARE) + 1
     assert peak_memory(a, 1, CPU) > FITTING_SHARE * tight
     monkeypatch.setattr(pipelines.trial.placement, "available_memory", lambda _: tight)
-    finished = trained(sweep, spec)
+    finished = trained(sweep, spec, worker=worker_of(sweep, devices=2))
     run = run_of(sweep, finished)
     assert (finished.outcome, run.info.status) == ("complete", "FINISHED"), finished.reason
     assert run.data.tags[schema.DEVICES] == "2"
@@ -203,11 +198,11 @@ def test_a_trial_too_large_for_one_device_completes_on_two(
     assert (metrics["devices"], metrics["micro_batch"], metrics["side_by_side"], metrics["epochs_run"]) == (2, 1, 1, 1)
     assert metrics["epoch/val_loss"] == metrics["val_loss"] == finished.val_loss
     rate = metrics["samples_per_second"] * metrics["flops_per_sample"]
-    assert metrics["gemm_share"] == pytest.approx(rate / (2 * sweep.context.on_device().gemm_rate))
+    assert metrics["gemm_share"] == pytest.approx(rate / (2 * worker_of(sweep).gemm_rate))
     assert checkpoints_in(sweep.options.store) == []
 
     monkeypatch.undo()
-    alone = trained(sweep, spec)
+    alone = trained(sweep, spec, worker=worker_of(sweep, devices=2))
     assert alone.val_loss == pytest.approx(finished.val_loss, rel=1e-4)
     assert schema.DEVICES not in run_of(sweep, alone).data.tags
     assert run_of(sweep, alone).data.metrics["devices"] == 1
@@ -221,7 +216,7 @@ def test_a_killed_process_of_a_group_is_a_crash_with_a_reason(sweep: Sweep, monk
 
     monkeypatch.setattr(pipelines.trial.trial, "devices_for", lambda *_: 2)
     began = time.monotonic()
-    finished = trained(spread(sweep, 2), even(sweep), kill)
+    finished = trained(sweep, even(sweep), kill, worker=worker_of(sweep, devices=2))
     assert time.monotonic() - began < 60
     run = run_of(sweep, finished)
     assert (finished.outcome, run.info.status) == ("crashed", "FAILED")
@@ -232,7 +227,7 @@ def test_a_killed_process_of_a_group_is_a_crash_with_a_reason(sweep: Sweep, monk
 @pytest.mark.slow
 def test_the_pruner_ends_all_processes_of_a_trial(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipelines.trial.trial, "devices_for", lambda *_: 2)
-    finished = trained(spread(sweep, 2), even(sweep), lambda _: False)
+    finished = trained(sweep, even(sweep), lambda _: False, worker=worker_of(sweep, devices=2))
     assert finished.outcome == "pruned"
     assert run_of(sweep, finished).data.metrics["pruned_epoch"] == 1
     assert not multiprocessing.active_children()

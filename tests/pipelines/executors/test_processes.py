@@ -145,9 +145,9 @@ def test_workers_that_die_before_they_begin_end_the_sweep_with_a_sentence(starte
     job = Job(number=0, spec=spec_of(started))
     executor = MagicMock(slots=1)
     executor.wait.side_effect = lambda _: StackResult(
-        team=executor.submit.call_args.args[0], lost="worker process 12 ended with exit code 1"
+        stack=executor.submit.call_args.args[0], lost="worker process 12 ended with exit code 1"
     )
-    dispatch = Dispatch(executor, started.context, MagicMock(), started.history.attempts, 3, MagicMock())
+    dispatch = Dispatch(executor, started.context, MagicMock(), started.history.attempt_counts, 3, MagicMock())
     jobs = iter([(job,)])
     with pytest.raises(InputError, match=r"WORKERS: worker process 12 ended with exit code 1 before it began a trial"):
         dispatch.run(lambda: next(jobs, None), MagicMock())
@@ -165,7 +165,7 @@ def test_a_worker_that_is_stopped_by_somebody_else_counts_as_dead(started: Sweep
             experiment_id=started.context.experiment_id,
             kind="trial",
             name=job.name,
-            params={**declared_params(spec, started.context), "number": 3},
+            params={**declared_params(spec, started.context.budget), "number": 3},
             tags={**job.tags, schema.TRIAL_FINGERPRINT: spec.fingerprint},
             parent_id=started.log.run_id,
         )

@@ -21,7 +21,7 @@ from pipelines.study.budget_list import StudySweep, parse_budgets, rungs_of
 from pipelines.study.state import Status, StudyProgress, SweepProgress, SweepStatus, read_state, study_fingerprint, targets_of
 from pipelines.study.study import StudyOptions
 from pipelines.study.table import clock, overview_table
-from pipelines.sweep import setup as preparation
+from pipelines.sweep import setup
 from pipelines.sweep.driver_lock import only_driver
 from research.errors import InputError
 from research.models.budget import Budget
@@ -201,7 +201,7 @@ def test_a_budget_that_does_not_fit_this_machine_is_refused_first(
     store_root: Path, called: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What is free here lies between the needs of the two budgets.
-    monkeypatch.setattr(preparation, "available_memory", lambda _: 400 * 2**20)
+    monkeypatch.setattr(setup, "available_memory", lambda _: 400 * 2**20)
     titles = called(lambda *_, **__: None)
     with pytest.raises(InputError, match=r"^BUDGET=200M: its smallest architecture needs"):
         run(store_root, budgets="2K,200M", horizons=(1,))

@@ -13,7 +13,7 @@ from pipelines.sweep.search_space import FixedSettings, first_suggestions, trial
 from pipelines.sweep.setup import require_numbers
 from pipelines.sweep.state import Sweep
 from pipelines.trial.job import Job, TrialResult
-from pipelines.trial.trial import run_trial
+from pipelines.trial.trial import run_stack
 from research.errors import InputError
 from research.models.patch_transformer import PatchTransformer
 from research.models.weights import load_weights
@@ -21,6 +21,7 @@ from research.spec import TrialSpec
 from research.task.windows import predict
 from research.tracking import schema
 from tests.conftest import start_sweep
+from tests.support.small_sweeps import worker_of
 
 BASE = 16
 
@@ -45,7 +46,7 @@ def widest(sweep: Sweep) -> TrialSpec:
 
 
 def trained(sweep: Sweep, spec: TrialSpec) -> TrialResult:
-    return run_trial(sweep.context.on_device(), Job(number=0, spec=spec), lambda _: True)
+    return run_stack(worker_of(sweep), (Job(number=0, spec=spec),), lambda *_: True)[0]
 
 
 def test_a_trial_logs_the_base_width_and_its_weights_are_served_with_it(store_root: Path) -> None:

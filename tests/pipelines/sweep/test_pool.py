@@ -128,7 +128,7 @@ def test_the_registered_model_takes_the_bars_of_all_instruments(sweep: Sweep, tr
         model.predict(bars.drop(columns="symbol"))
     with pytest.raises(MlflowException, match=r"symbol=\^IXIC: the features compare with it; add its bars"):
         model.predict(bars[bars["symbol"] == "^GSPC"])
-    with pytest.raises(InputError, match=r"symbol=SPY: the model was trained on \^GSPC, \^IXIC"):
+    with pytest.raises(MlflowException, match=r"symbol=SPY: the model was trained on \^GSPC, \^IXIC"):
         model.predict(pd.concat([bars, bars[bars["symbol"] == "^GSPC"].assign(symbol="SPY")]))
 
 

@@ -15,12 +15,12 @@ from pipelines.executors.choose import layout_for
 from pipelines.executors.cpu_shares import CpuShare, measure, possible
 from pipelines.executors.stack_size import asked_for, best_size, replicate_stack_size, stack_size
 from pipelines.trial.job import Job
-from pipelines.trial.trial import run_team, run_trial
+from pipelines.trial.trial import run_stack
 from research.errors import InputError
 from research.models.budget import Budget, architectures_for
 from research.tracking import schema
 from research.training.trial_state import EpochRecord
-from tests.support.small_sweeps import at_every_epoch, checkpoints_in, children_of, options, run, tried
+from tests.support.small_sweeps import at_every_epoch, checkpoints_in, children_of, options, run, tried, worker_of
 
 CPU = torch.device("cpu")
 KNOWN = architectures_for(Budget.parse("2K"))
@@ -59,9 +59,8 @@ def test_a_stacked_trial_ends_as_it_would_alone(store_root: Path) -> None:
     assert together
     for one in sweep.trials:
         assert one.spec is not None
-        alone = run_trial(
-            replace(sweep.context.on_device(), parent_id=""), Job(number=one.number, spec=one.spec), lambda _: True
-        )
+        worker = replace(worker_of(sweep), sweep=replace(sweep.context, parent_id=""))
+        (alone,) = run_stack(worker, (Job(number=one.number, spec=one.spec),), lambda *_: True)
         assert alone.val_loss == pytest.approx(one.val_loss, abs=2e-5)
         assert alone.n_parameters == one.n_parameters
 
@@ -100,8 +99,8 @@ def test_a_stack_that_fails_goes_on_one_by_one(store_root: Path, monkeypatch: py
     assert first.spec is not None
     specs = [replace(first.spec, training=replace(first.spec.training, seed=seed)) for seed in (5, 6)]
     monkeypatch.setattr(pipelines.trial.trial, "build_stack", broken)
-    team = tuple(Job(number=10 + place, spec=spec) for place, spec in enumerate(specs))
-    ended = run_team(sweep.context.on_device(), team, lambda *_: True)
+    stack = tuple(Job(number=10 + place, spec=spec) for place, spec in enumerate(specs))
+    ended = run_stack(worker_of(sweep), stack, lambda *_: True)
     assert [one.outcome for one in ended] == ["complete", "complete"]
 
 

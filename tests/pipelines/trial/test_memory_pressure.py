@@ -11,15 +11,13 @@ import torch
 import pipelines.trial.placement
 import pipelines.trial.trial
 from pipelines.sweep.state import Sweep
-from pipelines.trial.job import Job
 from pipelines.trial.placement import micro_batch_for
-from pipelines.trial.trial import run_trial
 from research.spec import ArchitectureSpec, TrialSpec
 from research.tracking import schema
 from research.training.trainer import RunningTrial, Trainer
 from tests.conftest import start_sweep
 from tests.pipelines.trial.test_trial import run_of, spec_of, trained
-from tests.support.small_sweeps import checkpoints_in, copy_of, options
+from tests.support.small_sweeps import checkpoints_in, copy_of, options, worker_of
 
 
 class Pressure:
@@ -84,9 +82,8 @@ def test_half_of_what_did_not_fit_is_half_of_the_checkpoints_micro_batch(sweep: 
         raise KeyboardInterrupt
 
     spec = even(sweep, seed=5)
-    small = replace(sweep.context, runtime=replace(sweep.context.runtime, micro_batch=64)).on_device()
     with pytest.raises(KeyboardInterrupt):
-        run_trial(small, Job(number=0, spec=spec), stop)
+        trained(sweep, spec, stop, worker=worker_of(sweep, micro_batch=64))
     tight = Pressure(monkeypatch, room=32)
     finished = trained(sweep, spec)
     assert tight.epochs == [(2, 64), (2, 32)]
@@ -127,5 +124,5 @@ def test_a_worker_plans_with_its_share_of_the_memory(sweep: Sweep, monkeypatch: 
 
     monkeypatch.setattr(pipelines.trial.placement, "available_memory", lambda _: 1000)
     monkeypatch.setattr(pipelines.trial.placement, "choose_micro_batch", choose)
-    micro_batch_for(replace(sweep.context, memory_share=0.25), Job(number=0, spec=even(sweep)))
+    micro_batch_for(even(sweep), replace(worker_of(sweep).resources, memory_share=0.25))
     assert planned == [250]

@@ -13,12 +13,14 @@ import research.training.trial_state
 from pipelines.options import SweepOptions
 from pipelines.sweep.search_space import FixedSettings, first_suggestions, trial_spec
 from pipelines.sweep.state import Sweep
+from pipelines.trial.context import WorkerContext
 from pipelines.trial.job import Job, TrialResult
-from pipelines.trial.trial import run_trial
+from pipelines.trial.trial import run_stack
 from research.errors import InputError
 from research.spec import ArchitectureSpec, TrainingSpec, TrialSpec
 from research.training.trial_state import EpochRecord
 from tests.conftest import start_sweep
+from tests.support.small_sweeps import worker_of
 
 
 class Counting:
@@ -32,8 +34,11 @@ class Counting:
         return True
 
 
-def trained(sweep: Sweep, spec: TrialSpec, report: Callable[[EpochRecord], bool] | None = None) -> TrialResult:
-    return run_trial(sweep.context.on_device(), Job(number=0, spec=spec), report or Counting())
+def trained(
+    sweep: Sweep, spec: TrialSpec, report: Callable[[EpochRecord], bool] | None = None, *, worker: WorkerContext | None = None
+) -> TrialResult:
+    report = report or Counting()
+    return run_stack(worker or worker_of(sweep), (Job(number=0, spec=spec),), lambda _, record: report(record))[0]
 
 
 @pytest.fixture

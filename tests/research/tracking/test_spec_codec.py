@@ -27,9 +27,7 @@ def task_specs(draw: st.DrawFn) -> TaskSpec:
     validation_end = train_end + timedelta(days=gaps[0])
     n_validated = draw(st.integers(1, len(symbols)))
     return TaskSpec(
-        data=DataSpec(
-            snapshot_digest="0123456789abcdef", symbols=symbols, validate_on=symbols[: draw(st.integers(1, len(symbols)))]
-        ),
+        data=DataSpec(snapshot_digest="0123456789abcdef", symbols=symbols, validate_on=symbols[:n_validated]),
         features=FeatureSpec(
             feature_set=draw(st.sampled_from(["a25s", "a25", "s50"])),
             version=1,

@@ -25,7 +25,7 @@ from pipelines.executors import ray_tasks
 from pipelines.executors.ray_tasks import RayTasks
 from pipelines.options import SweepOptions
 from pipelines.sweep.driver import run_sweep
-from pipelines.trial.context import Context
+from pipelines.sweep.state import Sweep
 from pipelines.trial.job import Job, StackResult
 from research.errors import InputError
 from research.models.budget import Budget
@@ -158,60 +158,60 @@ def answers(address: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def context(cluster: str, migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Context:
-    """Of a sweep that is connected to the cluster."""
+def sweep(cluster: str, migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """A sweep that is connected to the cluster."""
     root = tmp_path_factory.mktemp("tasks") / "mlruns"
     shutil.copytree(migrated_store, root)
-    return start_sweep(replace(OPTIONS, ray=cluster, store=root)).context
+    return start_sweep(replace(OPTIONS, ray=cluster, store=root))
 
 
 @pytest.fixture(scope="module")
-def tasks(context: Context) -> Iterator[RayTasks]:
-    with closing(RayTasks(context=context)) as tasks:
+def tasks(sweep: Sweep) -> Iterator[RayTasks]:
+    with closing(RayTasks(sweep=sweep.context, runtime=sweep.runtime)) as tasks:
         yield tasks
 
 
-def job(context: Context, number: int, epochs: int) -> Job:
+def job(sweep: Sweep, number: int, epochs: int) -> Job:
     template = ArchitectureSpec(d_model=4, n_layers=2, n_heads=1, d_ff=16, context_length=60, n_features=25)
     training = TrainingSpec(
         epochs=epochs, patience=epochs, learning_rate=1e-3, weight_decay=0.0, dropout=0.0, warmup_steps=1, batch_size=64, seed=0
     )
-    return Job(number=number, spec=TrialSpec(task=context.task.spec, architecture=template, training=training))
+    return Job(number=number, spec=TrialSpec(task=sweep.context.task.spec, architecture=template, training=training))
 
 
 def run(tasks: RayTasks, watching: Watching, *jobs: Job) -> dict[int, StackResult]:
     for one in jobs:
         tasks.submit((one,))
-    return {ended.team[0].number: ended for ended in (tasks.wait(watching) for _ in jobs)}
+    return {ended.stack[0].number: ended for ended in (tasks.wait(watching.on_epoch) for _ in jobs)}
 
 
 @with_ray()
-def test_epochs_reach_the_driver_and_one_of_two_tasks_is_pruned(context: Context, tasks: RayTasks) -> None:
+def test_epochs_reach_the_driver_and_one_of_two_tasks_is_pruned(sweep: Sweep, tasks: RayTasks) -> None:
     assert tasks.slots == 2
-    kept, pruned = job(context, 0, epochs=3), job(context, 1, epochs=60)
+    kept, pruned = job(sweep, 0, epochs=3), job(sweep, 1, epochs=60)
     watching = Watching(pruned=pruned.name)
     ended = run(tasks, watching, kept, pruned)
-    assert [ended[number].finished[0].outcome for number in (0, 1)] == ["complete", "pruned"]
+    assert [ended[number].results[0].outcome for number in (0, 1)] == ["complete", "pruned"]
     assert watching.seen[kept.name] == [1, 2, 3]
     assert 1 <= len(watching.seen[pruned.name]) < 60
-    info = context.store.client.get_run(ended[1].finished[0].run_id).info
+    info = sweep.context.store.client.get_run(ended[1].results[0].run_id).info
     assert info.status == "KILLED"
 
 
 @with_ray()
 @pytest.mark.usefixtures("tasks")
-def test_a_mistake_in_a_task_is_one_sentence(context: Context) -> None:
-    wrong = RayTasks(context=replace(context, budget=Budget.parse("20M")))
+def test_a_mistake_in_a_task_is_one_sentence(sweep: Sweep) -> None:
+    wrong = RayTasks(sweep=replace(sweep.context, budget=Budget.parse("20M")), runtime=sweep.runtime)
     with pytest.raises(InputError, match=r"^BUDGET=20M: .* outside ±25%\.$"):
-        run(wrong, Watching(), job(context, 2, epochs=1))
+        run(wrong, Watching(), job(sweep, 2, epochs=1))
 
 
 @with_ray()
 @pytest.mark.usefixtures("tasks")
-def test_more_threads_than_any_node_has_are_refused(context: Context) -> None:
-    runtime = replace(context.runtime, threads=4096)
+def test_more_threads_than_any_node_has_are_refused(sweep: Sweep) -> None:
+    runtime = replace(sweep.runtime, threads=4096)
     with pytest.raises(InputError, match="no node has the 4096 CPUs"):
-        RayTasks(context=replace(context, runtime=runtime))
+        RayTasks(sweep=sweep.context, runtime=runtime)
 
 
 @with_ray()
