@@ -49,10 +49,12 @@ setup-ray setup-bench setup-notebook: setup-%: $(READY)
 bench_module := transformers
 notebook_module := nbclient
 
+# A process per processor; a test that must be watched runs without: .venv/bin/python -m pytest -x <file>.
+SPREAD := -n logical --maxprocesses 8 --dist worksteal
 test: $(READY)
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest $(SPREAD) $(ARGS)
 test-slow: setup-ray setup-notebook
-	@$(PY) -m pytest -m slow $(ARGS)
+	@$(PY) -m pytest -m slow $(SPREAD) $(ARGS)
 lint: $(READY)
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
 bench: setup-bench

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -223,15 +221,3 @@ def test_a_wrong_path_is_one_sentence_before_anything_is_written(files: Path, tm
         with pytest.raises(InputError, match=told):
             adopt.main(AdoptOptions(paths=paths, store=store))
     assert not store.exists()
-
-
-def test_help_shows_an_example_and_loads_no_heavy_library() -> None:
-    code = (
-        "import runpy, sys; sys.argv = ['x', '--help']\n"
-        "try: runpy.run_module('pipelines.adopt.adopt', run_name='__main__', alter_sys=True)\n"
-        "except SystemExit: pass\n"
-        "print('LOADED', [name for name in ('torch', 'mlflow', 'optuna', 'pandas') if name in sys.modules])"
-    )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert "examples:" in told
-    assert "LOADED []" in told

@@ -18,15 +18,16 @@ from pipelines.sweep.history import DEATHS
 from research.tracking import query, schema
 from research.tracking.query import RunRecord
 from research.tracking.store import Store, open_store
+from tests.support.verbs import ROOT
 
 EXPERIMENT = "sp500-threshold-1pct"
-KILLING = Path(__file__).with_name("killing.py")
+KILLING = "tests.pipelines.sweep.killing"
 
 
 def survive(root: Path, *, kills: int, seed: int, workers: int, trials: int, epochs: int) -> int:
     """Run the sweep under fire; the number of kills it took before its end."""
     numbers = [str(number) for number in (kills, seed, workers, trials, epochs)]
-    done = subprocess.run([sys.executable, str(KILLING), str(root), *numbers], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", KILLING, str(root), *numbers], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return int(done.stdout)
 

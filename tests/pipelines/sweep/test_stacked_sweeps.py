@@ -121,8 +121,8 @@ def test_a_stack_is_taken_only_where_it_clearly_pays(
 ) -> None:
     rates = {1: 100.0, 4: 100 * (1 + (gain - 1) / 2), 8: 100 * gain}
     monkeypatch.setattr(stacking, "windows_per_second", lambda _a, _b, copies, _d: rates[copies])
-    assert best_size(options(tmp_path), CPU, KNOWN, most=20) == expected
-    assert best_size(options(tmp_path), CPU, KNOWN, most=3) == 1
+    assert best_size(options(tmp_path), CPU, KNOWN, limit=20) == expected
+    assert best_size(options(tmp_path), CPU, KNOWN, limit=3) == 1
 
 
 def test_a_short_search_looks_at_many_shapes_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +136,7 @@ def test_a_probe_runs_once_per_machine(tmp_path: Path, monkeypatch: pytest.Monke
     asked = []
     monkeypatch.setattr(stacking, "windows_per_second", lambda _a, _b, copies, _d: asked.append(copies) or 100.0)
     for _ in range(2):
-        best_size(options(tmp_path), CPU, KNOWN, most=8)
+        best_size(options(tmp_path), CPU, KNOWN, limit=8)
     assert asked == [1, 4, 8]
 
 

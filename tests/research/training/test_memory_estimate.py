@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -25,6 +24,7 @@ from research.training.memory_estimate import (
     peak_memory,
     preflight,
 )
+from tests.support.verbs import ROOT
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 SMALL = ArchitectureSpec(d_model=32, n_layers=3, n_heads=4, d_ff=64)
@@ -34,8 +34,8 @@ GIBIBYTE = 2**30
 
 def measured(what: str, *shape: int | str) -> int:
     """Bytes at the peak of a training."""
-    script = Path(__file__).with_name("peak_of_training.py")
-    ran = subprocess.run([sys.executable, str(script), what, *map(str, shape)], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-m", "tests.research.training.peak_of_training", what, *map(str, shape)]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return int(ran.stdout)
 
 
