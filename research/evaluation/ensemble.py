@@ -1,4 +1,7 @@
-"""From the logits of several seeds to one answer: their mean probability, calibrated, and where a further seed would lie."""
+"""Logits of several seeds as one output: mean probability, calibrated, with an interval for a further seed.
+
+Shapes: S seeds, R rows.
+"""
 
 from __future__ import annotations
 
@@ -17,53 +20,53 @@ LEVEL = 0.9
 
 @dataclass(frozen=True, kw_only=True)
 class SeedInterval:
-    """The noise of training, and nothing of what is yet to come: a band around an ensemble's logit.
+    """Interval around an ensemble's logit for the noise of training; it holds none of the uncertainty of the future.
 
-    It has one width, so that an answer does not depend on the rows that were sent beside it.
+    Its width is constant, so that an answer does not depend on the other rows of a request.
     """
 
     half_width: float
-    """On the logit scale, before calibration."""
+    """Half width on the logit scale, before calibration."""
     seeds: int
-    """That the ensemble has."""
+    """Seeds of the ensemble."""
     level: float
-    """Share of a further seed's answers that lie within."""
+    """Share of a further seed's answers inside the interval."""
 
     def bounds(self, logits: Array) -> tuple[Array, Array]:
-        """Lower and upper logit; a rising calibration may be applied to both."""
+        """Return lower and upper logit; a monotonic calibration may be applied to both."""
         return logits - self.half_width, logits + self.half_width
 
     def coverage(self, logits_SR: Array) -> float:
-        """Share of answers within the band around the other seeds, which is wider since they are fewer by one."""
+        """Return the share of answers inside the interval around the other seeds, which is wider as they are one fewer."""
         wider = _spread_of_difference(self.seeds - 1) / _spread_of_difference(self.seeds)
         return float((_left_out(logits_SR) <= self.half_width * wider).mean())
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnsembleOutput:
-    """What a model does with the logits of its seeds, the same in an evaluation and where it is served."""
+    """Output of a model from the logits of its seeds, the same in evaluation and serving."""
 
     calibration: Calibration = UNCALIBRATED
     interval: SeedInterval | None = None
-    """Of an ensemble; a single seed does not tell how far another would be."""
+    """Interval of an ensemble; None for a single seed, which has no spread."""
 
     def __call__(self, logits_SR: Array) -> dict[str, Array]:
-        """Columns `probability`, and of an ensemble `low` and `high`."""
-        said = ensemble(logits_SR)
-        logits = {"probability": said}
+        """Return the column `probability`, [R], and those of an ensemble's interval, `low` and `high`."""
+        mean = ensemble(logits_SR)
+        logits = {"probability": mean}
         if self.interval is not None:
-            # A rising map keeps the order: what lies within before it lies within after it.
-            logits["low"], logits["high"] = self.interval.bounds(said)
-        return {name: expit(self.calibration(one)) for name, one in logits.items()}
+            # A monotonic map keeps the order: an answer inside the interval stays inside.
+            logits["low"], logits["high"] = self.interval.bounds(mean)
+        return {name: expit(self.calibration(values)) for name, values in logits.items()}
 
     def files(self) -> dict[str, dict[str, Any]]:
-        """What a model's files hold of it, by name and as JSON; nothing where there is nothing to do."""
-        found = {} if self.calibration == UNCALIBRATED else {"calibration": as_json(self.calibration)}
-        return found if self.interval is None else {**found, "seed_interval": asdict(self.interval)}
+        """Return the JSON content of a model's files by name; empty without calibration and interval."""
+        files = {} if self.calibration == UNCALIBRATED else {"calibration": as_json(self.calibration)}
+        return files if self.interval is None else {**files, "seed_interval": asdict(self.interval)}
 
 
 def load_ensemble_output(files: Mapping[str, Any]) -> EnsembleOutput:
-    """What `files` describe; a model that was registered before there were any has neither."""
+    """Return the output that `files` describe."""
     calibration, interval = files.get("calibration"), files.get("seed_interval")
     return EnsembleOutput(
         calibration=from_json(calibration) if calibration else UNCALIBRATED,
@@ -72,10 +75,10 @@ def load_ensemble_output(files: Mapping[str, Any]) -> EnsembleOutput:
 
 
 def seed_interval(logits_SR: Array, level: float = LEVEL) -> SeedInterval:
-    """The width that would have held each left-out seed on a share `level` of these rows.
+    """Return the interval that would have held each left-out seed on a share `level` of these rows.
 
-    Pooled over seeds and rows: what seeds disagree on differs from day to day, so that already two of them show it. Students'
-    t on seeds - 1 degrees of freedom would be for seeds that are off by the same on every day.
+    Pooled over seeds and rows: seeds disagree differently from day to day, so that two seeds are enough to estimate it.
+    Student's t with seeds - 1 degrees of freedom would fit seeds that differ by a constant on every day.
     """
     seeds = len(logits_SR)
     assert seeds > 1
@@ -84,16 +87,16 @@ def seed_interval(logits_SR: Array, level: float = LEVEL) -> SeedInterval:
 
 
 def ensemble(logits_SR: Array) -> Array:
-    """Logit of the mean probability over seeds, one per row."""
+    """Return the logit of the mean probability over seeds, [R]."""
     return logits_of(expit(logits_SR).mean(axis=0))
 
 
 def _left_out(logits_SR: Array) -> Array:
-    """[S, R] distance of each seed's logit from the ensemble of the others."""
+    """Return the distance of each seed's logit from the ensemble of the others, [S, R]."""
     others = [ensemble(np.delete(logits_SR, seed, axis=0)) for seed in range(len(logits_SR))]
     return np.abs(logits_SR - np.stack(others))
 
 
 def _spread_of_difference(seeds: int) -> float:
-    """Standard deviation of one more seed around the mean of `seeds`, in standard deviations of a seed."""
+    """Return the standard deviation of a further seed around the mean of `seeds`, in standard deviations of a seed."""
     return float(np.sqrt(1 + 1 / seeds))

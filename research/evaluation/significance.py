@@ -1,4 +1,4 @@
-"""How large a difference between two forecasts must be before it means anything."""
+"""Significance of a difference between two forecasts: block bootstrap and Diebold-Mariano."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ RESAMPLES = 2000
 LEVEL = 0.95
 SEED = 0
 TEST_LEVEL = 0.05
-"""P-value below which a test speaks of a difference."""
+"""P-value below which a test finds a difference."""
 SLAB = 100
-"""Resamples that are averaged at once: so few stay in the processor's cache."""
+"""Resamples averaged at once: this number stays in the processor's cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,31 +43,31 @@ class DieboldMariano:
     p_value: float
     """Two-sided, from Student's t with days - 1 degrees of freedom."""
     lags: int
-    """Of the autocovariances in the variance."""
+    """Lags of the autocovariances in the variance."""
 
 
 def is_significant(difference: Difference, p_value: float) -> bool:
-    """Whether interval and Diebold-Mariano agree that there is a difference: each alone is wrong twice as often as it says."""
+    """Return whether interval and Diebold-Mariano agree on a difference; each alone errs twice as often as its level."""
     return not difference.inside_noise and p_value < TEST_LEVEL
 
 
 def daily_means(losses: NDArray[np.float64], days: NDArray[np.generic]) -> NDArray[np.float64]:
-    """One value per day, in the order of days, whose mean is the mean of all losses.
+    """Return one value per day, in the order of days, whose mean is the mean of all losses.
 
     Rows of several instruments on one day share its news: they are one observation of a bootstrap over days. Days with
-    more rows weigh more, by their distances to the mean and not by their sums: a sum grows with the rows of its day, and
-    the bootstrap would take an instrument that begins late for noise (the linearised ratio, Cochran 1977, section 6.3).
+    more rows weigh more, by their distances from the mean and not by their sums. A sum grows with the rows of its day, and
+    the bootstrap would count an instrument that begins late as noise (the linearised ratio, Cochran 1977, section 6.3).
     """
-    each, place = np.unique(days, return_inverse=True)
+    unique_days, day = np.unique(days, return_inverse=True)
     mean = losses.mean()
-    return np.asarray(mean + np.bincount(place, weights=losses - mean) * (len(each) / len(losses)), dtype=np.float64)
+    return np.asarray(mean + np.bincount(day, weights=losses - mean) * (len(unique_days) / len(losses)), dtype=np.float64)
 
 
 def paired_difference(losses: NDArray[np.float64], others: NDArray[np.float64]) -> Difference:
-    """Circular block bootstrap (Politis & Romano 1992) of the mean difference, blocks of 60 days (`block_length`).
+    """Return the mean difference with a circular block bootstrap (Politis & Romano 1992), blocks of 60 days.
 
-    Both arrays hold one loss per day, in the order of days. Blocks keep what neighbouring days share: label
-    intervals overlap and volatility clusters, so single days are not independent.
+    Both arrays hold one loss per day, in the order of days. Blocks keep the dependence of
+    neighbouring days: label intervals overlap and volatility clusters.
     """
     if losses.shape != others.shape or len(losses) < 2:
         raise ValueError(f"losses of {losses.shape} and {others.shape} days cannot be paired; give two or more days each.")
@@ -79,13 +79,13 @@ def paired_difference(losses: NDArray[np.float64], others: NDArray[np.float64]) 
 
 
 def diebold_mariano(losses: NDArray[np.float64], others: NDArray[np.float64], horizon: int) -> DieboldMariano:
-    """Diebold & Mariano 1995 on the losses of the same days, in order; `horizon` in days.
+    """Return the test of Diebold & Mariano 1995 on the losses of the same days, in order; `horizon` in days.
 
     Long-run variance by Newey & West 1987 with 1.3 sqrt(days) lags (Lazarus et al. 2018), at least horizon - 1: labels of
     h days overlap, and volatility clusters longer than they do. The correction of Harvey, Leybourne & Newbold 1997
-    (equation 9) is written for h - 1 lags; here its h is lags + 1, so that it answers for all that are used.
+    (equation 9) is written for h - 1 lags; here its h is lags + 1, which covers all lags in use.
     """
-    # Here, and this part alone: reading a store loads this module and needs no scipy.
+    # Imported here: reading a store loads this module and needs no scipy.
     from scipy.special import stdtr
 
     differences = losses - others
@@ -103,7 +103,7 @@ def diebold_mariano(losses: NDArray[np.float64], others: NDArray[np.float64], ho
 
 
 def long_run_variance(values: NDArray[np.float64], lags: int) -> float:
-    """Variance of sqrt(T) times the mean: autocovariances up to `lags` with Bartlett's weights (Newey & West 1987)."""
+    """Return the variance of sqrt(T) times the mean: autocovariances with Bartlett's weights (Newey & West 1987)."""
     centred = values - values.mean()
     total = centred @ centred
     for lag in range(1, lags + 1):
@@ -112,44 +112,40 @@ def long_run_variance(values: NDArray[np.float64], lags: int) -> float:
 
 
 def standard_error(differences: NDArray[np.float64]) -> float:
-    """Standard deviation of the mean daily difference over the same resamples; one value per day, in order."""
+    """Return the standard deviation of the mean daily difference over the resamples; one value per day, in order."""
     return float(resampled_means(differences).std(ddof=1))
 
 
 def resampled_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean of each of 2000 resamples of the days: the same days for every series of this length, hence paired."""
-    return _resampled_means(values, block_length(len(values)))
+    """Return the mean of each of 2,000 resamples of the days, the same days for every series of this length.
+
+    The last block is cut, so that a resample has the length of its series. Equal to the bit to
+    `arch.bootstrap.CircularBlockBootstrap`; importing arch alone costs more than a leaderboard.
+    """
+    days, block = len(values), block_length(len(values))
+    blocks = sliding_window_view(np.concatenate([values, values[: block - 1]]), block)
+    return np.concatenate([blocks[slab].reshape(len(slab), -1)[:, :days].mean(axis=1) for slab in _slabs(days, block)])
 
 
 def resampled_counts(days: int) -> Iterator[NDArray[np.float64]]:
-    """How often each day is in each of the resamples that `resampled_means` averages: slabs of [resamples, days].
+    """Yield how often each day is in each resample of `resampled_means`, in slabs of [resamples, days].
 
-    For what is no mean: a statistic of weighted days, computed with these as weights.
+    For a statistic that is no mean: the counts are weights of the days.
     """
     block = block_length(days)
     for slab in _slabs(days, block):
         drawn = ((slab[..., None] + np.arange(block)) % days).reshape(len(slab), -1)[:, :days]
-        places = drawn + days * np.arange(len(slab))[:, None]
-        counted = np.bincount(places.reshape(-1), minlength=days * len(slab))
-        yield counted.reshape(len(slab), days).astype(np.float64)
+        cells = drawn + days * np.arange(len(slab))[:, None]
+        counts = np.bincount(cells.reshape(-1), minlength=days * len(slab))
+        yield counts.reshape(len(slab), days).astype(np.float64)
 
 
 def block_length(days: int) -> int:
-    """Days of a block: 60, a quarter of the days where there are few."""
+    """Return the days of a block: 60, or a quarter of the days if there are few."""
     return min(BLOCK_DAYS, max(1, days // 4))
 
 
 def _slabs(days: int, block: int) -> list[NDArray[np.int64]]:
-    """First days of the blocks of every resample: as many days as there are, in blocks that begin anywhere and wrap around."""
+    """Return the first days of the blocks of every resample; blocks begin anywhere and wrap around."""
     starts = np.random.default_rng(SEED).integers(days, size=(RESAMPLES, -(-days // block)))
     return np.split(starts, range(SLAB, RESAMPLES, SLAB))
-
-
-def _resampled_means(values: NDArray[np.float64], block: int) -> NDArray[np.float64]:
-    """Mean of every resample; the last block is cut, so that a resample is as long as what it is drawn from.
-
-    To the bit what `arch.bootstrap.CircularBlockBootstrap` gives; importing arch alone costs more than a leaderboard.
-    """
-    days = len(values)
-    blocks = sliding_window_view(np.concatenate([values, values[: block - 1]]), block)
-    return np.concatenate([blocks[slab].reshape(len(slab), -1)[:, :days].mean(axis=1) for slab in _slabs(days, block)])

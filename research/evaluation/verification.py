@@ -1,6 +1,6 @@
-"""What a forecast of held-out days is worth beyond its log loss: where its Brier score comes from, and what acting on it gives.
+"""Verification of a forecast beyond its log loss: decomposition of the Brier score, precision and recall of decisions.
 
-Everything here takes probabilities, labels of 0 and 1, one of each per row.
+All functions take probabilities and labels of 0 and 1, one of each per row.
 """
 
 from __future__ import annotations
@@ -17,42 +17,42 @@ from research.evaluation.metrics import Array, Labels, reliability
 class BrierDecomposition:
     """Murphy's (1973, equation 3) partition: Brier = reliability - resolution + uncertainty + within.
 
-    Over bins of equal mass. The partition is exact for forecasts that are equal within a bin; `within` is what the spread
-    inside of the bins leaves over (Stephenson, Coelho & Jolliffe 2008).
+    Over bins of equal mass. The partition is exact for forecasts that are equal within a bin; `within` is the rest, from
+    the spread inside the bins (Stephenson, Coelho & Jolliffe 2008).
     """
 
     brier: float
     reliability: float
-    """Squared distance of what was said from what came, by bin: 0 is calibrated."""
+    """Squared distance of mean prediction from observed share, by bin: 0 is calibrated."""
     resolution: float
-    """Squared distance of what came in a bin from the base rate: higher is better."""
+    """Squared distance of a bin's observed share from the base rate: higher is better."""
     uncertainty: float
-    """Base rate x (1 - base rate): the Brier score of always saying the base rate of these rows."""
+    """Base rate x (1 - base rate): the Brier score of always predicting the base rate of these rows."""
 
     @property
     def within(self) -> float:
-        """What the bins do not explain."""
+        """Part of the Brier score that the bins do not explain."""
         return self.brier - (self.reliability - self.resolution + self.uncertainty)
 
 
 def brier_parts(probabilities: Array, labels: Labels, bins: int = 10) -> BrierDecomposition:
-    """Brier score and its parts."""
+    """Return the Brier score and its parts."""
     rate = float(labels.mean())
     table = reliability(probabilities, labels, bins)
-    said, seen, rows = (np.array(column, dtype=np.float64) for column in zip(*table, strict=True))
+    predicted, observed, rows = (np.array(column, dtype=np.float64) for column in zip(*table, strict=True))
     weight = rows / len(labels)
     return BrierDecomposition(
         brier=float(np.mean((probabilities - labels) ** 2)),
-        reliability=float(weight @ (said - seen) ** 2),
-        resolution=float(weight @ (seen - rate) ** 2),
+        reliability=float(weight @ (predicted - observed) ** 2),
+        resolution=float(weight @ (observed - rate) ** 2),
         uncertainty=rate * (1 - rate),
     )
 
 
 def average_precision(probabilities: Array, labels: Labels) -> float:
-    """Area under precision and recall as a step function (what scikit-learn calls average precision).
+    """Return the average precision: the area under precision and recall as a step function, as in scikit-learn.
 
-    NaN without a positive. Rows of equal probability enter together: their order says nothing.
+    NaN without a positive. Rows of equal probability enter together: their order has no meaning.
     """
     if not labels.any():
         return float("nan")
@@ -65,43 +65,43 @@ def average_precision(probabilities: Array, labels: Labels) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class DecisionMetrics:
-    """What saying yes at and above a threshold gives."""
+    """Counts of predicting yes at and above a threshold."""
 
     threshold: float
     said_yes: int
-    """Rows at or above the threshold: what the precision rests on."""
+    """Rows at or above the threshold, the denominator of the precision."""
     positives: int
-    """Rows with label 1: what the recall rests on."""
+    """Rows with label 1, the denominator of the recall."""
     hits: int
-    """Rows that are both."""
+    """Rows at or above the threshold with label 1."""
 
     @property
     def precision(self) -> float:
-        """Share of hits among those said; NaN if nothing was."""
+        """Share of hits among predicted positives; NaN without any."""
         return self.hits / self.said_yes if self.said_yes else float("nan")
 
     @property
     def recall(self) -> float:
-        """Share of positives that were said; NaN if there is none."""
+        """Share of hits among positives; NaN without any."""
         return self.hits / self.positives if self.positives else float("nan")
 
 
 def acting(probabilities: Array, labels: Labels, threshold: float) -> DecisionMetrics:
-    """Count what a threshold gives."""
+    """Return the counts of a threshold."""
     yes = probabilities >= threshold
     hits = int((yes & (labels == 1)).sum())
     return DecisionMetrics(threshold=threshold, said_yes=int(yes.sum()), positives=int(labels.sum()), hits=hits)
 
 
 def thresholds(probabilities: Array, labels: Labels) -> dict[str, float]:
-    """Thresholds that other days' predictions suggest.
+    """Return thresholds chosen on these predictions, by rule.
 
-    `F1`: highest harmonic mean of precision and recall. `base rate`: as many are said as there are positives. `top tenth`:
+    `F1`: highest harmonic mean of precision and recall. `base rate`: as many predicted positives as positives. `top tenth`:
     the tenth of the rows with the highest probabilities.
     """
     ranked = np.sort(probabilities)[::-1]
     hits = np.cumsum(labels[np.argsort(-probabilities, kind="stable")])
-    # F1 = 2 hits / (said + positives), at the last row of each run of equal probabilities.
+    # F1 = 2 hits / (predicted + positives), at the last row of each run of equal probabilities.
     scores = 2 * hits / (np.arange(1, len(ranked) + 1) + max(int(labels.sum()), 1))
     ends = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
     positives = max(int(labels.sum()), 1)
@@ -113,15 +113,14 @@ def thresholds(probabilities: Array, labels: Labels) -> dict[str, float]:
 
 
 def rolling_rate(labels: Labels, rows: NDArray[np.int64], horizon: int, days: int = 252) -> Array:
-    """Share of positives among the newest labels that are known at each row's close, one per row.
+    """Return the share of positives among the newest labels known at each row's close, one per row.
 
-    `labels` are one instrument's, all its days; -1 where there is none. A label of day s needs the bars up to s + horizon,
-    so that the newest one known on day t is that of t - horizon. Laplace's rule, (k + 1) / (n + 2), keeps the rate off
-    0 and 1.
+    `labels` are those of all days of one instrument, -1 if there is none. A label of day s needs the bars up to s + horizon,
+    so the newest label known on day t is that of t - horizon. Laplace's rule, (k + 1) / (n + 2), keeps the rate off 0 and 1.
     """
-    known = labels >= 0
-    ones = np.concatenate([[0], np.cumsum(np.where(known, labels, 0))])
-    counted = np.concatenate([[0], np.cumsum(known)])
+    exists = labels >= 0
+    positives = np.concatenate([[0], np.cumsum(np.where(exists, labels, 0))])
+    counts = np.concatenate([[0], np.cumsum(exists)])
     end = np.clip(rows - horizon + 1, 0, len(labels))
     start = np.clip(end - days, 0, None)
-    return np.asarray((ones[end] - ones[start] + 1) / (counted[end] - counted[start] + 2), dtype=np.float64)
+    return np.asarray((positives[end] - positives[start] + 1) / (counts[end] - counts[start] + 2), dtype=np.float64)
