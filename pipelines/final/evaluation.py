@@ -67,7 +67,7 @@ def open_test_set(store: Store, options: EvaluateOptions, console: Console) -> s
     plan = plan_of(store, final, maps) if options.walk_forward else None
     # Two that look at the same moment: the second counts when the run of the first is there.
     # And two of different questions: both may open the same days.
-    with store.one_at_a_time("look"):
+    with store.exclusive_lock("look"):
         before = earlier_accesses(store, final)
         _require_first(before, final, options)
         log = _opened(store, final, known, before, code)

@@ -1,4 +1,4 @@
-"""Who is champion, after whom: the one place that moves the alias `champion`, and keeps the way back."""
+"""Succession of champions: the only place that moves the alias `champion`, with a record for the way back."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from research.tracking.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class ChampionRecord:
-    """A champion, with what its version says of how it came into use."""
+    """A champion with the record of its promotion."""
 
     name: str
     version: str
     run_id: str
     evaluation: str
-    """Run id of its evaluation; empty where the alias was set by hand."""
+    """Run id of its evaluation; empty if the alias was set by hand."""
     since: str
-    """Day and time in UTC; empty where the alias was set by hand."""
+    """Day and time of the promotion in UTC; empty if the alias was set by hand."""
     gates: str
-    """`passed`, or `not passed: …`; empty where they were not asked, as where the alias was set by hand."""
+    """`passed` or `not passed: …`; empty if no gate was evaluated."""
 
 
 def promote(store: Store, version: ModelVersion, *, final: str, evaluation: str, forced: Sequence[str]) -> str:
-    """Make the version champion, which it may be already; returns the version that it replaces, empty if there was none.
+    """Make a version champion and return the version that it replaces, empty if there was none.
 
     The alias moves after all records: a kill before it leaves the old champion, and `_line` reads the succession by the alias.
     """
@@ -53,57 +53,59 @@ def promote(store: Store, version: ModelVersion, *, final: str, evaluation: str,
 
 
 def roll_back(store: Store, name: str) -> tuple[str, str]:
-    """Make the champion before the present one champion again; returns the version left and the one restored."""
+    """Restore the previous champion; return the version left and the version restored."""
     if name not in (models := all_models(store)):
         raise InputError(f"MODEL={name}: no such registered model; there are: {', '.join(sorted(models)) or 'none'}.")
     with aliases_held(store, name):
         line, at = _line(store, name), _now()
         if not line:
-            raise InputError(f"MODEL={name}: it has no champion, so that there is nothing to roll back; see make promote.")
-        there = {str(one.version) for one in store.client.search_model_versions(f"name='{name}'")}
+            raise InputError(f"MODEL={name}: it has no champion; make promote makes one.")
+        existing = {str(version.version) for version in store.client.search_model_versions(f"name='{name}'")}
         left = line[-1]
-        earlier = [place for place, one in enumerate(line) if one in there and one != left]
+        earlier = [index for index, number in enumerate(line) if number in existing and number != left]
         if not earlier:
-            raise InputError(f"MODEL={name}: before version {left} no other was champion; there is nothing to roll back to.")
+            raise InputError(
+                f"MODEL={name}: no other version was champion before version {left}; there is nothing to roll back to."
+            )
         restored, line = line[earlier[-1]], line[: earlier[-1] + 1]
         _note(store, name, left, schema.ROLLED_BACK, {"at": at, "to": restored})
         _note(store, name, restored, schema.RESTORED, {"at": at, "instead_of": left})
-        # The longer line says the same with the alias moved; the shorter one, with the alias not yet moved, may not.
+        # The longer line is correct once the alias has moved; the shorter one is wrong until then.
         _become_champion(store, name, restored)
         store.client.set_registered_model_tag(name, schema.SUCCESSION, json.dumps(line))
     return left, restored
 
 
 def current_champions(store: Store) -> list[ChampionRecord]:
-    """Every champion, by model name."""
-    held = ((name, holder_of(store, name, schema.CHAMPION)) for name in sorted(all_models(store)))
-    return [_in_use(name, version) for name, version in held if version]
+    """Return every champion, by model name."""
+    champions = ((name, holder_of(store, name, schema.CHAMPION)) for name in sorted(all_models(store)))
+    return [_record(name, version) for name, version in champions if version]
 
 
-def _in_use(name: str, version: ModelVersion) -> ChampionRecord:
-    told = json.loads(version.tags.get(schema.PROMOTED, "{}"))
+def _record(name: str, version: ModelVersion) -> ChampionRecord:
+    promotion = json.loads(version.tags.get(schema.PROMOTED, "{}"))
     return ChampionRecord(
         name=name,
         version=str(version.version),
         run_id=str(version.run_id),
-        evaluation=told.get("evaluation", ""),
-        # One that was gone back to may have been promoted again since; times of one form are in the order of their text.
-        since=max(json.loads(version.tags.get(schema.RESTORED, "{}")).get("at", ""), told.get("at", "")),
+        evaluation=promotion.get("evaluation", ""),
+        # A restored version may have been promoted again since; ISO times sort as text.
+        since=max(json.loads(version.tags.get(schema.RESTORED, "{}")).get("at", ""), promotion.get("at", "")),
         gates=gates_of(version),
     )
 
 
 def _line(store: Store, name: str) -> list[str]:
-    """Versions that were champion one after another, the present one last; empty if there is none.
+    """Return the versions that were champion one after another, the present one last; empty without a champion.
 
-    The alias is what counts: it may have been moved by hand, or not yet when a promotion was killed.
+    The alias decides: it may have been moved by hand, or not yet moved when a promotion was killed.
     """
     champion = holder_of(store, name, schema.CHAMPION)
     if champion is None:
         return []
     line: list[str] = json.loads(store.client.get_registered_model(name).tags.get(schema.SUCCESSION, "[]"))
     now = str(champion.version)
-    last = max((place for place, version in enumerate(line) if version == now), default=None)
+    last = max((index for index, version in enumerate(line) if version == now), default=None)
     return [*line, now] if last is None else line[: last + 1]
 
 
@@ -114,8 +116,8 @@ def _become_champion(store: Store, name: str, version: str) -> None:
         store.client.delete_registered_model_alias(name, schema.CHALLENGER)
 
 
-def _note(store: Store, name: str, version: str, tag: str, told: object) -> None:
-    store.client.set_model_version_tag(name, version, tag, told if isinstance(told, str) else json.dumps(told))
+def _note(store: Store, name: str, version: str, tag: str, value: object) -> None:
+    store.client.set_model_version_tag(name, version, tag, value if isinstance(value, str) else json.dumps(value))
 
 
 def _now() -> str:

@@ -1,4 +1,4 @@
-"""Which process drives a sweep or trains a run, as its tag says, and whether it is still there."""
+"""Identity of the process that drives a sweep or trains a run, and whether it is alive."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from dataclasses import asdict, dataclass
 import psutil
 
 HEARTBEAT_SECONDS = 30.0
-"""How often a driver says that it is there."""
+"""Seconds between two heartbeats of a driver."""
 STALE_SECONDS = 5 * HEARTBEAT_SECONDS
-"""A driver on another host that has not been heard of for so long counts as dead."""
+"""Seconds without a heartbeat after which a driver on another host counts as dead."""
 START_TOLERANCE = 1.0
-"""Seconds by which two readings of one process's start may differ."""
+"""Seconds by which two readings of a process's start may differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessId:
-    """A process, told apart from a later one that was given the same number."""
+    """A process, distinct from a later one with the same number."""
 
     host: str
     pid: int
     started: float
-    """Seconds since 1970."""
+    """Start of the process, seconds since 1970."""
 
     @classmethod
     def mine(cls) -> ProcessId:
-        """The process that asks."""
+        """Return the identity of this process."""
         return cls(host=socket.gethostname(), pid=os.getpid(), started=psutil.Process().create_time())
 
     @classmethod
     def read(cls, text: str) -> ProcessId:
-        """From the JSON text in a tag; other keys are left alone."""
-        found = json.loads(text)
-        return cls(host=found["host"], pid=found["pid"], started=found["started"])
+        """Return the identity in the JSON text of a tag; other keys are ignored."""
+        content = json.loads(text)
+        return cls(host=content["host"], pid=content["pid"], started=content["started"])
 
     def text(self, **more: object) -> str:
-        """JSON for a tag."""
+        """Return the JSON text for a tag."""
         return json.dumps({**asdict(self), **more})
 
     @property
     def is_alive(self) -> bool | None:
-        """Whether it still runs; None if it is on another host, where only a heartbeat can tell."""
+        """Whether the process runs; None on another host, where only a heartbeat shows it."""
         if self.host != socket.gethostname():
             return None
         try:
@@ -60,29 +60,29 @@ class ProcessId:
 
 @dataclass(frozen=True, kw_only=True)
 class DriverClaim:
-    """The driver of a sweep."""
+    """A driver's claim on a sweep."""
 
     process: ProcessId
     seen: float
-    """Its last heartbeat, seconds since 1970."""
+    """Last heartbeat, seconds since 1970."""
 
     @classmethod
     def read(cls, text: str) -> DriverClaim:
-        """From the JSON text in a tag."""
+        """Return the claim in the JSON text of a tag."""
         return cls(process=ProcessId.read(text), seen=float(json.loads(text)["seen"]))
 
     @property
     def silent_seconds(self) -> float:
-        """Time since its last heartbeat."""
+        """Seconds since the last heartbeat."""
         return max(0.0, time.time() - self.seen)
 
     @property
     def is_stale(self) -> bool:
-        """Whether it has been silent for longer than a driver is."""
+        """Whether the last heartbeat is too old."""
         return self.silent_seconds >= STALE_SECONDS
 
     @property
     def is_gone(self) -> bool:
-        """Whether it has ended; of a process on another host that is known by its silence only."""
+        """Whether the driver has ended; on another host only its silence shows it."""
         alive = self.process.is_alive
         return self.is_stale if alive is None else not alive

@@ -1,4 +1,4 @@
-"""Which code and which packages made a run."""
+"""Provenance of a run: commit, uncommitted changes, packages, hardware."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PACKAGES = ("torch", "numpy", "pandas", "pyarrow", "optuna", "mlflow", "scikit-l
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Recorded once per process and put on every run it writes."""
+    """Provenance of a process, recorded once and put on every run that it writes."""
 
     commit: str
     """Full hash, or `unknown` outside a git checkout."""
@@ -30,11 +30,11 @@ class Provenance:
 
     @property
     def dirty(self) -> bool:
-        """Whether the commit alone does not give the code that ran."""
+        """Whether the code that ran differs from the commit."""
         return bool(self.diff or self.untracked)
 
     def tags(self, program: str) -> dict[str, str]:
-        """Tags for a run that `program` writes."""
+        """Return the tags of a run that `program` writes."""
         return {
             schema.GIT_COMMIT: self.commit,
             schema.GIT_DIRTY: str(self.dirty).lower(),
@@ -44,7 +44,7 @@ class Provenance:
         }
 
     def write(self, folder: Path) -> None:
-        """Package versions, hardware and uncommitted changes as files."""
+        """Write package versions, hardware and uncommitted changes as files."""
         record = {
             "git_commit": self.commit,
             "git_dirty": self.dirty,
@@ -65,7 +65,7 @@ def provenance(hardware: dict[str, str | int]) -> Provenance:
         commit=(_git("rev-parse", "HEAD") if inside else "") or "unknown",
         diff=_git("diff", "HEAD") if inside else "",
         untracked=tuple(untracked.splitlines()),
-        packages={name: found for name in PACKAGES if (found := _version(name))},
+        packages={name: number for name in PACKAGES if (number := _version(name))},
         hardware=hardware,
     )
 

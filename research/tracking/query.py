@@ -1,6 +1,6 @@
-"""Reading runs back as tidy tables. Parameters are numbers again, one row per run.
+"""Runs as records and tables, one row per run, parameters as numbers.
 
-A local store is read by SQL, a server by pages of `search_runs`; both give the same.
+A local store is read by SQL, a server by pages of `search_runs`; both give the same result.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ LEADING = (
     *("run_id", "name", schema.KIND, "experiment", "parent_id", "status", schema.OUTCOME, "started", "seconds"),
     *("budget", "horizon", "n_params", "d_model", "n_layers", "n_heads", "d_ff", schema.PROPOSED_BY, "val_loss", "val_skill"),
 )
-"""First columns of `trials`: which run, how it ended, what it was and what came out."""
+"""First columns of `trials`: run, outcome, architecture and result."""
 PAGE = 1000
 CURVES = (schema.EPOCH_PREFIX, "progress/", "system/")
-"""Metrics with a history: their last value says nothing in a table."""
+"""Metrics with a history: their last value has no meaning in a table."""
 
 
 def runs(store: Store, *, kinds: Sequence[str], experiment: str | None = None, adopted: bool | None = None) -> pd.DataFrame:
-    """All runs of the given kinds, oldest first; only trials adopted from files, or only others, if `adopted` says so.
+    """Return all runs of the given kinds, oldest first; only adopted or only native ones if `adopted` is given.
 
     Columns: run_id, name, experiment, status, started, seconds, parent_id, and every parameter, metric (last
     value) and tag under its own name; curves are left out.
@@ -54,36 +54,39 @@ def runs(store: Store, *, kinds: Sequence[str], experiment: str | None = None, a
     import pandas as pd
 
     names = experiments(store, experiment)
-    wanted = runs_of_kind(store, list(names), kinds)
+    records = runs_of_kind(store, list(names), kinds)
     if adopted is not None:
-        wanted = [run for run in wanted if (schema.ADOPTED_FINGERPRINT in run.tags) == adopted]
-    return pd.DataFrame([_row(run, names) for run in wanted])
+        records = [run for run in records if (schema.ADOPTED_FINGERPRINT in run.tags) == adopted]
+    return pd.DataFrame([_row(run, names) for run in records])
 
 
 def experiments(store: Store, name: str | None = None) -> dict[str, str]:
-    """Id -> name of all active experiments, or of the one of that name."""
+    """Return id -> name of all active experiments, or of the one with the given name."""
     if store.is_read_by_sql:
-        found = store.patience.call(sql.experiments, store.database)
+        names = store.patience.call(sql.experiments, store.database)
     else:
-        found = {one.experiment_id: one.name for one in store.client.search_experiments()}
-    return {experiment_id: one for experiment_id, one in found.items() if name in (None, one)}
+        names = {experiment.experiment_id: experiment.name for experiment in store.client.search_experiments()}
+    return {experiment_id: experiment for experiment_id, experiment in names.items() if name in (None, experiment)}
 
 
 def runs_of_kind(store: Store, experiment_ids: Sequence[str], kinds: Sequence[str]) -> list[RunRecord]:
-    """All runs of the given kinds in some experiments, oldest first."""
+    """Return all runs of the given kinds in some experiments, oldest first."""
     return _records(store, experiment_ids, {schema.KIND: kinds})
 
 
 def evaluations(store: Store) -> list[RunRecord]:
-    """Every look at test days, oldest first; deleted ones too, until `mlflow gc` removes them: what was seen was seen."""
+    """Return every evaluation on test days, oldest first.
+
+    Deleted ones are included until `mlflow gc` removes them: they have used the days.
+    """
     return _records(store, list(experiments(store)), {schema.KIND: ("evaluation",)}, deleted=True)
 
 
 def trials(store: Store, *, experiment: str | None = None) -> pd.DataFrame:
-    """Trials and baselines of all sweeps, without adopted ones: one row each, oldest first, for pandas.
+    """Return the trials and baselines of all sweeps, without adopted ones, one row each, oldest first.
 
-    The columns of `LEADING` come first and are always there; then every parameter, metric and tag under its own name
-    (`research.tracking.schema`), missing where a run has none: a baseline has no `d_model`, a running trial no `outcome`.
+    The columns of `LEADING` come first and always exist; then every parameter, metric and tag under its own name
+    (`research.tracking.schema`), missing if a run has none: a baseline has no `d_model`, a running trial no `outcome`.
     `started` is a time in UTC, whole numbers are Int64, `window_norm` is boolean, metrics are float64.
     """
     import pandas as pd
@@ -99,42 +102,42 @@ def trials(store: Store, *, experiment: str | None = None) -> pd.DataFrame:
 
 
 def sweep_with(store: Store, experiment_id: str, sweep_fingerprint: str) -> str | None:
-    """Run id of the sweep with this fingerprint, or None if it was never started."""
-    found = runs_with_tag(store, experiment_id, schema.SWEEP_FINGERPRINT, sweep_fingerprint, kinds=("sweep",))
-    return found[0].run_id if found else None
+    """Return the run id of the sweep with a fingerprint, or None if it was never started."""
+    sweeps = runs_with_tag(store, experiment_id, schema.SWEEP_FINGERPRINT, sweep_fingerprint, kinds=("sweep",))
+    return sweeps[0].run_id if sweeps else None
 
 
 def children(store: Store, experiment_id: str, parent_id: str) -> list[RunRecord]:
-    """The nested runs of a parent, oldest first."""
+    """Return the nested runs of a parent, oldest first."""
     return _records(store, [experiment_id], {schema.PARENT: [parent_id]})
 
 
 def runs_with_tag(
     store: Store, experiment_id: str, tag: str, value: str, *, kinds: Sequence[str] = ("trial", "baseline")
 ) -> list[RunRecord]:
-    """Runs of an experiment that have this value of a tag, oldest first."""
+    """Return the runs of an experiment with a value of a tag, oldest first."""
     return _records(store, [experiment_id], {schema.KIND: kinds, tag: [value]})
 
 
 def histories(store: Store, run_ids: Sequence[str], metric: str) -> dict[str, dict[int, float]]:
-    """Curves of one metric: run id -> step -> last value; an empty curve for a run that has none."""
+    """Return the curves of one metric: run id -> step -> last value; empty for a run without the metric."""
     if store.is_read_by_sql:
         return store.patience.call(sql.histories, store.database, run_ids, metric)
     return {run_id: _history(store, run_id, metric) for run_id in run_ids}
 
 
 def metric_history(store: Store, run_ids: Sequence[str], metric: str) -> dict[str, list[tuple[int, int]]]:
-    """When each value of one metric was logged: run id -> (milliseconds since 1970, step), oldest first."""
+    """Return when each value of a metric was logged: run id -> (milliseconds since 1970, step), oldest first."""
     if store.is_read_by_sql:
         return store.patience.call(sql.moments, store.database, run_ids, metric)
     points = {run_id: store.client.get_metric_history(run_id, metric) for run_id in run_ids}
-    return {run_id: sorted((point.timestamp, point.step) for point in found) for run_id, found in points.items()}
+    return {run_id: sorted((point.timestamp, point.step) for point in history) for run_id, history in points.items()}
 
 
 def predictions(store: Store, run_id: str) -> pd.DataFrame:
-    """Validation predictions of a run: date, label_end, label, probability, logit, loss (log loss of the day).
+    """Return the validation predictions of a run: date, label_end, label, probability, logit, loss (log loss of the day).
 
-    A linked run has none of its own; they are those of the run that it stands for.
+    A linked run has the predictions of the run that it links to.
     """
     import pandas as pd
 
@@ -142,7 +145,7 @@ def predictions(store: Store, run_id: str) -> pd.DataFrame:
 
 
 def run_with_artifacts(store: Store, run_id: str) -> str:
-    """The run that has the artifacts and curves: the one that a linked run stands for, any other run itself."""
+    """Return the id of the run with the artifacts and curves: the target of a linked run, any other run itself."""
     return _tag(store, run_id, schema.LINKED) or run_id
 
 
@@ -155,18 +158,18 @@ def _tag(store: Store, run_id: str, name: str) -> str | None:
 def _records(
     store: Store, experiment_ids: Sequence[str], tags: Mapping[str, Sequence[str]], *, deleted: bool = False
 ) -> list[RunRecord]:
-    """Runs that have one of the given values of every given tag, by start and then by id."""
+    """Return the runs with one of the given values of every given tag, by start and then by id."""
     if store.is_read_by_sql:
         return store.patience.call(partial(sql.records, deleted=deleted), store.database, experiment_ids, tags)
     if not experiment_ids:
         return []
-    wanted = (zip(tags, values) for values in product(*tags.values()))
+    combinations = (zip(tags, values) for values in product(*tags.values()))
     from mlflow.entities import ViewType
 
     view = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
-    conditions = (" and ".join(f"tags.`{name}` = {_quoted(value)}" for name, value in pairs) for pairs in wanted)
-    found = (_record(run) for condition in conditions for run in _pages(store, experiment_ids, condition, view))
-    return sorted(found, key=lambda run: (run.started, run.run_id))
+    conditions = (" and ".join(f"tags.`{name}` = {_quoted(value)}" for name, value in pairs) for pairs in combinations)
+    records = (_record(run) for condition in conditions for run in _pages(store, experiment_ids, condition, view))
+    return sorted(records, key=lambda run: (run.started, run.run_id))
 
 
 def _pages(store: Store, experiment_ids: Sequence[str], condition: str, view: int) -> Iterator[Run]:
@@ -225,5 +228,5 @@ def _row(run: RunRecord, experiments: dict[str, str]) -> dict[str, Any]:
 
 
 def _quoted(text: str) -> str:
-    """A value in MLflow's filter language, which has no escapes."""
+    """Return a value quoted for MLflow's filter language, which has no escapes."""
     return f'"{text}"' if "'" in text else f"'{text}'"

@@ -1,4 +1,4 @@
-"""The MLflow Model Registry: versions made from a run's `model` artifact, their aliases, and the one that is asked."""
+"""The MLflow Model Registry: versions of a run's `model` artifact, their aliases, and the version in use."""
 
 from __future__ import annotations
 
@@ -21,51 +21,51 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RegisteredVersion:
-    """A registered version."""
+    """A version that was registered."""
 
     name: str
     version: str
     kept: str = ""
-    """Why it did not become challenger, in a few words; empty if it did."""
+    """Reason why it did not become challenger; empty if it did."""
 
     @property
     def is_challenger(self) -> bool:
-        """Whether it has the alias."""
+        """Whether the version became challenger."""
         return not self.kept
 
 
 @dataclass(frozen=True, kw_only=True)
 class SelectedVersion:
-    """The version of a registered model that is asked."""
+    """The version of a registered model that answers."""
 
     name: str
     version: str
     alias: str
-    """`champion`, or `challenger` where there is no champion."""
+    """`champion`, or `challenger` if there is no champion."""
     run_id: str
-    """The run whose model it is."""
+    """Run of the model."""
     gates: str = ""
-    """`passed`, or `not passed: …` with those that were not; empty where they were not asked."""
+    """`passed`, or `not passed: …` with the failed gates; empty if none was evaluated."""
 
     @property
     def title(self) -> str:
-        """Name, version and standing in words."""
+        """Name, version and alias in words."""
         standing = self.alias if self.alias == schema.CHAMPION else f"{self.alias}, there is no {schema.CHAMPION}"
         return f"{self.name} version {self.version} ({standing})"
 
 
 def chosen(store: Store, name: str = "") -> list[SelectedVersion]:
-    """The version to ask of the registered model of that name, or of every one; `InputError` lists what there is."""
+    """Return the version that answers, of the named model or of every model; `InputError` lists the models."""
     models = sorted(all_models(store))
     if not models:
         raise InputError("MODEL=: no model is registered yet; `make sweep` registers its best trial.")
     if name and name not in models:
-        raise InputError(f"MODEL={name}: no such registered model; there are: {', '.join(models)}.")
-    found = [one for model in ([name] if name else models) if (one := _chosen(store, model))]
-    if not found:
+        raise InputError(f"MODEL={name}: no such registered model; give one of {', '.join(models)}.")
+    selected = [version for model in ([name] if name else models) if (version := _chosen(store, model))]
+    if not selected:
         aliases = " or ".join(schema.ALIASES)
         raise InputError(f"MODEL={name}: no version has the alias {aliases}; `make promote` or `make sweep` gives it one.")
-    return found
+    return selected
 
 
 def load(store: Store, version: SelectedVersion) -> PyFuncModel:
@@ -86,13 +86,13 @@ def load(store: Store, version: SelectedVersion) -> PyFuncModel:
 
 
 def sentence_of(message: str) -> str:
-    """What is wrong, from an error of MLflow's that repeats the data, the schema or advice of its own around it."""
-    told = re.split(r"^Failed to (?:predict|enforce).*Error: ", message, maxsplit=1, flags=re.DOTALL)[-1]
-    return told.split("\n", 1)[0].split(" IMPORTANT: ", 1)[0].strip()
+    """Return the reason in an error of MLflow, which repeats data, schema or advice around it."""
+    reason = re.split(r"^Failed to (?:predict|enforce).*Error: ", message, maxsplit=1, flags=re.DOTALL)[-1]
+    return reason.split("\n", 1)[0].split(" IMPORTANT: ", 1)[0].strip()
 
 
 def all_models(store: Store) -> list[str]:
-    """Names of the registered models."""
+    """Return the names of the registered models."""
     names: list[str] = []
     token: str | None = None
     while True:
@@ -105,14 +105,14 @@ def all_models(store: Store) -> list[str]:
 
 def _chosen(store: Store, name: str) -> SelectedVersion | None:
     for alias in schema.ALIASES:
-        if held := holder_of(store, name, alias):
-            gates = gates_of(held)
-            return SelectedVersion(name=name, version=str(held.version), alias=alias, run_id=str(held.run_id), gates=gates)
+        if version := holder_of(store, name, alias):
+            number, run_id = str(version.version), str(version.run_id)
+            return SelectedVersion(name=name, version=number, alias=alias, run_id=run_id, gates=gates_of(version))
     return None
 
 
 def gates_of(version: ModelVersion) -> str:
-    """`passed`, or `not passed: …` with those that were not; empty where `make promote` has not judged the version."""
+    """Return `passed` or `not passed: …` with the failed gates; empty if `make promote` has not evaluated the version."""
     if schema.GATES not in version.tags:
         return ""
     failed = [gate["name"] for gate in json.loads(version.tags[schema.GATES])["gates"] if not gate["passed"]]
@@ -120,34 +120,34 @@ def gates_of(version: ModelVersion) -> str:
 
 
 def register(store: Store, *, name: str, run_id: str, val_loss: float, study: str, description: str) -> RegisteredVersion:
-    """Register a sweep's best trial, once, and make it challenger unless a version stands before it (`schema.CHALLENGER`)."""
-    known = version_of(store, run_id, name)
+    """Register a sweep's best trial, once, and make it challenger unless a better version exists (`schema.CHALLENGER`)."""
+    existing = version_of(store, run_id, name)
     tags = {schema.VAL_LOSS: repr(val_loss), schema.STUDY_FINGERPRINT: study}
-    version = str(known.version) if known else _new_version(store, name, run_id, tags, description)
+    version = str(existing.version) if existing else _new_version(store, name, run_id, tags, description)
     with aliases_held(store, name):
-        kept = _stands_before(store, name, version, val_loss, study)
+        kept = _reason_to_keep(store, name, version, val_loss, study)
         if not kept:
             store.client.set_registered_model_alias(name, schema.CHALLENGER, version)
     return RegisteredVersion(name=name, version=version, kept=kept)
 
 
 def register_apart(store: Store, *, name: str, run_id: str, val_loss: float, study: str, description: str) -> RegisteredVersion:
-    """Register a final run's model, once; it moves no alias before it is tested. `val_loss` is that of the chosen trial."""
-    known = version_of(store, run_id, name)
+    """Register a final run's model, once, without an alias: it is not tested yet. `val_loss` is that of the chosen trial."""
+    existing = version_of(store, run_id, name)
     tags = {schema.VAL_LOSS: repr(val_loss), schema.STUDY_FINGERPRINT: study}
-    version = str(known.version) if known else _new_version(store, name, run_id, tags, description)
+    version = str(existing.version) if existing else _new_version(store, name, run_id, tags, description)
     return RegisteredVersion(name=name, version=version, kept="it is not tested yet")
 
 
 def is_tested(version: ModelVersion) -> bool:
-    """Whether the version says of itself that it was."""
+    """Return whether the version has an evaluation."""
     return schema.EVALUATION_RUN in version.tags
 
 
 def note_tested(store: Store, run_id: str, evaluation: str, *, challenges: bool = True) -> None:
-    """Make the run's version challenger if it `challenges`, and say on it that it was tested.
+    """Tag a run's version as tested and, if it `challenges`, make it challenger.
 
-    Only the first time: a second look is no test.
+    Only the first evaluation counts: a second one is no test.
     """
     version = version_of(store, run_id)
     if version is None or is_tested(version):
@@ -156,47 +156,46 @@ def note_tested(store: Store, run_id: str, evaluation: str, *, challenges: bool 
         champion = holder_of(store, version.name, schema.CHAMPION)
         if challenges and (champion is None or str(champion.version) != str(version.version)):
             store.client.set_registered_model_alias(version.name, schema.CHALLENGER, version.version)
-        # Last: where it is missing after a kill, all of this is done again.
+        # Last: if it is missing after a kill, all of this is repeated.
         store.client.set_model_version_tag(version.name, version.version, schema.EVALUATION_RUN, evaluation)
 
 
 def aliases_held(store: Store, name: str) -> FileLock:
-    """What keeps other processes of this machine from moving the model's aliases between a look at them and a move."""
-    return store.one_at_a_time(f"champion-{name}")
+    """Return a lock on the model's aliases for the processes of this machine, for reading and moving them in one step."""
+    return store.exclusive_lock(f"champion-{name}")
 
 
 def version_of(store: Store, run_id: str, name: str = "") -> ModelVersion | None:
-    """The newest version that was made from a run, of one model if named."""
-    found = store.client.search_model_versions(f"run_id='{run_id}'")
-    return max((one for one in found if name in ("", one.name)), key=lambda one: int(one.version), default=None)
+    """Return the newest version of a run, of one model if named; None without any."""
+    versions = store.client.search_model_versions(f"run_id='{run_id}'")
+    return max((v for v in versions if name in ("", v.name)), key=lambda v: int(v.version), default=None)
 
 
 def named_version(store: Store, name: str, version: str = "") -> ModelVersion:
-    """A version of a registered model, its challenger if none is named; `InputError` says what there is."""
-    found = {str(one.version): one for one in store.client.search_model_versions(f"name='{name}'")}
-    if not found:
-        raise InputError(
-            f"MODEL={name}: no such registered model; there are: {', '.join(sorted(all_models(store))) or 'none'}."
-        )
+    """Return a version of a registered model, its challenger if none is named; `InputError` lists the versions."""
+    versions = {str(version.version): version for version in store.client.search_model_versions(f"name='{name}'")}
+    if not versions:
+        models = ", ".join(sorted(all_models(store))) or "none"
+        raise InputError(f"MODEL={name}: no such registered model; there are: {models}.")
     if not version:
         challenger = holder_of(store, name, schema.CHALLENGER)
         if challenger is None:
             raise InputError(
-                f"MODEL={name}: it has no {schema.CHALLENGER}; give VERSION, one of {', '.join(sorted(found, key=int))}."
+                f"MODEL={name}: it has no {schema.CHALLENGER}; give VERSION, one of {', '.join(sorted(versions, key=int))}."
             )
         return challenger
-    if version not in found:
-        raise InputError(f"VERSION={version}: {name} has no such version; give one of {', '.join(sorted(found, key=int))}.")
-    return found[version]
+    if version not in versions:
+        raise InputError(f"VERSION={version}: {name} has no such version; give one of {', '.join(sorted(versions, key=int))}.")
+    return versions[version]
 
 
 def holder_of(store: Store, name: str, alias: str) -> ModelVersion | None:
-    """The version that has an alias."""
+    """Return the version with an alias; None if there is none."""
     try:
         return store.client.get_model_version_by_alias(name, alias)
-    except MlflowException as problem:
-        # No such model or no such alias: MLflow answers both with an error. Any other says nothing of who has it.
-        if problem.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+    except MlflowException as error:
+        # No such model or no such alias: MLflow reports both as errors. Any other error is no answer.
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
         return None
 
@@ -205,15 +204,15 @@ def _new_version(store: Store, name: str, run_id: str, tags: dict[str, str], des
     client = store.client
     try:
         client.create_registered_model(name, description=description)
-    except MlflowException as problem:
-        if problem.error_code != "RESOURCE_ALREADY_EXISTS":
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     source = f"{client.get_run(run_id).info.artifact_uri}/{schema.MODEL_FOLDER}"
     return str(client.create_model_version(name, source=source, run_id=run_id, tags=tags, description=description).version)
 
 
-def _stands_before(store: Store, name: str, version: str, val_loss: float, study: str) -> str:
-    """What keeps an untested version from being challenger, in a few words; empty if nothing does."""
+def _reason_to_keep(store: Store, name: str, version: str, val_loss: float, study: str) -> str:
+    """Return why an untested version does not become challenger; empty if it does."""
     challenger, champion = holder_of(store, name, schema.CHALLENGER), holder_of(store, name, schema.CHAMPION)
     if challenger and str(challenger.version) != version:
         if is_tested(challenger):
@@ -226,7 +225,6 @@ def _stands_before(store: Store, name: str, version: str, val_loss: float, study
 
 
 def _loss_of(version: ModelVersion, study: str) -> float:
-    """Validation loss that a version was chosen at; infinite if it has none or answers another study."""
-    return (
-        float(version.tags.get(schema.VAL_LOSS, "inf")) if version.tags.get(schema.STUDY_FINGERPRINT) == study else float("inf")
-    )
+    """Return the validation loss at which a version was chosen; infinite without one or for another task."""
+    same_task = version.tags.get(schema.STUDY_FINGERPRINT) == study
+    return float(version.tags.get(schema.VAL_LOSS, "inf")) if same_task else float("inf")

@@ -1,4 +1,4 @@
-"""Writing one MLflow run: it exists with its parameters first, is filled while work goes on, and ends with an outcome."""
+"""Writer of one MLflow run: created with its parameters, filled during the work, ended with an outcome."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ class Input:
     digest: str
     source: str
     context: str
-    """What it was used as: `bars` or `target`."""
+    """Use of the dataset: `bars` or `target`."""
     profile: str = "{}"
     """JSON with a few counts."""
 
 
 class RunClosedError(InputError):
-    """Somebody else has ended this run."""
+    """Another process has ended this run."""
 
 
 class RunLog:
-    """An open run. Metrics are buffered and sent every few seconds: a call per value costs a hundred times more."""
+    """An open run. Metrics are buffered and sent every few seconds: one call per value costs a hundred times more."""
 
     def __init__(self, store: Store, run_id: str):
         self.store = store
@@ -69,12 +69,12 @@ class RunLog:
         log = cls(store, run.info.run_id)
         store.client.log_batch(log.run_id, params=[Param(key, _text(value)) for key, value in params.items()])
         if inputs:
-            store.client.log_inputs(log.run_id, [_dataset_input(one) for one in inputs])
+            store.client.log_inputs(log.run_id, [_dataset_input(used) for used in inputs])
         return log
 
     @classmethod
     def reopen(cls, store: Store, run_id: str) -> RunLog:
-        """Continue a run that had ended: it is running again and has no outcome."""
+        """Continue a run that had ended: it becomes RUNNING and loses its outcome."""
         store.client.update_run(run_id, status="RUNNING")
         if schema.OUTCOME in store.client.get_run(run_id).data.tags:
             store.client.delete_tag(run_id, schema.OUTCOME)
@@ -87,11 +87,11 @@ class RunLog:
             self.flush()
 
     def flush(self) -> None:
-        """Send what is buffered."""
+        """Send the buffered metrics."""
         self._send()
 
     def _send(self, tags: Sequence[RunTag] = ()) -> None:
-        """Send what is buffered, and the tags with the last of it: a call costs more than what it carries."""
+        """Send the buffered metrics, the tags with the last batch: a call costs more than its content."""
         while len(self._pending) > BATCH_LIMIT:
             self.store.client.log_batch(self.run_id, metrics=self._pending[:BATCH_LIMIT])
             del self._pending[:BATCH_LIMIT]
@@ -105,23 +105,23 @@ class RunLog:
         self.store.client.set_tag(self.run_id, name, value)
 
     def tags(self) -> dict[str, str]:
-        """The run's tags as they are in the store."""
+        """Return the run's tags as stored."""
         return dict(self.store.client.get_run(self.run_id).data.tags)
 
     def tags_and_status(self) -> tuple[dict[str, str], str]:
-        """The run's tags and MLflow status as they are in the store."""
+        """Return the run's tags and MLflow status as stored."""
         run = self.store.client.get_run(self.run_id)
         return dict(run.data.tags), str(run.info.status)
 
     def require_open(self) -> None:
-        """Raise `RunClosedError` if another driver has closed the run and tries its trial again: results come once."""
+        """Raise `RunClosedError` if another driver has closed the run and repeats its trial: a result is written once."""
         tags, status = self.tags_and_status()
         if status != "RUNNING" or schema.OUTCOME in tags:
-            raise RunClosedError(f"run {self.run_id} was closed by another driver, which goes on with its sweep.")
+            raise RunClosedError(f"run {self.run_id} was closed by another driver, which continues the sweep.")
 
     @contextmanager
     def ending(self) -> Iterator[None]:
-        """Close the run as `interrupted` or `crashed`, with the reason, where the work inside is left by an exception."""
+        """Close the run as `interrupted` or `crashed`, with the reason, if an exception leaves the block."""
         try:
             yield
         except StoreUnavailable:
@@ -129,12 +129,12 @@ class RunLog:
         except KeyboardInterrupt:
             self.finish("interrupted", tags={schema.REASON: "stopped by the user"})
             raise
-        except Exception as problem:
-            self.finish("crashed", tags={schema.REASON: f"{type(problem).__name__}: {problem}"[:500]})
+        except Exception as error:
+            self.finish("crashed", tags={schema.REASON: f"{type(error).__name__}: {error}"[:500]})
             raise
 
     def artifacts(self, write: Callable[[Path], None]) -> None:
-        """Let `write` fill a temporary folder and log all of it at once."""
+        """Log the files that `write` puts into a temporary folder, in one call."""
         with tempfile.TemporaryDirectory() as folder:
             self.store.patience.call(write, Path(folder))
             self.store.client.log_artifacts(self.run_id, folder)
@@ -142,7 +142,7 @@ class RunLog:
     def finish(
         self, outcome: Outcome, *, metrics: Mapping[str, float] | None = None, tags: Mapping[str, str] | None = None
     ) -> None:
-        """Write what is buffered, the final metrics and the outcome, then the status: it never precedes the outcome.
+        """Write buffered and final metrics with the outcome, then the status, which never precedes the outcome.
 
         MLflow stores a batch's metrics before its tags, so a run with an outcome tag has all its metrics.
         """
@@ -156,6 +156,6 @@ def _text(value: Value) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def _dataset_input(one: Input) -> DatasetInput:
-    dataset = Dataset(one.name, one.digest, "local", one.source, None, one.profile)
-    return DatasetInput(dataset, [InputTag("mlflow.data.context", one.context)])
+def _dataset_input(used: Input) -> DatasetInput:
+    dataset = Dataset(used.name, used.digest, "local", used.source, None, used.profile)
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", used.context)])

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 DATABASE = "mlflow.db"
 UNFINISHED = f"{DATABASE}.unfinished"
-"""The database while it is being made."""
+"""Name of the database until it is complete."""
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,17 @@ class Store:
     uri: str
     """Tracking address."""
     patience_seconds: float = PATIENCE_SECONDS
-    """How long a call waits for a store that is away before it fails."""
+    """Seconds for which a call is retried while the store does not answer."""
 
     @cached_property
     def client(self) -> MlflowClient:
-        """The only MLflow client of the process, and a patient one; the fluent API keeps state elsewhere and is not used."""
+        """The only MLflow client of the process, with retries; the fluent API has global state and is not used."""
         return patient_client(self.uri, self.patience)
 
     @cached_property
     def patience(self) -> RetryPolicy:
-        """What repeats a call while the store is away."""
-        # What is printed must not hold the password that a server's address may carry.
+        """Policy that repeats a call while the store does not answer."""
+        # Printed text must not contain the password of a server's address.
         return RetryPolicy(re.sub("^sqlite:///|(?<=//)[^/@]*@", "", self.uri), self.patience_seconds)
 
     @property
@@ -62,7 +62,7 @@ class Store:
 
     @property
     def is_read_by_sql(self) -> bool:
-        """Whether the tables are a local file of the layout that `sql` knows: a reader then needs no client."""
+        """Whether the tables are a local file with a layout that `sqlite_reader` knows: a reader then needs no client."""
         return self.is_local and self.patience.call(sql.is_readable, self.database)
 
     @property
@@ -71,40 +71,40 @@ class Store:
         return self.root / "snapshots"
 
     def experiment(self, name: str) -> str:
-        """Id of the experiment of that name, created on first use."""
+        """Return the id of the named experiment, created on first use."""
         from mlflow.exceptions import MlflowException
 
-        found = self.client.get_experiment_by_name(name)
-        if found is not None:
-            return str(found.experiment_id)
+        experiment = self.client.get_experiment_by_name(name)
+        if experiment is not None:
+            return str(experiment.experiment_id)
         location = (self.root / "artifacts" / name).as_uri() if self.is_local else None
         try:
             return str(self.client.create_experiment(name, artifact_location=location))
-        except MlflowException as problem:
-            # Another process was first, or our own call had come through and only its answer was lost.
-            found = self.client.get_experiment_by_name(name)
-            if problem.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:
+        except MlflowException as error:
+            # Another process was first, or our own call succeeded and only its answer was lost.
+            experiment = self.client.get_experiment_by_name(name)
+            if error.error_code != "RESOURCE_ALREADY_EXISTS" or experiment is None:
                 raise
-            return str(found.experiment_id)
+            return str(experiment.experiment_id)
 
-    def one_at_a_time(self, name: str) -> FileLock:
-        """A lock of this machine's processes around what must not be done twice at the same moment; use it by `with`."""
+    def exclusive_lock(self, name: str) -> FileLock:
+        """Return a named lock for the processes of this machine, for use in `with`."""
         folder = self.root / "locks"
         folder.mkdir(exist_ok=True, parents=True)
         return FileLock(folder / f"{name}.lock")
 
     def local_artifact(self, run_id: str, path: str) -> Path:
-        """A file of a run on this machine.
+        """Return the path of a run's artifact on this machine.
 
         Local files are found by run id below the store's present folder, since the absolute addresses in the
-        database go stale when the folder is moved.
+        database become wrong when the folder is moved.
         """
         if self.is_local:
             experiment = self._experiment_of(run_id)
-            found = self.root / "artifacts" / (experiment or "") / run_id / "artifacts" / path
-            if experiment is None or not found.exists():
+            artifact = self.root / "artifacts" / (experiment or "") / run_id / "artifacts" / path
+            if experiment is None or not artifact.exists():
                 raise InputError(f"run {run_id} has no artifact {path} under {self.root}; was the store copied whole?")
-            return found
+            return artifact
         folder = Path(self._downloads.name) / run_id
         folder.mkdir(exist_ok=True)
         return Path(self.client.download_artifacts(run_id, path, str(folder)))
@@ -116,18 +116,18 @@ class Store:
 
     @cached_property
     def _downloads(self) -> TemporaryDirectory[str]:
-        """What was fetched from a server; it goes with the process."""
+        """Artifacts fetched from a server; deleted with the process."""
         return TemporaryDirectory(prefix="tapescale-")
 
 
 def open_store(root: Path, *, must_exist: bool = False) -> Store:
     """Open the store at `root`, or the server that `MLFLOW_TRACKING_URI` names; create and migrate it once.
 
-    Readers pass `must_exist`: a store that is not there is then an `InputError`, not an empty new one.
+    Readers pass `must_exist`: a missing store then raises `InputError` instead of being created.
 
     Creating the database runs all of MLflow's migrations and is not safe in parallel, so it happens under a
-    file lock, and under another name until it is whole: a Ctrl-C in these seconds would leave a database that no
-    migration can finish. Write-ahead logging is switched on last and therefore marks a finished set-up.
+    file lock, and under another name until it is complete: a Ctrl-C in these seconds would leave a database that no
+    migration can finish. Write-ahead logging is switched on last and therefore marks a complete set-up.
     """
     root = root.resolve()
     _quiet_mlflow()
@@ -143,7 +143,7 @@ def open_store(root: Path, *, must_exist: bool = False) -> Store:
     with _only_opener(root):
         if not database.exists():
             unfinished = root / UNFINISHED
-            # One that was cut off, with the journal of what it was about to do.
+            # An unfinished database of an interrupted start, with its journal.
             for left in root.glob(f"{UNFINISHED}*"):
                 left.unlink()
             _migrate(Store(root=root, uri=f"sqlite:///{unfinished}"), unfinished)
@@ -163,18 +163,18 @@ def _only_opener(root: Path) -> AcquireReturnProxy[FileLock]:
     try:
         root.mkdir(parents=True, exist_ok=True)
         return FileLock(root / ".store.lock").acquire()
-    except OSError as problem:
-        raise InputError(f"STORE={root}: {problem.strerror}; give a folder that can be written to.") from problem
+    except OSError as error:
+        raise InputError(f"STORE={root}: {error.strerror}; give a folder that can be written to.") from error
 
 
 def _server_address(uri: str) -> str:
-    """The address if a server can have it. Another database or folder would go around all that a store promises."""
+    """Return the address of a server; raise `InputError` for any other, since no database or folder is opened by address."""
     try:
         parts = urlsplit(uri)
         fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         fits = False
-    # What is printed must not hold the password that an address may carry.
+    # Printed text must not contain the password of an address.
     shown = re.sub("(?<=//)[^/@]*@", "", uri)
     require(fits, "MLFLOW_TRACKING_URI", shown, "give http://<host>:<port> of an MLflow server, or unset it for a local store.")
     return uri
@@ -186,12 +186,12 @@ def _is_ready(database: Path) -> bool:
     try:
         with closing(sqlite3.connect(database)) as connection:
             return bool(connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal")
-    except sqlite3.DatabaseError as problem:
-        raise InputError(f"{database} is no MLflow database ({problem}); move it away or give another --store.") from problem
+    except sqlite3.DatabaseError as error:
+        raise InputError(f"{database} is no MLflow database ({error}); move it away or give another --store.") from error
 
 
 def _quiet_mlflow() -> None:
     for name in ("alembic", "mlflow.pyfunc", "mlflow.store.model_registry.abstract_store"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # It logs the traceback of every failed statement, those that `patience` repeats too.
+    # It logs the traceback of every failed statement, also of those that are retried.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)

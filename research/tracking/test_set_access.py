@@ -1,4 +1,4 @@
-"""Whose test days are the same ones: evaluations of one question, and of others that opened them too."""
+"""Accesses to test days: evaluations of the same question, and of other questions on the same days."""
 
 from __future__ import annotations
 
@@ -11,28 +11,31 @@ from research.tracking.run_record import RunRecord
 QUESTION = ("symbol", "task", "horizon", "threshold", "touch", "shuffled")
 """Parameters that labels depend on."""
 Params = Mapping[str, object]
-"""Of an evaluation, or of any run that has a split."""
+"""Parameters of an evaluation, or of any run with a split."""
 
 
 def same_question(theirs: Params, mine: Params) -> bool:
-    """Whether two runs have labels by the same rule; one from before there was a parameter has its default."""
-    return all(theirs.get(name, mine[name]) == mine[name] for name in QUESTION if name in mine)
+    """Return whether two runs have labels by the same rule."""
+    return all(theirs.get(name) == mine[name] for name in QUESTION if name in mine)
 
 
 def is_of_the_question(evaluation: RunRecord, mine: Params, experiment_id: object, target_digest: object) -> bool:
-    """Whether it has looked at the same labels of some of the same days; labels are told by experiment and parameters."""
+    """Return whether an evaluation used the same labels on some of the same days.
+
+    Experiment and parameters identify the labels.
+    """
     if evaluation.experiment_id != experiment_id:
         return False
     if "test_start" not in evaluation.params:
-        # Killed before it could say what it opens.
+        # Killed before it recorded which days it opens.
         return evaluation.tags.get(schema.TARGET_DIGEST) == target_digest
     return same_question(evaluation.params, mine) and shares_days(evaluation.params, mine)
 
 
 def shares_days(evaluation: Params, mine: Params) -> bool:
-    """Whether an evaluation has opened some of a run's test days.
+    """Return whether an evaluation has opened some of a run's test days.
 
-    By days and not by digests: with one more bar the snapshot is another, and its test days are the old ones.
+    Compared by days, not by digests: one more bar makes another snapshot with the same test days.
     """
     if "test_start" not in evaluation or "test_end" not in mine:
         return False
@@ -41,17 +44,17 @@ def shares_days(evaluation: Params, mine: Params) -> bool:
 
 
 def shares_instruments(theirs: Params, mine: Params) -> bool:
-    """Whether one instrument at least is predicted in both, by its name: an index and a fund on it are two."""
+    """Return whether both predict at least one instrument, by name: an index and a fund on it are two."""
     return bool(_instruments(theirs) & _instruments(mine))
 
 
 def by_question(evaluations: Iterable[RunRecord], experiments: Mapping[str, str]) -> dict[str, int]:
-    """How many there are of each question; `experiments` is id -> name, which says all of a question but its horizon."""
-    return dict(Counter(f"{experiments[one.experiment_id]} h{one.params['horizon']}" for one in evaluations))
+    """Return the number of evaluations of each question; `experiments` is id -> name."""
+    return dict(Counter(f"{experiments[run.experiment_id]} h{run.params['horizon']}" for run in evaluations))
 
 
 def questions_as_text(questions: Mapping[str, int]) -> str:
-    """The questions in words, each with its number of looks: `sp500-threshold-1pct h1 (2), …`."""
+    """Return the questions in words, each with its number of evaluations: `sp500-threshold-1pct h1 (2), …`."""
     return ", ".join(f"{name} ({number})" for name, number in questions.items())
 
 

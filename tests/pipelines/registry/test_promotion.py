@@ -197,7 +197,7 @@ def test_from_the_sweep_to_use_and_back(trained: Store, capsys: pytest.CaptureFi
 
     run(root, registers=True, trials=2)
     assert (alias(store, schema.CHALLENGER), alias(store, schema.CHAMPION)) == (None, "2")
-    with pytest.raises(InputError, match="before version 2 no other was champion"):
+    with pytest.raises(InputError, match="no other version was champion before version 2"):
         rollback(RollbackOptions(store=root))
 
 
