@@ -268,7 +268,7 @@ def test_a_champion_replaces_another_and_every_step_back_is_there(store_root: Pa
         assert alias(store, schema.CHAMPION) == version
     assert json.loads(tags(store, two.version)[schema.ROLLED_BACK])["to"] == one.version
     assert json.loads(tags(store, one.version)[schema.RESTORED])["instead_of"] == two.version
-    with pytest.raises(InputError, match=f"before version {one.version} no other was champion"):
+    with pytest.raises(InputError, match=f"no other version was champion before version {one.version}"):
         rollback(back)
     # What is in use is not next in line.
     store.client.set_registered_model_alias(NAME, schema.CHALLENGER, two.version)

@@ -286,7 +286,7 @@ def test_a_champion_is_asked_before_the_challenger(store: Store) -> None:
         assert chosen(store, NAME)[0].title == f"{NAME} version 1 (champion)"
     finally:
         store.client.delete_registered_model_alias(NAME, schema.CHAMPION)
-    with pytest.raises(InputError, match=f"MODEL=none: no such registered model; there are: {NAME}"):
+    with pytest.raises(InputError, match=f"MODEL=none: no such registered model; give one of {NAME}"):
         chosen(store, "none")
 
 

@@ -67,7 +67,7 @@ def test_ctrl_c_interrupts_the_tasks_and_ray_says_nothing(store_root: Path) -> N
     os.killpg(driver.pid, signal.SIGINT)
     said, errors = driver.communicate(timeout=60)
     assert driver.returncode == 130
-    assert errors == "interrupted; what had finished is in the store, and the same command goes on from there.\n"
+    assert errors == "interrupted; finished work is in the store, and the same command continues from there.\n"
     assert "ray" not in said.replace("Ray tasks, 1 thread each", "").lower()
     found = read(store)
     found.require_true()
