@@ -1,4 +1,4 @@
-"""The state of a local store's database, and what puts it in order: journal, integrity, addresses of artifacts."""
+"""State and repair of a local store's database: journal, integrity, addresses of artifacts."""
 
 from __future__ import annotations
 
@@ -29,22 +29,25 @@ BUSY_SECONDS = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseState:
-    """What a look at the file says."""
+    """State of a database file."""
 
     journal: str
-    """`wal` where readers and writers do not wait for each other."""
+    """Journal mode; with `wal` readers and writers do not block each other."""
     revision: str
-    """MLflow's mark of the table layout."""
+    """MLflow's version of the table layout."""
     damage: str
-    """What SQLite's quick check says; empty if all is well."""
+    """Result of SQLite's quick check; empty without errors."""
     moved: dict[str, int]
-    """Folder that addresses still begin with and that is not the store's -> how many addresses."""
+    """Other folder that addresses begin with -> number of addresses."""
     left_behind: list[Path]
-    """Folders of artifacts that lie there and have none of their name in the store."""
+    """Artifact folders of the other place that the store lacks."""
 
 
 def database_state(root: Path) -> DatabaseState:
-    """Read only; `sqlite3.DatabaseError` where the file is no database or MLflow has not filled it."""
+    """Return the state of a store's database, read only.
+
+    Raises `sqlite3.DatabaseError` if the file is no database or lacks MLflow's tables.
+    """
     with closing(_open(root, writable=False)) as connection:
         return DatabaseState(
             journal=str(connection.execute("PRAGMA journal_mode").fetchone()[0]),
@@ -56,13 +59,13 @@ def database_state(root: Path) -> DatabaseState:
 
 
 def set_journal(root: Path) -> None:
-    """Switch write-ahead logging on; it stays."""
+    """Switch write-ahead logging on for good."""
     with closing(_open(root, writable=True)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
 
 
 def relocate(root: Path) -> tuple[Path, dict[str, int]]:
-    """Let every address that begins with another folder begin with the store's own: a backup, then one transaction.
+    """Replace other folders in addresses by the store's own: a backup, then one transaction.
 
     Gives the backup and how many values changed per column. `InputError` if a process uses the store.
     """
@@ -74,9 +77,9 @@ def relocate(root: Path) -> tuple[Path, dict[str, int]]:
         backup = _backup(connection, root)
         try:
             connection.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as problem:
-            told = f"STORE={root.name}: {problem}; stop what uses it, then {with_store_argument(root, FIX)}."
-            raise InputError(told) from problem
+        except sqlite3.OperationalError as error:
+            command = with_store_argument(root, FIX)
+            raise InputError(f"STORE={root.name}: {error}; stop what uses it, then {command}.") from error
         changed = {f"{table}.{column}": 0 for table, column in ADDRESSES}
         for old in _other_roots(connection, root):
             new = root.as_uri() if old.startswith("file:") else str(root)
@@ -90,21 +93,21 @@ def relocate(root: Path) -> tuple[Path, dict[str, int]]:
 
 
 def users(root: Path) -> list[str]:
-    """Other processes of this machine that hold the database open, those of other users left out that cannot be seen."""
+    """Return other processes of this machine with the database open, without those of other users."""
     database = str(root / DATABASE)
-    found = []
+    processes = []
     for process in psutil.process_iter(["pid", "name"]):
         try:
-            holds = process.pid != psutil.Process().pid and any(one.path == database for one in process.open_files())
+            holds = process.pid != psutil.Process().pid and any(file.path == database for file in process.open_files())
         except (psutil.Error, OSError):
             continue
         if holds:
-            found.append(f"process {process.pid} ({process.info['name']})")
-    return found
+            processes.append(f"process {process.pid} ({process.info['name']})")
+    return processes
 
 
 def as_path(address: str) -> Path:
-    """The folder that a local address names."""
+    """Return the folder of a local address."""
     return Path(unquote(urlsplit(address).path) if address.startswith("file:") else address)
 
 
@@ -123,7 +126,7 @@ def _damage(connection: sqlite3.Connection) -> str:
 
 
 def _other_roots(connection: sqlite3.Connection, root: Path) -> list[str]:
-    """What stands before `/artifacts/<experiment>` in the addresses of experiments that do not lie in the store."""
+    """Return the prefix before `/artifacts/<experiment>` in addresses outside the store."""
     return sorted({before for before, _ in _elsewhere(connection, root)})
 
 
@@ -133,7 +136,7 @@ def _left_behind(connection: sqlite3.Connection, root: Path) -> list[Path]:
 
 
 def _elsewhere(connection: sqlite3.Connection, root: Path) -> Iterator[tuple[str, str]]:
-    """What stands before `/artifacts/<experiment>`, and the experiment."""
+    """Return the prefix before `/artifacts/<experiment>`, and the experiment."""
     for name, address in connection.execute("SELECT name, artifact_location FROM experiments"):
         before, here, after = str(address).rpartition("/artifacts/")
         if here and unquote(after) == name and before.startswith(("file:", "/")) and as_path(before) != root:

@@ -1,4 +1,4 @@
-"""One run as it stands in the store, whichever way it was read."""
+"""One stored run, the same from either reader."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from research.tracking import schema
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """One run as it stands in the store."""
+    """One stored run."""
 
     run_id: str
     name: str
@@ -22,33 +22,32 @@ class RunRecord:
     status: str
     experiment_id: str
     started: int
-    """Milliseconds since 1970."""
+    """Start in milliseconds since 1970."""
     ended: int | None
-    """Milliseconds since 1970; None while the run is open."""
+    """End in milliseconds since 1970; None while the run is open."""
     params: dict[str, int | float | str | bool]
     metrics: dict[str, float]
-    """Last value of each."""
+    """Last value of each metric."""
     tags: dict[str, str]
 
     @property
     def outcome(self) -> schema.Outcome | None:
-        """None while the run is open."""
-        found = self.tags.get(schema.OUTCOME)
-        return cast("schema.Outcome | None", found)
+        """Outcome of the run; None while it is open."""
+        return cast("schema.Outcome | None", self.tags.get(schema.OUTCOME))
 
 
 def numbers(params: Mapping[str, str]) -> dict[str, int | float | str | bool]:
-    """Parameters as they were before MLflow made text of them."""
+    """Return parameters as the values that MLflow stored as text."""
     return {name: number(text) for name, text in params.items()}
 
 
 @lru_cache(maxsize=1 << 16)
 def number(text: str) -> int | float | str | bool:
-    """The value that a parameter's text stands for."""
+    """Return the value of a parameter's text."""
     if text in ("True", "False"):
         return text == "True"
     if "_" in text:
-        # Python reads 1_000 as a number; we never write one so.
+        # Python reads 1_000 as a number; the platform never writes one like this.
         return text
     for kind in (int, float):
         try:
@@ -59,7 +58,7 @@ def number(text: str) -> int | float | str | bool:
 
 
 def measured(value: float, is_nan: bool = False) -> float:
-    """A metric as it was logged: MLflow's tables hold the largest float for infinity and a flag for NaN."""
+    """Return a metric as logged: MLflow's tables hold the largest float for infinity and a flag for NaN."""
     if is_nan or math.isnan(value):
         return math.nan
     return math.copysign(math.inf, value) if abs(value) == sys.float_info.max else value

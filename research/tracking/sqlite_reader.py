@@ -1,4 +1,4 @@
-"""Reading MLflow's SQLite tables directly: ten to twenty times faster than its client, and never in a writer's way."""
+"""Reader of MLflow's SQLite tables: ten to twenty times faster than its client, and never blocking a writer."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 
 from research.errors import InputError
 from research.tracking import schema
-from research.tracking.retry import passing
+from research.tracking.retry import transient_reason
 from research.tracking.run_record import RunRecord, measured, numbers
 
 REVISION = "dc11669786a5"
-"""MLflow's mark of the table layout that the statements here were written for; any other layout is read by the client."""
+"""MLflow's version of the table layout that the statements match; any other layout is read by the client."""
 BUSY_SECONDS = 20.0
 
 SELECTED = """
@@ -49,35 +49,35 @@ MOMENTS = """
 
 
 def is_readable(database: Path) -> bool:
-    """Whether the tables have the layout that this module knows."""
+    """Return whether the tables have the layout of this module."""
     with _reading(database) as connection:
         return connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(REVISION,)]
 
 
 def experiments(database: Path) -> dict[str, str]:
-    """Id -> name of every active experiment."""
+    """Return id -> name of every active experiment."""
     with _reading(database) as connection:
         return {str(experiment_id): name for experiment_id, name in connection.execute(EXPERIMENTS)}
 
 
 def experiment_of(database: Path, run_id: str) -> str | None:
-    """Name of the experiment that a run belongs to, deleted ones included; None if there is no such run."""
+    """Return the name of a run's experiment, deleted ones included; None if there is no such run."""
     with _reading(database) as connection:
-        found = connection.execute(EXPERIMENT_OF, (run_id,)).fetchone()
-    return found and str(found[0])
+        row = connection.execute(EXPERIMENT_OF, (run_id,)).fetchone()
+    return row and str(row[0])
 
 
 def tag(database: Path, run_id: str, name: str) -> str | None:
-    """One tag of a run; None if it has none of this name."""
+    """Return a tag of a run; None if it lacks the tag."""
     with _reading(database) as connection:
-        found = connection.execute(TAG, (run_id, name)).fetchone()
-    return found and str(found[0])
+        row = connection.execute(TAG, (run_id, name)).fetchone()
+    return row and str(row[0])
 
 
 def records(
     database: Path, experiment_ids: Sequence[str], tags: Mapping[str, Sequence[str]], *, deleted: bool = False
 ) -> list[RunRecord]:
-    """Runs of active experiments that have one of the given values of every given tag, oldest first.
+    """Return the runs of active experiments with one of the given values of every given tag, oldest first.
 
     Active ones, and with `deleted` those that were deleted and are still there.
     """
@@ -87,10 +87,10 @@ def records(
     for name, allowed in tags.items():
         values += [name, json.dumps(list(allowed))]
     with _reading(database) as connection:
-        found = connection.execute(selected + RUNS, values).fetchall()
-        params: dict[str, dict[str, str]] = {row[0]: {} for row in found}
-        tag_values: dict[str, dict[str, str]] = {row[0]: {} for row in found}
-        metrics: dict[str, dict[str, float]] = {row[0]: {} for row in found}
+        rows = connection.execute(selected + RUNS, values).fetchall()
+        params: dict[str, dict[str, str]] = {row[0]: {} for row in rows}
+        tag_values: dict[str, dict[str, str]] = {row[0]: {} for row in rows}
+        metrics: dict[str, dict[str, float]] = {row[0]: {} for row in rows}
         for run_id, key, text in connection.execute(selected + PARAMS, values):
             params[run_id][key] = text
         for run_id, key, text in connection.execute(selected + TAGS, values):
@@ -110,12 +110,12 @@ def records(
             metrics=metrics[run_id],
             tags=tag_values[run_id],
         )
-        for run_id, name, status, experiment_id, started, ended in found
+        for run_id, name, status, experiment_id, started, ended in rows
     ]
 
 
 def histories(database: Path, run_ids: Sequence[str], metric: str) -> dict[str, dict[int, float]]:
-    """Run id -> step -> last value of one metric; an empty curve for a run that has none."""
+    """Return run id -> step -> last value of a metric; empty for a run without it."""
     curves: dict[str, dict[int, float]] = {run_id: {} for run_id in run_ids}
     with _reading(database) as connection:
         for run_id, step, value, is_nan in connection.execute(HISTORIES, (json.dumps(list(run_ids)), metric)):
@@ -124,26 +124,26 @@ def histories(database: Path, run_ids: Sequence[str], metric: str) -> dict[str, 
 
 
 def moments(database: Path, run_ids: Sequence[str], metric: str) -> dict[str, list[tuple[int, int]]]:
-    """Run id -> (milliseconds since 1970, step) of every value of one metric, oldest first."""
-    found: dict[str, list[tuple[int, int]]] = {run_id: [] for run_id in run_ids}
+    """Return run id -> (milliseconds since 1970, step) of every value of a metric, oldest first."""
+    history: dict[str, list[tuple[int, int]]] = {run_id: [] for run_id in run_ids}
     with _reading(database) as connection:
         for run_id, at, step in connection.execute(MOMENTS, (json.dumps(list(run_ids)), metric)):
-            found[run_id].append((at, step))
-    return found
+            history[run_id].append((at, step))
+    return history
 
 
 @contextmanager
 def _reading(database: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that cannot write, in one transaction: all statements see the same moment of the store."""
+    """Open a read-only connection in one transaction: all statements see the same state of the store."""
     address = f"{database.resolve().as_uri()}?mode=ro"
     with closing(sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, isolation_level=None)) as connection:
         connection.execute("BEGIN")
         try:
             yield connection
-        except sqlite3.DatabaseError as problem:
-            if passing(problem):
+        except sqlite3.DatabaseError as error:
+            if transient_reason(error):
                 raise
             raise InputError(
-                f"STORE={database}: MLflow's tables cannot be read ({problem}); make the folder writable, "
+                f"STORE={database}: MLflow's tables cannot be read ({error}); make the folder writable, "
                 "or restore the database from a copy."
-            ) from problem
+            ) from error

@@ -1,4 +1,4 @@
-"""MLflow's own system metrics of the machine while a run trains, and the temperatures, which MLflow leaves out."""
+"""System metrics of the machine while a run trains: those of MLflow, and temperatures."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from research.tracking import schema
 from research.tracking.run_writer import RunLog
 
 SAMPLE_SECONDS = 10.0
-"""Time between two samples; a run that trains for less logs none."""
+"""Seconds between two samples; a shorter run logs none."""
 FIRST_SECONDS = 1.0
-"""The processor's first reading covers the time since it was first asked; at once it would say 0%."""
+"""Seconds before the processor's first reading, which covers the time since the call before; at once it would be 0%."""
 CPU_SENSORS = ("coretemp", "k10temp", "zenpower", "cpu", "soc", "x86_pkg_temp")
-"""How the names of processor sensors begin; those of mainboards, disks and radios say little about it."""
+"""Prefixes of the names of processor sensors; other sensors are those of mainboards, disks and radios."""
 
 
 @contextmanager
 def monitored(log: RunLog) -> Iterator[None]:
-    """Log the machine's state to the run until the block is left; a monitor that fails takes nothing with it."""
+    """Log the machine's state to the run until the end of the block; a failing monitor stops nothing."""
     monitor = None
     with suppress(Exception):
         monitor = _Monitor(log)
@@ -36,7 +36,7 @@ def monitored(log: RunLog) -> Iterator[None]:
 
 
 def unknown_temperatures(device: str) -> dict[str, str]:
-    """A tag for a run that trains on this kind of device, if the temperature of its processor or GPU cannot be read."""
+    """Return a tag for runs on a kind of device if the temperature of its processor or GPU cannot be read."""
     parts = ["cpu", "gpu"] if device == "cuda" else ["cpu"]
     known = temperatures()
     missing = [part for part in parts if not any(name.startswith(part) for name in known)]
@@ -46,7 +46,7 @@ def unknown_temperatures(device: str) -> dict[str, str]:
 
 
 def temperatures() -> dict[str, float]:
-    """The hottest part of the processor and each GPU in degrees Celsius, without those that cannot be read."""
+    """Return the hottest processor sensor and each GPU in degrees Celsius, without those that cannot be read."""
     return {**_of_cpu(), **_of_gpus()}
 
 
@@ -57,8 +57,9 @@ def _of_cpu() -> dict[str, float]:
         # psutil knows no sensors on macOS and Windows.
         return {}
     # A sensor that is not connected says zero.
-    found = [one.current for name, ones in sensors.items() if name.startswith(CPU_SENSORS) for one in ones if one.current > 0]
-    return {"cpu_temperature_celsius": float(max(found))} if found else {}
+    cpu_sensors = (sensor for name, parts in sensors.items() if name.startswith(CPU_SENSORS) for sensor in parts)
+    degrees = [sensor.current for sensor in cpu_sensors if sensor.current > 0]
+    return {"cpu_temperature_celsius": float(max(degrees))} if degrees else {}
 
 
 def _of_gpus() -> dict[str, float]:
@@ -67,15 +68,15 @@ def _of_gpus() -> dict[str, float]:
 
         pynvml.nvmlInit()
         handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        found = [pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU) for handle in handles]
+        temperatures = [pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU) for handle in handles]
     except Exception:
         # The package is optional, and its errors exist only where it is installed.
         return {}
-    return {f"gpu_{index}_temperature_celsius": float(degrees) for index, degrees in enumerate(found)}
+    return {f"gpu_{index}_temperature_celsius": float(degrees) for index, degrees in enumerate(temperatures)}
 
 
 class _Temperatures(BaseMetricsMonitor):
-    """Temperatures in the manner of MLflow's own monitors."""
+    """Temperatures in the form of MLflow's own monitors."""
 
     def collect_metrics(self) -> None:
         for name, degrees in temperatures().items():
@@ -86,7 +87,7 @@ class _Temperatures(BaseMetricsMonitor):
 
 
 class _Monitor(SystemMetricsMonitor):
-    """MLflow's monitor, told which store and run are meant, that ends without a word when it fails."""
+    """MLflow's monitor for one store and run, which stops silently when it fails."""
 
     def __init__(self, log: RunLog):
         logging.getLogger(SystemMetricsMonitor.__module__).setLevel(logging.CRITICAL)

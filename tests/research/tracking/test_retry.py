@@ -19,7 +19,7 @@ from sqlalchemy.engine import Engine
 
 from research.tracking import query, schema
 from research.tracking import retry as patience
-from research.tracking.retry import RetryPolicy, StoreUnavailable, passing
+from research.tracking.retry import RetryPolicy, StoreUnavailable, transient_reason
 from research.tracking.run_writer import Input, RunLog
 from research.tracking.store import Store, open_store
 
@@ -78,7 +78,7 @@ def wrapped(cause: Exception) -> MlflowException:
     ],
 )
 def test_what_may_pass_is_waited_for(problem: Exception) -> None:
-    assert passing(problem)
+    assert transient_reason(problem)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_what_may_pass_is_waited_for(problem: Exception) -> None:
     ],
 )
 def test_what_stays_wrong_is_not_waited_for(problem: Exception) -> None:
-    assert passing(problem) is None
+    assert transient_reason(problem) is None
 
 
 @pytest.mark.usefixtures("impatient_mlflow")
