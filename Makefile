@@ -15,7 +15,7 @@ typed := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin
 typed := $(filter-out MAKEFLAGS SHELL PYTHON,$(typed))
 quote = '$(subst ','\'',$(1))'
 words = $(foreach name,$(typed),$(call quote,$(name)=$(value $(name))))
-unread := $(if $(filter $(VERBS),$(MAKECMDGOALS)),,$(filter-out ARGS $(if $(filter bench,$(MAKECMDGOALS)),DEVICE BIG) \
+unread := $(if $(filter $(VERBS),$(MAKECMDGOALS)),,$(filter-out ARGS $(if $(filter-out help,$(MAKECMDGOALS)),,HELP) $(if $(filter bench,$(MAKECMDGOALS)),DEVICE BIG) \
           $(if $(filter screenshots,$(MAKECMDGOALS)),STORE),$(typed)))
 $(if $(unread),$(error $(firstword $(unread)): make $(or $(MAKECMDGOALS),help) does not take it; name a verb, as in make sweep BUDGET=20K))
 # A make that a recipe starts, as tests and the tour do, has flags of its own.
@@ -39,8 +39,9 @@ $(READY): pyproject.toml constraints.txt
 	@$(PIP) -e '.[dev]'
 	@touch $@
 
+# `make train evaluate SEEDS=7 AGAIN=1`: each verb takes its own variables, so it has to know the other verbs.
 $(VERBS): $(READY)
-	@$(PY) -m tapescale $@ $(words)
+	@TAPESCALE_VERBS='$(filter $(VERBS),$(MAKECMDGOALS))' $(PY) -m tapescale $@ $(words)
 
 setup: $(READY)
 	@echo "$(VENV) is ready; next  make doctor   make sweep"

@@ -6,10 +6,12 @@ the verb runs.
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
 MISTAKE = 2
 
@@ -133,7 +135,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from research.cli.run import run
 
     verb = VERBS[name]
-    run(import_module(verb.module).main, words, name, resumes=verb.resumes)
+    verb_main = import_module(verb.module).main
+    run(verb_main, _own_words(verb_main, words), name, resumes=verb.resumes)
+
+
+def _own_words(verb_main: Callable[[Any], None], words: Sequence[str]) -> list[str]:
+    """Return the words of one verb of `make train evaluate SEEDS=7`, without variables that only another of them takes."""
+    others = [VERBS[name] for name in os.environ.get("TAPESCALE_VERBS", "").split() if name in VERBS]
+    if len(others) < 2:
+        return list(words)
+
+    from importlib import import_module
+
+    from research.cli.run import options_of
+    from research.cli.variables import variables_of
+
+    own = variables_of(options_of(verb_main))
+    theirs = {name for other in others for name in variables_of(options_of(import_module(other.module).main))}
+    return [word for word in words if (name := word.partition("=")[0]) in own or name not in theirs]
 
 
 def verb_list() -> str:

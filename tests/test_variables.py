@@ -7,6 +7,8 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -29,7 +31,7 @@ def flags(verb: str, *words: str) -> list[str]:
     """Return the flags that the verb receives from `make VERB words`."""
     ran = made(verb, *words)
     assert ran.returncode == 0, ran.stderr
-    _, _, _, name, *typed = shlex.split(ran.stdout)
+    _, _, _, _, name, *typed = shlex.split(ran.stdout)
     assert name == verb
     return as_flags(typed, options_of(verb), verb)
 
@@ -117,6 +119,19 @@ def test_words_and_flags_set_the_same_options() -> None:
     assert by_words == by_flags
 
 
+def test_of_several_verbs_each_takes_its_own_variables(tmp_path: Path) -> None:
+    words = ["rollback", "leaderboard", "MODEL=sp500", "ADOPTED=1", f"STORE={tmp_path / 'none'}"]
+    environment = {**os.environ, "TAPESCALE_VERBS": "rollback leaderboard"}
+    for verb in words[:2]:
+        command = [sys.executable, "-m", "tapescale", verb, *words[2:]]
+        ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+        assert "does not take it" not in ran.stderr
+        refused = subprocess.run([*command, "EPOCHS=3"], cwd=ROOT, capture_output=True, text=True, env=environment)
+        assert (refused.returncode, f"EPOCHS: {verb} does not take it" in refused.stderr) == (2, True)
+    ran = made(*words)
+    assert ran.stdout.count("TAPESCALE_VERBS='rollback leaderboard'") == 2
+
+
 @pytest.mark.parametrize("name", ["COLUMNS", "NAME", "LOG"])
 def test_variables_that_a_system_exports_by_itself_are_no_settings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAKELEVEL", "1")
@@ -131,8 +146,10 @@ def test_make_takes_settings_from_the_environment_and_the_command_alone_does_not
     monkeypatch.setenv("MAKELEVEL", "1")
     assert as_flags([], options_of("sweep"), "sweep") == ["--epochs=2"]
     assert as_flags(["EPOCHS=5"], options_of("sweep"), "sweep") == ["--epochs=5"]
-    # A verb without it is not asked.
+    # A verb without it is not concerned.
     assert as_flags([], options_of("ui"), "ui") == []
+    monkeypatch.setenv("MODEL", "sp500")
+    assert as_flags([], options_of("rollback"), "rollback") == ["--model=sp500"]
 
 
 def test_what_a_recipe_starts_has_flags_of_its_own() -> None:

@@ -40,7 +40,7 @@ def main(options: DoctorOptions) -> None:
     """Print one table; exit code 1 if a problem remains."""
     from rich.console import Console
 
-    from research.cli.next_steps import FIX, with_store_argument
+    from research.cli.next_steps import FIX, as_installed, with_store_argument
 
     screen = Console()
     screen = screen if screen.is_terminal else Console(width=PIPE_WIDTH)
@@ -53,7 +53,9 @@ def main(options: DoctorOptions) -> None:
     problems, warnings = (sum(one.verdict == verdict for one in found) for verdict in ("problem", "warning"))
     fixed = any(one.mend for one in found) and not options.fix
     fixable = f" Some of it is fixed by {with_store_argument(options.store, FIX)}." if fixed else ""
-    screen.print(f"problems: {problems}, warnings: {warnings}.{fixable}", highlight=False, markup=False, soft_wrap=True)
+    screen.print(
+        as_installed(f"problems: {problems}, warnings: {warnings}.{fixable}"), highlight=False, markup=False, soft_wrap=True
+    )
     if problems:
         raise SystemExit(PROBLEM)
 
@@ -118,10 +120,12 @@ def table_of(found: list[CheckResult]) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
+    from research.cli.next_steps import as_installed
+
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("check", "found", "verdict", "what fixes it"):
         table.add_column(heading, no_wrap=heading in ("check", "verdict"), overflow="fold")
     for one in found:
         colour = COLOURS[one.verdict]
-        table.add_row(one.check, escape(one.found), f"[{colour}]{one.verdict}[/]", escape(one.fix))
+        table.add_row(one.check, escape(as_installed(one.found)), f"[{colour}]{one.verdict}[/]", escape(as_installed(one.fix)))
     return table

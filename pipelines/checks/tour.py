@@ -33,6 +33,7 @@ def main(options: TourOptions) -> None:
 
     from pipelines.checks.tour_steps import run_stop, stops
     from pipelines.serving.ports import require_free
+    from research.cli.next_steps import as_installed
     from research.errors import InputError
 
     require_free(options.port, "tour", TOUR_PORT + 1)
@@ -45,7 +46,9 @@ def main(options: TourOptions) -> None:
     begun, seconds = monotonic(), []
     for number, stop in enumerate(planned, start=1):
         console.rule(f"[bold]{number} of {len(planned)}: {stop.title}")
-        console.print(f"{stop.why}\n\n$ {shlex.join(stop.command)}\n", soft_wrap=True, highlight=False, markup=False)
+        console.print(
+            f"{stop.why}\n\n$ {as_installed(shlex.join(stop.command))}\n", soft_wrap=True, highlight=False, markup=False
+        )
         start = monotonic()
         run_stop(stop, folder / "mlruns")
         seconds.append(monotonic() - start)

@@ -85,19 +85,21 @@ def run_stop(stop: TourStep, store: Path) -> None:
     """Run its command to the end; `InputError` says which stop failed and where the store is."""
     # What `make tour` itself was told is not for the verbs it runs.
     clean = {name: value for name, value in os.environ.items() if name not in OF_MAKE}
-    command = ["make", "--no-print-directory", *stop.command[1:]]
+    in_checkout = (ROOT / "Makefile").exists()
+    command = ["make", "--no-print-directory"] if in_checkout else [sys.executable, "-m", "tapescale"]
+    command += stop.command[1:]
     if stop.check:
-        _serve(command, clean, stop.check, store)
+        _serve(command, ROOT if in_checkout else None, clean, stop.check, store)
         return
-    ended = subprocess.run(command, cwd=ROOT, env=clean, check=False)
+    ended = subprocess.run(command, cwd=ROOT if in_checkout else None, env=clean, check=False)
     if ended.returncode:
         raise InputError(f"tour: {stop.title} failed ({ended.returncode}); its message is above, the store is {store}.")
 
 
-def _serve(command: list[str], environment: dict[str, str], check: Check, store: Path) -> None:
+def _serve(command: list[str], folder: Path | None, environment: dict[str, str], check: Check, store: Path) -> None:
     # A group of its own: make passes no signal on to what it started.
     with subprocess.Popen(
-        command, cwd=ROOT, env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True, errors="replace"
+        command, cwd=folder, env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True, errors="replace"
     ) as server:
         said: deque[str] = deque(maxlen=20)
         listener = threading.Thread(target=_listen, args=(server, said), daemon=True)

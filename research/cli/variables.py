@@ -21,12 +21,8 @@ ADDED_TRIALS = "add_trials"
 """Field of `TRIALS=+10`: ten more trials."""
 EVERY_VERB = ("ARGS", "HELP")
 """Variables of every verb: further flags, and the help of the verb."""
-EXPORTED = (
-    *("BUDGET", "BUDGETS", "HORIZON", "HORIZONS", "TRIALS", "EPOCHS", "PATIENCE", "SEED", "SAMPLER", "PRUNER", "REPLICATES"),
-    *("LAYERS", "WIDTHS", "HEADS", "DATA", "SYMBOL", "SYMBOLS", "VALIDATE_ON", "FEATURES", "TASK", "THRESHOLD", "TOUCH"),
-    *("CONTEXT", "WINDOWS", "DEVICE", "WORKERS", "THREADS", "STACK", "PRECISION", "OPTIMIZER", "RAY", "STORE"),
-)
-"""Variables that `make` also takes from the environment. Others, such as NAME or LOG, may be exported by the system."""
+NOT_FROM_ENVIRONMENT = (*EVERY_VERB, "COLUMNS", "NAME", "LOG", "UI", "VERSION", "ALL", "D", "N")
+"""Variables that `make` takes from the command line alone: shells and systems export names such as COLUMNS by themselves."""
 YES, NO = ("1", "yes", "true"), ("0", "no", "false")
 
 
@@ -56,7 +52,8 @@ def as_flags(words: Sequence[str], options_type: type[Any], verb: str) -> list[s
         if name not in known:
             raise InputError(f"{name}: {verb} does not take it; {_nearest(name, known, verb)}")
     if "MAKELEVEL" in os.environ:
-        typed = {name: os.environ[name] for name in EXPORTED if name in known and name in os.environ} | typed
+        settings = set(known) - set(NOT_FROM_ENVIRONMENT)
+        typed = {name: os.environ[name] for name in known if name in settings and name in os.environ} | typed
     flags = [word for word, match in zip(words, matches, strict=True) if match is None]
     if typed.pop("HELP", "0").lower() in YES:
         return ["--help"]

@@ -59,7 +59,8 @@ class Provenance:
 
 def provenance(hardware: dict[str, str | int]) -> Provenance:
     """Read git and the installed packages now."""
-    inside = _git("rev-parse", "--is-inside-work-tree") == "true"
+    # An installed package may lie in a repository that is not the project's.
+    inside = _git("rev-parse", "--show-toplevel") == str(PROJECT)
     untracked = _git("ls-files", "--others", "--exclude-standard", "--", "*.py", "*.toml") if inside else ""
     return Provenance(
         commit=(_git("rev-parse", "HEAD") if inside else "") or "unknown",
