@@ -51,7 +51,7 @@ class StepGraph:
     lie in memory that the step reads.
     """
 
-    def __init__(self, step: Step, before: Callable[[Tensor], None], recorder: Callable[[], Recorder] = CudaRecorder):
+    def __init__(self, step: Step, before: Callable[[Tensor], object], recorder: Callable[[], Recorder] = CudaRecorder):
         self._step, self._before, self._recorder = step, before, recorder
         self._rows: Tensor | None = None
         self._recorded: tuple[Recorder, tuple[Tensor, Tensor]] | None = None
