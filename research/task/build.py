@@ -20,7 +20,7 @@ from research.spec import DataSpec, SplitSpec, TaskSpec
 from research.task.options import TaskOptions, target_of
 from research.task.splits import holdout, holdout_ends
 from research.task.targets import label
-from research.task.windows import InstrumentData, WindowedData, prepare
+from research.task.windows import InstrumentData, WindowedData, stack_windows
 
 USUAL_SYMBOL = "^GSPC"
 BUNDLED_ENDS = (date(2011, 12, 31), date(2015, 6, 30), date(2018, 12, 31))
@@ -55,7 +55,7 @@ def assemble(options: TaskOptions, bars: Mapping[str, pd.DataFrame], *, digest: 
     spec = TaskSpec(data=data, features=features.spec, target=target, split=split)
     references = {name: bars[name] for name in references_of(features, bars)}
     parts = list(_parts(spec, features, traded, references, options.context))
-    prepared = prepare(parts, options.context, validate_on=data.validate_on)
+    prepared = stack_windows(parts, options.context, validate_on=data.validate_on)
     _require_validated(spec, prepared)
     volatility = [ewma_volatility(traded[symbol]["close"].to_numpy(np.float64)) for symbol in symbols]
     return TaskData(
@@ -145,4 +145,4 @@ def _require_validated(spec: TaskSpec, prepared: WindowedData) -> None:
 def _with_a25s(prepared: WindowedData, traded: Mapping[str, pd.DataFrame]) -> WindowedData:
     """The same split of the same rows; a25s has the shorter warm-up, so that every one of them is complete."""
     parts = [replace(part, matrix=build(A25S, traded[part.symbol])) for part in prepared.parts]
-    return prepare(parts, prepared.context_length, validate_on=prepared.validated)
+    return stack_windows(parts, prepared.context_length, validate_on=prepared.validated)

@@ -186,7 +186,7 @@ class WindowedData:
         return WindowDataset(self.standardised, self.labels, self.context_length, device, self.symbols)
 
 
-def prepare(
+def stack_windows(
     parts: Sequence[InstrumentData], context_length: int, *, validate_on: Collection[str] | None = None
 ) -> WindowedData:
     """Stack the instruments, take the training windows that the split asks for, fit the standardiser on their rows.
