@@ -99,6 +99,6 @@ def store_root(migrated_store: Path, tmp_path: Path) -> Path:
 def start_sweep(options: SweepOptions) -> Sweep:
     """A sweep with its parent run, ready for its first trial."""
     from pipelines.sweep.driver import open_sweep
-    from pipelines.sweep.setup import stack_windows
+    from pipelines.sweep.setup import prepare
 
-    return open_sweep(options, stack_windows(options, Console(quiet=True)))
+    return open_sweep(options, prepare(options, Console(quiet=True)))
