@@ -210,7 +210,7 @@ def our_step(shape: BenchShape, device: torch.device, precision: Precision = "fl
 
     def step() -> None:
         trainer.model.train()
-        trainer.members[0].set_rate(0)
+        trainer.states[0].set_rate(0)
         trainer.step(order)
 
     return step

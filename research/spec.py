@@ -24,7 +24,7 @@ OPTIMIZERS: tuple[OptimizerName, ...] = get_args(OptimizerName)
 
 @dataclass(frozen=True, kw_only=True)
 class TargetQuestion:
-    """What a kind of target asks; `research.task.targets.ANSWERS` answers it."""
+    """Kind of target; `research.task.targets.CONDITIONS` holds the condition of each."""
 
     touches: tuple[Touch, ...]
     """Prices that it may watch, its default first."""

@@ -27,7 +27,7 @@ from research.runtime import DEFAULT_THREADS
 from research.spec import SplitSpec, TargetSpec
 from research.task.splits import holdout
 from research.task.targets import label
-from research.task.windows import InstrumentData, WindowedData, prepare
+from research.task.windows import InstrumentData, WindowedData, stack_windows
 
 if TYPE_CHECKING:
     from pipelines.options import SweepOptions
@@ -62,7 +62,7 @@ def prepare_study(bars: pd.DataFrame, horizon: int, context_length: int = 60) ->
     matrix = build(A25S, bars)
     target = label(bars, TargetSpec(horizon=horizon))
     split = holdout(target, SPLIT, matrix.first_row, context_length)
-    return prepare([InstrumentData(symbol="^GSPC", matrix=matrix, target=target, split=split)], context_length)
+    return stack_windows([InstrumentData(symbol="^GSPC", matrix=matrix, target=target, split=split)], context_length)
 
 
 def random_bars(seed: int, days: int, start: str = "2001-01-02", volatility: float = 0.01) -> pd.DataFrame:

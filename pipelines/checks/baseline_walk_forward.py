@@ -19,7 +19,7 @@ from research.spec import TargetSpec
 from research.task.build import TaskData
 from research.task.splits import walk_forward
 from research.task.task import baseline_rows
-from research.task.windows import prepare
+from research.task.windows import stack_windows
 
 Array = NDArray[np.float64]
 ENOUGH_WINDOWS = 1000
@@ -134,5 +134,5 @@ def _fold(found: TaskData, year: int) -> TaskData:
         except InputError as problem:
             raise InputError(f"{part.symbol}: {problem}") from None
         parts.append(replace(part, split=split))
-    fold = prepare(parts, length, validate_on=prepared.validated)
+    fold = stack_windows(parts, length, validate_on=prepared.validated)
     return replace(found, prepared=fold, stationary=fold)

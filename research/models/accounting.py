@@ -1,4 +1,4 @@
-"""Closed forms of what a shape costs, checked against the built model for every architecture of every grid.
+"""Parameters and operations of an architecture, in closed form; tests compare them with every architecture of every grid.
 
 d width, L layers, f feed-forward width, n patches, P patch length, F features; a block's own costs are its family's.
 """
@@ -10,7 +10,7 @@ from research.spec import ArchitectureSpec
 
 
 def parameter_count(a: ArchitectureSpec) -> int:
-    """(P*F+1)d + nd + L blocks + 2d + nd + 1; plus 2Fd with normalised windows, d per known symbol.
+    """Return (P*F+1)d + nd + L blocks + 2d + nd + 1; plus 2Fd with normalised windows and d per known symbol.
 
     A transformer's block has 4d^2 + 8d + 2df + f + d.
     """
@@ -20,12 +20,12 @@ def parameter_count(a: ArchitectureSpec) -> int:
 
 
 def forward_flops(a: ArchitectureSpec) -> int:
-    """Floating-point operations of all matrix products of one window's forward pass (multiply-add = 2)."""
+    """Return the floating-point operations of all matrix products of one window's forward pass (multiply-add = 2)."""
     return _input_flops(a) + a.n_layers * family_of(a).flops(a) + 2 * a.n_patches * a.d_model
 
 
 def training_flops(a: ArchitectureSpec) -> int:
-    """Forward plus backward: each product has two gradients, except that the input needs none."""
+    """Return the operations of forward and backward: each product has two gradients, but the input needs none."""
     return 3 * forward_flops(a) - _input_flops(a)
 
 

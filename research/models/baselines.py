@@ -27,34 +27,34 @@ class Baseline:
     """Name in tables and figures."""
     version: int
     settings: dict[str, float | int | str]
-    """What is logged as its parameters, and what `predict` is called with."""
+    """Arguments of `predict`, logged as parameters."""
     predict: Callable[..., Array]
-    """(rows, **settings) -> probabilities of the validation rows."""
+    """Function of (rows, **settings) that returns the probabilities of the validation rows."""
 
     def __call__(self, rows: BaselineRows) -> Array:
-        """Fit on the training rows, predict the validation rows."""
+        """Fit on the training rows, predict the validation rows; `InputError` if the training labels are all equal."""
         if len(np.unique(rows.labels_train)) < 2:
             raise InputError("the training labels are all equal; give another THRESHOLD or HORIZON.")
         return self.predict(rows, **self.settings)
 
 
 def training_prior(rows: BaselineRows) -> Array:
-    """Always the training base rate."""
+    """Return the training base rate for every row."""
     return np.full(len(rows.features_validation), rows.labels_train.mean())
 
 
 def volatility_regression(rows: BaselineRows, C: float) -> Array:
-    """Logistic regression on one number, the log volatility."""
+    """Fit a logistic regression on one number, the log volatility."""
     return _logistic(rows.volatility_train[:, None], rows.labels_train, rows.volatility_validation[:, None], C)
 
 
 def logistic_regression(rows: BaselineRows, C: float) -> Array:
-    """Logistic regression on the last day's features."""
+    """Fit a logistic regression on the last day's features."""
     return _logistic(rows.features_train, rows.labels_train, rows.features_validation, C)
 
 
 def lightgbm(rows: BaselineRows, **settings: float | int) -> Array:
-    """Gradient-boosted trees on the last day's features (Ke et al. 2017)."""
+    """Fit gradient-boosted trees on the last day's features (Ke et al. 2017)."""
     from lightgbm import LGBMClassifier
 
     # One thread and a fixed seed: the same rows give the same probabilities on every machine of a kind.
@@ -73,11 +73,7 @@ def _logistic(train: Array, labels: NDArray[np.int8], validation: Array, C: floa
         return np.asarray(fitted.predict_proba(validation)[:, 1], dtype=np.float64)
 
 
-def _named(*baselines: Baseline) -> dict[str, Baseline]:
-    return {baseline.name: baseline for baseline in baselines}
-
-
-BASELINES = _named(
+_BASELINES = (
     Baseline(name="prior", title="training prior", version=1, settings={}, predict=training_prior),
     Baseline(name="volatility", title="volatility regression", version=1, settings={"C": 1.0}, predict=volatility_regression),
     Baseline(name="logistic", title="logistic regression", version=1, settings={"C": 0.1}, predict=logistic_regression),
@@ -96,3 +92,4 @@ BASELINES = _named(
         },
     ),
 )
+BASELINES = {baseline.name: baseline for baseline in _BASELINES}

@@ -1,4 +1,4 @@
-"""Budgets and the architectures that fit them. Sizes are counted, a label alone claims nothing."""
+"""Parameter budgets and the architectures that fit them; sizes are counted, not read off a label."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from research.models.families import family_named
 from research.spec import ArchitectureSpec
 
 TOLERANCE = 0.25
-"""An architecture fits a budget when its count lies within this share of it."""
+"""Largest relative difference between an architecture's parameter count and the budget that it fits."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """All shapes that may be combined."""
+    """Widths, depths, heads and feed-forward ratios whose combinations are the candidates."""
 
     widths: tuple[int, ...]
     depths: tuple[int, ...]
@@ -37,7 +37,7 @@ SMALL_GRID = Grid(
     heads=(1, 2, 4),
 )
 REFERENCE_FROM = 1_000_000
-"""Budgets from here on use the reference grid, smaller ones the small grid of the same kind."""
+"""Smallest budget that uses the reference grid; smaller budgets use the small grid."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str) -> Budget:
-        """Read `2M`, `350K`, `2B`, `1.5M` or a plain number; `InputError` says what is accepted."""
+        """Read `2M`, `350K`, `2B`, `1.5M` or a plain number; `InputError` lists the accepted forms."""
         return cls(n_parameters=parse_count(text, "BUDGET", "parameters"))
 
     @property
@@ -57,22 +57,22 @@ class Budget:
         return count_label(self.n_parameters)
 
     def admits(self, n_parameters: int) -> bool:
-        """Whether a counted size lies within the tolerance."""
+        """Return whether a parameter count lies within the tolerance."""
         return abs(n_parameters - self.n_parameters) <= TOLERANCE * self.n_parameters
 
     @property
     def grid(self) -> Grid:
-        """The grid that this budget draws from."""
+        """Grid that this budget draws from."""
         return REFERENCE_GRID if self.n_parameters >= REFERENCE_FROM else SMALL_GRID
 
 
 def architectures_for(
     budget: Budget, template: ArchitectureSpec | None = None, grid: Grid | None = None
 ) -> list[ArchitectureSpec]:
-    """Every architecture of the grid that fits the budget, by width, depth, heads and feed-forward ratio.
+    """Return every architecture of the grid that fits the budget, by width, depth, heads and feed-forward ratio.
 
-    `template` gives context, patches and features; its width and depth are replaced. `grid` is the budget's own
-    in the template's family if it is not given.
+    `template` provides context, patches and features. `grid` defaults to the budget's own in the template's family.
+    `InputError` if none fits.
     """
     template = template or ArchitectureSpec(d_model=4, n_layers=1, n_heads=1, d_ff=8)
     grid = grid or grid_of(budget, template.family)
@@ -94,7 +94,7 @@ def architectures_for(
 
 
 def _nearest(budget: Budget, candidates: Sequence[ArchitectureSpec]) -> str:
-    """The budgets to give instead: the sizes next to this one; nothing where no shape can be built at all."""
+    """Return the start of the advice to the user: the nearest sizes, if any shape can be built."""
     sizes = sorted({parameter_count(architecture) for architecture in candidates})
     below, above = [n for n in sizes if n < budget.n_parameters], [n for n in sizes if n > budget.n_parameters]
     near = [f"{n:,}" for n in (*below[-1:], *above[:1])]
@@ -105,12 +105,12 @@ def _nearest(budget: Budget, candidates: Sequence[ArchitectureSpec]) -> str:
 
 
 def grid_of(budget: Budget, family: str) -> Grid:
-    """The grid that a budget draws from in a family; without attention there is one head."""
+    """Return the grid of a budget in a family; without attention there is one head."""
     return budget.grid if family_named(family).attends else replace(budget.grid, heads=(1,))
 
 
 def focused(grid: Grid, *, widths: Sequence[int] = (), depths: Sequence[int] = (), heads: Sequence[int] = ()) -> Grid:
-    """The grid with the given values in place of its own; any positive whole numbers, in the grid or not."""
+    """Return the grid with the given values in place of its own; any positive whole numbers are allowed."""
     for name, values in (("WIDTHS", widths), ("LAYERS", depths), ("HEADS", heads)):
         text = ",".join(map(str, values))
         require(all(value >= 1 for value in values), name, text, "give positive whole numbers, as in 64,96,128.")
@@ -122,22 +122,22 @@ def focused(grid: Grid, *, widths: Sequence[int] = (), depths: Sequence[int] = (
     )
 
 
-def require_used(asked: Grid, grid: Grid, architectures: list[ArchitectureSpec]) -> None:
-    """Raise `InputError` for a value that was asked for and that no architecture of the budget has."""
+def require_used(requested: Grid, grid: Grid, architectures: list[ArchitectureSpec]) -> None:
+    """Raise `InputError` if no architecture of the budget has one of the requested values."""
     used = {
-        "WIDTHS": (asked.widths, grid.widths, {a.d_model for a in architectures}),
-        "LAYERS": (asked.depths, grid.depths, {a.n_layers for a in architectures}),
-        "HEADS": (asked.heads, grid.heads, {a.n_heads for a in architectures}),
+        "WIDTHS": (requested.widths, grid.widths, {a.d_model for a in architectures}),
+        "LAYERS": (requested.depths, grid.depths, {a.n_layers for a in architectures}),
+        "HEADS": (requested.heads, grid.heads, {a.n_heads for a in architectures}),
     }
-    for name, (wanted, own, found) in used.items():
-        idle = sorted(set(wanted) - found) if wanted != own else []
-        fitting = ", ".join(map(str, sorted(found)))
+    for name, (wanted, default, present) in used.items():
+        unused = sorted(set(wanted) - present) if wanted != default else []
+        fitting = ", ".join(map(str, sorted(present)))
         fix = f"no architecture of this budget has it; leave it out or widen the others ({fitting} fit)."
-        require(not idle, name, ",".join(map(str, idle)), fix)
+        require(not unused, name, ",".join(map(str, unused)), fix)
 
 
 def extremes(architectures: list[ArchitectureSpec]) -> list[ArchitectureSpec]:
-    """The deepest and the widest architecture: a trend read off a search that never saw them is a guess."""
+    """Return the deepest and the widest architecture; without them, a trend over the search's shapes is a guess."""
     deepest = max(architectures, key=lambda a: (a.n_layers, -a.d_model))
     widest = max(architectures, key=lambda a: (a.d_model, -a.n_layers))
     return [deepest] if deepest == widest else [deepest, widest]

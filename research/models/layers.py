@@ -1,4 +1,4 @@
-"""Building blocks of the models, for one model or for a stack of K copies that are trained side by side.
+"""Building blocks of the models, for a single model or for a stack of K copies trained side by side.
 
 Shapes: K copies (an axis that a single model does not have, written `...`), B batch, N tokens (patches), D model width,
 f feed-forward width, H heads, W head width (D = H * W), S dropout sites of a model.
@@ -23,9 +23,9 @@ Copies = tuple[int, ...]
 
 
 class Linear(nn.Module):
-    """An affine map of the last axis; in a stack each copy has its own. Weights kept in bfloat16 are widened for use.
+    """Affine map of the last axis, one per copy of a stack. Weights stored in bfloat16 are widened for use.
 
-    Its weights hold nothing until they are initialised or loaded: for a large model that is done once, not twice.
+    Weights are empty until the model initialises or loads them: a large model is filled once, not twice.
     """
 
     def __init__(self, d_in: int, d_out: int, *, bias: bool = True, copies: Copies = ()):
@@ -43,14 +43,8 @@ class Linear(nn.Module):
         """Width of the output."""
         return self.weight.shape[-2]
 
-    def initialise(self) -> None:
-        """A map that keeps unit variance."""
-        nn.init.normal_(self.weight, std=self.in_features**-0.5)
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
-
     def forward(self, x: Tensor) -> Tensor:
-        """[..., d_in] to [..., d_out]."""
+        """Map [..., d_in] to [..., d_out]."""
         weight = self.weight.to(x.dtype)
         bias = None if self.bias is None else self.bias.to(x.dtype)
         if weight.ndim == 2:
@@ -69,7 +63,7 @@ class Norm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(*copies, d_model))
 
     def forward(self, x_BND: Tensor) -> Tensor:
-        """Normalise, then scale and shift as this copy has learned."""
+        """Normalise, then scale and shift with the weights of each copy."""
         weight, bias = self.weight.to(x_BND.dtype), self.bias.to(x_BND.dtype)
         if weight.ndim == 1:
             return F.layer_norm(x_BND, weight.shape, weight, bias)
@@ -88,7 +82,7 @@ class Attention(nn.Module):
         self.out = Linear(d_model, d_model, copies=copies)
 
     def forward(self, x_BND: Tensor) -> Tensor:
-        """Mix tokens; no mask, since every token of a window is past."""
+        """Mix the tokens; no causal mask, since every token of a window is in the past."""
         *_, N, D = x_BND.shape
         qkv_RN3HW = self.qkv(x_BND).view(-1, N, 3, self.n_heads, D // self.n_heads)
         out: Tensor = self.out(attend(qkv_RN3HW, self.scale).view(x_BND.shape))
@@ -96,22 +90,22 @@ class Attention(nn.Module):
 
 
 class StreamBlock(nn.Module, ABC):
-    """What every family's block is: it adds two branches to the stream, with dropout site 0 on the first and 1 on the second.
+    """Block of any family: adds two branches to the stream, with dropout site 0 on the first and 1 on the second.
 
-    Its maps are `Linear` and initialised by the model; with copies every parameter has them as its first axis.
+    All maps are `Linear`, which the model initialises. With copies every parameter has the copies as its first axis.
     """
 
     family: ClassVar[str]
-    """Its name in `research.models.families.FAMILIES`: what a run's `family` is read back from."""
+    """Name in `research.models.families.FAMILIES`; the `family` that a run records is read from here."""
 
     @property
     @abstractmethod
     def branch_ends(self) -> tuple[Linear, ...]:
-        """The maps whose outputs are added to the stream."""
+        """Maps whose outputs are added to the stream."""
 
     @abstractmethod
     def forward(self, x_BND: Tensor, noise_B2ND: Tensor | None = None) -> Tensor:
-        """The stream after this block; dropout where there is noise."""
+        """Return the stream after this block; dropout applies if there is noise."""
 
 
 class Block(StreamBlock):
@@ -130,11 +124,11 @@ class Block(StreamBlock):
 
     @property
     def branch_ends(self) -> tuple[Linear, ...]:
-        """Those of attention and of the feed-forward part."""
+        """Last maps of attention and of the feed-forward part."""
         return self.attention.out, self.contract
 
     def forward(self, x_BND: Tensor, noise_B2ND: Tensor | None = None) -> Tensor:
-        """Attention, then feed-forward with erf GELU, each added to the stream; dropout where there is noise."""
+        """Add attention, then feed-forward with erf GELU, to the stream; dropout applies if there is noise."""
         x_BND = self.dropout(x_BND, self.attention(self.norm_attention(x_BND)), noise_B2ND, 0)
         hidden_BNf = gelu(self.expand(self.norm_feed_forward(x_BND)))
         out_BND: Tensor = self.dropout(x_BND, self.contract(hidden_BNf), noise_B2ND, 1)
@@ -142,7 +136,7 @@ class Block(StreamBlock):
 
 
 def gelu(x: Tensor) -> Tensor:
-    """X Phi(x), Phi the normal distribution function (Hendrycks & Gimpel 2016)."""
+    """Return x Phi(x), with Phi the normal distribution function (Hendrycks & Gimpel 2016)."""
     if usable(x):
         out: Tensor = NativeGelu.apply(x)  # type: ignore[no-untyped-call]
         return out

@@ -1,4 +1,4 @@
-"""PatchTransformer: a window of days in, one logit out; or a stack of K such models, computed side by side.
+"""The model: maps a window of days to one logit. A stack computes K such models side by side.
 
 Shapes: K copies (an axis that a single model does not have, written `...`), B batch, T context days, F features, N patches,
 P patch length, D model width, S dropout sites.
@@ -26,10 +26,10 @@ NORM_EPSILON = 1e-5
 class PatchTransformer(nn.Module):
     """Patches (Nie et al. 2023, PatchTST) -> linear embedding -> pre-norm blocks -> flattened linear head.
 
-    The blocks are those of the architecture's family, attention and feed-forward unless another one is named.
+    The blocks are those of the architecture's family, by default attention and feed-forward.
     Returns logits, never probabilities: the sigmoid is applied once, where a probability is reported.
-    With several dropout rates it is a stack of as many copies, each with parameters of its own: every parameter has the
-    copies as its first axis, and so have windows and logits.
+    Several dropout rates make a stack with one copy per rate. Parameters, windows and logits then have the copies as
+    their first axis.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class PatchTransformer(nn.Module):
         copies: Copies = () if isinstance(dropout, (int, float)) else (len(rates),)
         self.architecture = a
         self.recompute = False
-        """Keep only the stream between blocks for backward and compute each block again (Chen et al. 2016)."""
+        """Whether backward recomputes each block from the stream between blocks (Chen et al. 2016)."""
         self.dropout = Dropout(rates)
         self.noise = Noise(sites=1 + 2 * a.n_layers, n_tokens=a.n_patches, width=a.d_model)
         self.noise.generators = [None] * len(rates)
@@ -58,17 +58,23 @@ class PatchTransformer(nn.Module):
         self.norm = Norm(a.d_model, copies=copies)
         self.head = Linear(a.n_patches * a.d_model, 1, copies=copies)
         if base_width:
-            self._scale_attention(base_width)
+            # Queries and keys that have learned to agree score W, not sqrt(W): scale by 1/W for heads of width W (Yang et al.
+            # 2022, "Tensor Programs V", definition 4.1). A constant makes that the plain 1/sqrt(W) at the base width with as
+            # many heads: sqrt(W * base_width / d) / W.
+            assert family_of(a).attends
+            blocks: Any = self.blocks
+            for block in blocks:
+                block.attention.scale = (a.d_model // a.n_heads) ** -0.5 * math.sqrt(base_width / a.d_model)
         self._initialise(stored)
 
     @property
     def copies(self) -> Copies:
-        """() for a single model, (K,) for a stack."""
+        """Shape of the stack: () for a single model, (K,) for K copies."""
         return tuple(self.positions_ND.shape[:-2])
 
     @property
     def base_width(self) -> int:
-        """The width that attention scores are scaled for, read back from the blocks; 0 where each has its plain scale."""
+        """Width for which attention scores are scaled, read back from the blocks; 0 for the plain scale 1/sqrt(W)."""
         a = self.architecture
         if not family_of(a).attends:
             return 0
@@ -78,24 +84,12 @@ class PatchTransformer(nn.Module):
         scale = scales.pop()
         return 0 if scale is None else round(a.d_model * scale**2 * (a.d_model / a.n_heads))
 
-    def _scale_attention(self, base_width: int) -> None:
-        """1/W for heads of width W (Yang et al. 2022, "Tensor Programs V", definition 4.1), times a constant.
-
-        Queries and keys that have learned to agree score W, not sqrt(W). The constant makes the scale the plain 1/sqrt(W)
-        in the model of the base width with as many heads: sqrt(W * base_width / d) / W.
-        """
-        a = self.architecture
-        assert family_of(a).attends
-        blocks: Any = self.blocks
-        for block in blocks:
-            block.attention.scale = (a.d_model // a.n_heads) ** -0.5 * math.sqrt(base_width / a.d_model)
-
     def _initialise(self, stored: torch.dtype) -> None:
-        """Unit-variance linear maps; residual branches scaled by 1/sqrt(2 * layers) (Radford et al. 2019, 2.3).
+        """Draw unit-variance linear maps; scale residual branches by 1/sqrt(2 * layers) (Radford et al. 2019, 2.3).
 
         Without the scaling the stream's variance grows with depth and a 256-layer net learns erratically.
         The head starts at zero, so that the first loss is log 2 at every size.
-        Each matrix takes its `stored` type as soon as it is drawn: the whole model never lies there in float32.
+        Each matrix is converted to `stored` as soon as it is drawn: the whole model never exists in float32.
         """
         branch_scale = 1 / math.sqrt(2 * self.architecture.n_layers)
         blocks = [block for block in self.blocks if isinstance(block, StreamBlock)]
@@ -115,14 +109,14 @@ class PatchTransformer(nn.Module):
         keep_as(stored, *(parameter for parameter in self.parameters() if parameter.ndim - len(self.copies) >= 2))
 
     def patches(self, x_BTF: Tensor) -> Tensor:
-        """Right-aligned patches [..., B, N, P*F]: the last one ends on the newest day; the oldest odd days are dropped."""
+        """Return right-aligned patches [..., B, N, P*F]; the last one ends on the newest day, odd oldest days are dropped."""
         a = self.architecture
         covered = (a.n_patches - 1) * a.patch_stride + a.patch_length
         newest_BtF = x_BTF[..., x_BTF.shape[-2] - covered :, :]
         return newest_BtF.unfold(-2, a.patch_length, a.patch_stride).transpose(-2, -1).flatten(-2)
 
     def forward(self, x_BTF: Tensor, symbol_B: Tensor | None = None) -> Tensor:
-        """Logits [..., B]; a model with symbol embeddings needs each window's instrument, a blind one never sees it."""
+        """Return logits [..., B]; only a model with symbol embeddings needs `symbol_B`, each window's instrument."""
         level_B1D: Tensor | float = 0.0
         if self.level is not None:
             x_BTF, removed_B2F = remove_level(x_BTF)
@@ -131,47 +125,43 @@ class PatchTransformer(nn.Module):
         x_BND = self.embedding(self.patches(x_BTF)) + positions_1ND + level_B1D
         if self.symbols_SD is not None:
             assert symbol_B is not None
-            x_BND = x_BND + self._symbol_vectors(symbol_B)
+            if self.copies:
+                copy_K1 = torch.arange(self.copies[0], device=symbol_B.device).unsqueeze(1)
+                x_BND = x_BND + self.symbols_SD[copy_K1, symbol_B].unsqueeze(-2)
+            else:
+                x_BND = x_BND + self.symbols_SD.to(torch.float32)[symbol_B].unsqueeze(1)
         noise_BSND = self.draw_noise(x_BND)
         x_BND = self.dropout(None, x_BND, noise_BSND, 0)
-        for number, block in enumerate(self.blocks):
-            noise_B2ND = None if noise_BSND is None else noise_BSND[..., 1 + 2 * number : 3 + 2 * number, :, :]
+        for index, block in enumerate(self.blocks):
+            noise_B2ND = None if noise_BSND is None else noise_BSND[..., 1 + 2 * index : 3 + 2 * index, :, :]
             if self.recompute and torch.is_grad_enabled():
                 x_BND = checkpoint(block, x_BND, noise_B2ND, use_reentrant=False, preserve_rng_state=False)
             else:
                 x_BND = block(x_BND, noise_B2ND)
-        read_BC = self.norm(x_BND).flatten(-2)
+        flat_BC = self.norm(x_BND).flatten(-2)
         # A logit in bfloat16 would have three digits.
-        with torch.autocast(read_BC.device.type, enabled=False):
-            logits_B1: Tensor = self.head(read_BC.to(torch.promote_types(read_BC.dtype, torch.float32)))
+        with torch.autocast(flat_BC.device.type, enabled=False):
+            logits_B1: Tensor = self.head(flat_BC.to(torch.promote_types(flat_BC.dtype, torch.float32)))
         return logits_B1.squeeze(-1)
 
     def draw_noise(self, x_BND: Tensor) -> Tensor | None:
-        """Bits of all dropout sites of this pass, or masks; None where nothing is dropped."""
+        """Return the bits, or masks, of all dropout sites of this pass; None if nothing is dropped."""
         if not (self.training and self.dropout.acts):
             return None
         bits_BSND = self.noise.draw(x_BND.shape[-3], x_BND.device, stacked=bool(self.copies))
-        # Without a kernel, reading bits site by site, once more in backward, takes a CPU five times as long as masks do.
+        # On a CPU without the kernel, reading bits per site and again in backward takes five times as long as masks.
         plain_cpu = x_BND.device.type == "cpu" and not usable(x_BND)
         return self.dropout.masks(bits_BSND, x_BND.dtype) if plain_cpu else bits_BSND
 
-    def _symbol_vectors(self, symbol_B: Tensor) -> Tensor:
-        """The learned vector of each window's instrument, [..., B, 1, D]."""
-        assert self.symbols_SD is not None
-        if not self.copies:
-            return self.symbols_SD.to(torch.float32)[symbol_B].unsqueeze(1)
-        copy_K1 = torch.arange(self.copies[0], device=symbol_B.device).unsqueeze(1)
-        return self.symbols_SD[copy_K1, symbol_B].unsqueeze(-2)
-
 
 def keep_as(stored: torch.dtype, *parameters: nn.Parameter) -> None:
-    """Change the type that parameters lie in memory with, in place."""
+    """Convert the storage type of parameters, in place."""
     for parameter in parameters:
         parameter.data = parameter.data.to(stored)
 
 
 def stacked(models: Sequence[PatchTransformer]) -> PatchTransformer:
-    """One model that computes all of these, of the same architecture, side by side; it takes their weights over."""
+    """Return a stack with the weights of these models, which have the same architecture."""
     first = models[0]
     assert len({model.base_width for model in models}) == 1
     stack = PatchTransformer(first.architecture, [model.dropout.rates[0] for model in models], base_width=first.base_width)
@@ -181,9 +171,9 @@ def stacked(models: Sequence[PatchTransformer]) -> PatchTransformer:
 
 
 def remove_level(x_BTF: Tensor) -> tuple[Tensor, Tensor]:
-    """Normalise each window per feature (RevIN, Kim et al. 2022) and return what was removed, [..., B, 2F].
+    """Normalise each window per feature (RevIN, Kim et al. 2022); return it and the removed mean and log scale, [..., B, 2F].
 
-    The level holds the volatility, which is most of the signal: it must go back in as an input.
+    The level contains the volatility, which is most of the signal: it must be an input again.
     """
     mean_B1F = x_BTF.mean(dim=-2, keepdim=True)
     scale_B1F = (x_BTF.var(dim=-2, keepdim=True, correction=0) + NORM_EPSILON).sqrt()

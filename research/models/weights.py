@@ -1,4 +1,4 @@
-"""Trained weights as a model that predicts."""
+"""Loading of trained weights into a model that predicts."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""The answer to the synthetic market's question: the true probability of every label, and the lowest loss there is.
+"""Bayes loss of a synthetic market: the true probability of every label, and the lowest possible log loss.
 
-The probability is the one given the market's state at the close of t, which the whole history up to t determines. A model
-that sees a window of it can come near this floor and not below it, except by luck on the rows at hand.
+The probability is conditional on the market's state at the close of t, which the whole history up to t determines. A model
+that sees a window of the history can approach this loss, and fall below it only by chance on the given rows.
 
-At horizon 1 it is a closed form. Over h days the closes of the first h - 1 days are simulated (randomised quasi-Monte
-Carlo) and what happens within a day, and on the last day, is integrated out by closed forms.
+At horizon 1 the probability is a closed form. Over h days the closes of the first h - 1 days are simulated (randomised
+quasi-Monte Carlo); movements within a day, and the last day, are integrated out in closed form.
 """
 
 from __future__ import annotations
@@ -25,36 +25,36 @@ Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 REPLICATES, PATHS = 8, 64
-"""Independently scrambled Sobol sequences, whose spread is the simulation's standard error, and paths of each."""
+"""Number of independently scrambled Sobol sequences, whose spread gives the standard error, and paths of each."""
 CHUNK = 256
-"""Rows simulated at a time, so that the arrays of a step stay in the processor's cache."""
+"""Rows simulated together: the arrays of a step stay in the processor's cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BayesLoss:
-    """The floor under the log loss, in nats, on given rows."""
+    """Lowest possible log loss, in nats, on given rows."""
 
     expected: float
-    """Mean entropy of the true probabilities: the floor in expectation over the labels."""
+    """Mean entropy of the true probabilities: the lowest loss in expectation over the labels."""
     expected_error: float
-    """Standard error of the simulation in it; 0 at horizon 1."""
+    """Standard error of the expected loss from simulation; 0 at horizon 1."""
     realised: float
-    """Log loss of the true probabilities on the labels that came: what a perfect model would have shown."""
+    """Log loss of the true probabilities on the realised labels: the loss of a perfect model."""
     realised_error: float
-    """Standard deviation of the realised around the expected loss; overlapping label intervals are allowed for."""
+    """Standard deviation of the realised around the expected loss, with overlapping label intervals."""
 
 
 SOLVED: tuple[TargetKind, ...] = ("threshold", "downside", "end", "direction")
-"""Kinds of target whose true probability is worked out here."""
+"""Kinds of target whose true probability is implemented."""
 
 
 def has_known_answer(bars: pd.DataFrame, spec: TargetSpec) -> bool:
-    """Whether the bars are a synthetic market's, with the state that determines the probabilities of this kind of target."""
+    """Return whether the bars have a synthetic market's state and the target is of a kind with a true probability."""
     return {"sigma_next", "drift_next"} <= set(bars.columns) and spec.kind in SOLVED
 
 
 def bayes_loss(bars: pd.DataFrame, spec: TargetSpec, rows: Rows) -> BayesLoss:
-    """The floor on these rows, all of which need a known label."""
+    """Return the lowest possible loss on these rows, all of which need a known label."""
     labels = label(bars, spec).labels[rows]
     assert (labels >= 0).all(), "rows need known labels"
     by_replicate = np.clip(label_probabilities(bars, spec, rows), 1e-12, 1 - 1e-12)
@@ -62,7 +62,7 @@ def bayes_loss(bars: pd.DataFrame, spec: TargetSpec, rows: Rows) -> BayesLoss:
     logit = np.log(p) - np.log1p(-p)
     losses = -np.log1p(-p) - logit * labels
     entropies = -np.log1p(-p) - logit * p
-    # To first order an error of the probability moves the entropy by -logit times it.
+    # To first order, an error of the probability changes the entropy by -logit times that error.
     simulated = (logit * (by_replicate - p)).mean(axis=1)
     return BayesLoss(
         expected=float(entropies.mean()),
@@ -73,28 +73,28 @@ def bayes_loss(bars: pd.DataFrame, spec: TargetSpec, rows: Rows) -> BayesLoss:
 
 
 def _error_of_mean(surprises: Array, rows: Rows, horizon: int) -> float:
-    """Standard error of a mean of values with mean zero that depend on each other only within `horizon` days."""
+    """Return the standard error of the mean of zero-mean values that are dependent only within `horizon` days."""
     by_day = np.zeros(int(rows.max()) + 1)
     by_day[rows] = surprises
     total = by_day @ by_day
-    total += 2 * sum(by_day[age:] @ by_day[:-age] for age in range(1, min(horizon, len(by_day))))
-    # Over few rows the sum may fall below what independent days have.
+    total += 2 * sum(by_day[lag:] @ by_day[:-lag] for lag in range(1, min(horizon, len(by_day))))
+    # Over few rows the sum may fall below that of independent days.
     return float(np.sqrt(max(total, by_day @ by_day)) / len(rows))
 
 
 def label_probabilities(bars: pd.DataFrame, spec: TargetSpec, rows: Rows) -> Array:
-    """[replicates, rows]: P(label = 1) given the market's state at the close of each row; their mean over replicates is best.
+    """Return P(label = 1) given the market's state at the close of each row, [replicates, rows].
 
-    One replicate where no simulation takes part; over several days a row takes a tenth of a millisecond. Shuffled labels
-    have their base rate on every day.
+    The mean over replicates is the best estimate. There is one replicate without simulation. Over several days a row takes
+    a tenth of a millisecond. Shuffled labels have their base rate on every day. `InputError` for other data or kinds.
     """
     if spec.shuffled is not None:
         target = label(bars, spec)
         return np.full((1, len(rows)), target.labels[: target.n_labelled].mean())
     for column in ("sigma_next", "drift_next"):
-        fix = f"the bars have no column {column}; true probabilities are known of DATA=synthetic only."
+        fix = f"the bars have no column {column}; true probabilities are known for DATA=synthetic only."
         require(column in bars, "TASK", spec.kind, fix)
-    require(spec.kind in SOLVED, "TASK", spec.kind, f"true probabilities are known of {', '.join(SOLVED)} only.")
+    require(spec.kind in SOLVED, "TASK", spec.kind, f"true probabilities are known for {', '.join(SOLVED)} only.")
     _check_lag(bars, spec.horizon)
     sigma = bars["sigma_next"].to_numpy(np.float64)
     drifts = np.lib.stride_tricks.sliding_window_view(bars["drift_next"].to_numpy(np.float64), spec.horizon)
@@ -109,21 +109,21 @@ def label_probabilities(bars: pd.DataFrame, spec: TargetSpec, rows: Rows) -> Arr
 
 
 def _check_lag(bars: pd.DataFrame, horizon: int) -> None:
-    """All drifts of the label interval must be known at its start: the lag may not be shorter than the horizon."""
+    """Raise `InputError` if a drift of the label interval is unknown at its start: the lag must not be below the horizon."""
     first = bars.iloc[:1000]
     drift = first["drift_next"].to_numpy()
     if horizon == 1 or not drift.any():
         return
     surprise = np.diff(np.log(first["close"].to_numpy())) - drift[:-1]
-    for age in range(1, min(horizon, len(surprise) - 1)):
-        repeated = np.corrcoef(drift[age:], surprise[: len(surprise) - age + 1])[0, 1] > 0.999
-        require(not repeated, "HORIZON", horizon, f"the planted drift repeats the day {age} back; give a horizon up to {age}.")
+    for lag in range(1, min(horizon, len(surprise) - 1)):
+        repeated = np.corrcoef(drift[lag:], surprise[: len(surprise) - lag + 1])[0, 1] > 0.999
+        require(not repeated, "HORIZON", horizon, f"the planted drift has a lag of {lag} days; give a horizon up to {lag}.")
 
 
 def _points(days: int, n_rows: int) -> tuple[Array, Array]:
-    """Points of the unit cube, [days, paths] in replicates, and one shift of them for each row, [days, rows].
+    """Return Sobol points, [days, replicates * paths], and one random shift of them per row, [days, rows].
 
-    Without the shifts all rows would share one error of the simulation, which no mean over rows would lessen.
+    Without the shifts all rows would share one simulation error, which a mean over rows would not reduce.
     """
     # Loads scipy.stats, which takes a second.
     from scipy.stats.qmc import Sobol
@@ -134,25 +134,25 @@ def _points(days: int, n_rows: int) -> tuple[Array, Array]:
 
 
 def _paths(sigma: Array, drifts: Array, spec: TargetSpec, z: Array) -> Array:
-    """[rows, paths]: P(label = 1) given a path's innovations on all days but the last.
+    """Return P(label = 1) given a path's innovations on all days but the last, [rows, paths].
 
-    sigma [rows, 1] is tomorrow's volatility, drifts [rows, horizon] are each day's, z is [horizon - 1, rows, paths].
-    Falls are rises of the mirrored price: the barrier is always above.
+    `sigma` [rows, 1] is tomorrow's volatility, `drifts` [rows, horizon] the drift of each day, `z` [horizon - 1, rows, paths]
+    the innovations. A fall is a rise of the mirrored price: the barrier is always above.
     """
     sign = -1.0 if spec.kind == "downside" else 1.0
     barrier = sign * np.log1p(sign * spec.threshold)
     distance: Array = np.full((len(sigma), z.shape[2]), barrier)
     untouched: Array = np.ones_like(distance)
     for day, innovations in enumerate(z):
-        further = distance - sign * (drifts[:, day, None] + sigma * innovations)
-        untouched *= _untouched(distance, further, sigma, spec)
-        distance = further
+        next_distance = distance - sign * (drifts[:, day, None] + sigma * innovations)
+        untouched *= _untouched(distance, next_distance, sigma, spec)
+        distance = next_distance
         sigma = np.sqrt(SP500.omega + SP500.multipliers(innovations) * np.square(sigma))
     return 1 - untouched * (1 - _last_day(distance / sigma, sign * drifts[:, -1, None] / sigma, spec))
 
 
 def _untouched(before: Array, after: Array, sigma: Array, spec: TargetSpec) -> Array | float:
-    """P(a day's path stays below a barrier, given its distance at open and close): the Brownian bridge's maximum."""
+    """Return P(a day's path stays below a barrier | its distance at open and close): the Brownian bridge's maximum."""
     if spec.kind in ("end", "direction"):
         return 1.0
     if spec.touch == "close":
@@ -161,13 +161,13 @@ def _untouched(before: Array, after: Array, sigma: Array, spec: TargetSpec) -> A
 
 
 def _last_day(away: Array, drift: Array, spec: TargetSpec) -> Array:
-    """P(a day's price touches, or ends at or above, a barrier); its distance and the drift in units of volatility.
+    """Return P(a day's price touches, or ends at or above, a barrier), with distance and drift in units of volatility.
 
-    The reflection principle with a drift (Karatzas and Shreve 1991, section 3.5.C): with a the distance and m the drift
+    The reflection principle with a drift (Karatzas and Shreve 1991, section 3.5.C): for the distance a and the drift m,
     P(maximum >= a) = N(m - a) + exp(2 m a) N(-m - a).
     """
     if spec.touch == "close":
         return np.asarray(ndtr(drift - away))
     away = np.maximum(away, 0)
-    # In logarithms: the factors of the second term overflow where their product does not.
+    # In logarithms: the factors of the second term may overflow while their product does not.
     return np.asarray(ndtr(drift - away) + np.exp(2 * drift * away + log_ndtr(-drift - away)))

@@ -1,4 +1,4 @@
-"""From options and bars to what models see: features, labels and split of every instrument, stacked; and their grid."""
+"""Construction of a task's data from options and bars: features, labels and split of every instrument, stacked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from research.spec import DataSpec, SplitSpec, TaskSpec
 from research.task.options import TaskOptions, target_of
 from research.task.splits import holdout, holdout_ends
 from research.task.targets import label
-from research.task.windows import InstrumentData, WindowedData, prepare
+from research.task.windows import InstrumentData, WindowedData, stack_windows
 
 USUAL_SYMBOL = "^GSPC"
 BUNDLED_ENDS = (date(2011, 12, 31), date(2015, 6, 30), date(2018, 12, 31))
@@ -29,12 +29,12 @@ ALL = "all"
 
 @dataclass(frozen=True, kw_only=True)
 class TaskData:
-    """Bars that were asked for, in the form that models and baselines take."""
+    """The selected bars in the form that models and baselines use."""
 
     spec: TaskSpec
     prepared: WindowedData
     stationary: WindowedData
-    """The same rows with a25s, which the baselines always see, so that their losses do not depend on the trials' features."""
+    """The same rows with a25s, the features of the baselines, whose losses then do not depend on the trials' features."""
     volatility: NDArray[np.float64]
     """[R] log of the exponentially weighted volatility."""
 
@@ -42,7 +42,7 @@ class TaskData:
 def assemble(options: TaskOptions, bars: Mapping[str, pd.DataFrame], *, digest: str, source: str) -> TaskData:
     """Compute features and labels of every instrument and split them by the same dates.
 
-    Prices are adjusted for dividends first. `InputError` names what the options ask for and the data do not have.
+    Prices are adjusted for dividends first. `InputError` if the data lack what the options name.
     """
     require(options.context >= 1, "CONTEXT", options.context, "give 1 day or more.")
     symbols = symbols_of(options, bars)
@@ -55,7 +55,7 @@ def assemble(options: TaskOptions, bars: Mapping[str, pd.DataFrame], *, digest: 
     spec = TaskSpec(data=data, features=features.spec, target=target, split=split)
     references = {name: bars[name] for name in references_of(features, bars)}
     parts = list(_parts(spec, features, traded, references, options.context))
-    prepared = prepare(parts, options.context, validate_on=data.validate_on)
+    prepared = stack_windows(parts, options.context, validate_on=data.validate_on)
     _require_validated(spec, prepared)
     volatility = [ewma_volatility(traded[symbol]["close"].to_numpy(np.float64)) for symbol in symbols]
     return TaskData(
@@ -67,35 +67,33 @@ def assemble(options: TaskOptions, bars: Mapping[str, pd.DataFrame], *, digest: 
 
 
 def symbols_of(options: TaskOptions, bars: Mapping[str, pd.DataFrame]) -> tuple[str, ...]:
-    """The instruments that are asked for; `InputError` lists those that there are."""
-    there = ", ".join(sorted(bars))
+    """Return the selected instruments; `InputError` lists the available ones."""
+    available = ", ".join(sorted(bars))
     if options.symbol and options.symbols:
         raise InputError(f"SYMBOL={options.symbol}: give SYMBOL for one instrument or SYMBOLS for several, not both.")
     if options.symbols == (ALL,):
         return tuple(sorted(set(bars) - {options.index, options.volatility_index}))
-    asked = options.symbols or ((options.symbol,) if options.symbol else _usual(bars, there))
-    for symbol in asked:
+    if not options.symbols and not options.symbol:
+        if len(bars) == 1:
+            return tuple(bars)
+        if USUAL_SYMBOL not in bars:
+            raise InputError(f"SYMBOL=: the data have {available}; give one as SYMBOL, or several as SYMBOLS=A,B.")
+        return (USUAL_SYMBOL,)
+    symbols = options.symbols or (options.symbol,)
+    for symbol in symbols:
         if symbol not in bars:
             field = "SYMBOLS" if options.symbols else "SYMBOL"
-            raise InputError(f"{field}={symbol}: the data have {there}.")
-    return tuple(sorted(asked))
-
-
-def _usual(bars: Mapping[str, pd.DataFrame], there: str) -> tuple[str, ...]:
-    if len(bars) == 1:
-        return tuple(bars)
-    if USUAL_SYMBOL not in bars:
-        raise InputError(f"SYMBOL=: the data have {there}; give one as SYMBOL, or several as SYMBOLS=A,B.")
-    return (USUAL_SYMBOL,)
+            raise InputError(f"{field}={symbol}: the data have {available}.")
+    return tuple(sorted(symbols))
 
 
 def references_of(features: FeatureSet, bars: Mapping[str, pd.DataFrame]) -> list[str]:
-    """Instruments that the set's cross-asset features need."""
-    asked = {"INDEX": features.spec.index, "VOLATILITY_INDEX": features.spec.volatility_index}
-    for field, symbol in asked.items():
+    """Return the instruments that the set's cross-asset features need; `InputError` if the data lack one."""
+    required = {"INDEX": features.spec.index, "VOLATILITY_INDEX": features.spec.volatility_index}
+    for field, symbol in required.items():
         if symbol and symbol not in bars:
             raise InputError(f"{field}={symbol}: the data have {', '.join(sorted(bars))}.")
-    return [symbol for symbol in asked.values() if symbol]
+    return [symbol for symbol in required.values() if symbol]
 
 
 def _split_spec(options: TaskOptions, days: list[pd.Index[pd.Timestamp]], source: str) -> SplitSpec:
@@ -121,13 +119,13 @@ def _parts(
         matrix, target = build(features, bars, references), label(bars, spec.target)
         try:
             split = holdout(target, spec.split, matrix.first_row, context_length)
-        except InputError as problem:
-            raise InputError(f"{symbol}: {problem}" if len(traded) > 1 else str(problem)) from None
+        except InputError as error:
+            raise InputError(f"{symbol}: {error}" if len(traded) > 1 else str(error)) from None
         yield InstrumentData(symbol=symbol, matrix=matrix, target=target, split=split)
 
 
 def _require_no_dividends(features: FeatureSet, bars: Mapping[str, pd.DataFrame], traded: Mapping[str, pd.DataFrame]) -> None:
-    """Past levels of adjusted prices depend on later dividends: a set of raw columns would look ahead."""
+    """Raise `InputError` for raw columns of adjusted prices: past levels depend on later dividends, a look-ahead."""
     for symbol, adjusted_bars in traded.items():
         if features.name == A25.name and adjusted_bars is not bars[symbol]:
             fix = f"{symbol} pays dividends, and raw levels of adjusted prices depend on later ones; give a25s, s50 or s100."
@@ -135,7 +133,7 @@ def _require_no_dividends(features: FeatureSet, bars: Mapping[str, pd.DataFrame]
 
 
 def _require_validated(spec: TaskSpec, prepared: WindowedData) -> None:
-    """An instrument without a validation day would be declared as validated and tell nothing."""
+    """Raise `InputError` if an instrument of VALIDATE_ON has no validation day."""
     for symbol in spec.data.validate_on:
         if symbol not in prepared.validated:
             days = f"{spec.split.train_end} .. {spec.split.validation_end}"
@@ -143,6 +141,6 @@ def _require_validated(spec: TaskSpec, prepared: WindowedData) -> None:
 
 
 def _with_a25s(prepared: WindowedData, traded: Mapping[str, pd.DataFrame]) -> WindowedData:
-    """The same split of the same rows; a25s has the shorter warm-up, so that every one of them is complete."""
+    """Return the same rows and split with the features a25s, whose warm-up is shorter, so that every row is complete."""
     parts = [replace(part, matrix=build(A25S, traded[part.symbol])) for part in prepared.parts]
-    return prepare(parts, prepared.context_length, validate_on=prepared.validated)
+    return stack_windows(parts, prepared.context_length, validate_on=prepared.validated)

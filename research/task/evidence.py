@@ -1,4 +1,4 @@
-"""How much a split can tell: counts, base rates, and how many independent labels its rows are worth."""
+"""Statistical evidence in a split: counts, base rates and the effective number of independent labels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MEMORY_DAYS = 60
 
 @dataclass(frozen=True, kw_only=True)
 class SplitEvidence:
-    """How much one split can tell."""
+    """Evidence in one split."""
 
     split: str
     n: int
@@ -27,7 +27,7 @@ class SplitEvidence:
     rarer_days: int
     """Days on which any instrument has a label of the rarer class."""
     effective: float
-    """Independent labels that would fix the base rate as well."""
+    """Number of independent labels that would determine the base rate equally well."""
 
     @property
     def base_rate(self) -> float:
@@ -42,23 +42,23 @@ class SplitEvidence:
 
 @dataclass(frozen=True, kw_only=True)
 class EvidenceFloor:
-    """The least a split must hold."""
+    """Smallest evidence that a split may have."""
 
     days: int = 200
-    """Labelled days, however many instruments there are: forty of them on five days have seen one week."""
+    """Labelled days, for any number of instruments: forty instruments on five days have seen one week."""
     rarer_class: int = 30
     """Days with the rarer class."""
 
 
 def evidence_of(prepared: WindowedData) -> list[SplitEvidence]:
-    """What each split holds."""
-    found = []
+    """Return the evidence of each split."""
+    evidence = []
     for name in ("train", "validation", "test"):
         rows = getattr(prepared.split, name)
         labels, days = prepared.labels[rows], prepared.days[rows]
         positives = int(labels.sum())
         rarer = labels == (2 * positives <= len(labels))
-        found.append(
+        evidence.append(
             SplitEvidence(
                 split=name,
                 n=len(labels),
@@ -68,34 +68,35 @@ def evidence_of(prepared: WindowedData) -> list[SplitEvidence]:
                 effective=effective_labels(labels, days, prepared.parts[0].target.spec.horizon),
             )
         )
-    return found
+    return evidence
 
 
 def effective_labels(labels: NDArray[np.int8], days: pd.DatetimeIndex, horizon: int) -> float:
-    """Independent labels whose mean would vary as much as that of these: p (1 - p) / variance of the mean.
+    """Return the number of independent labels whose mean has the same variance: p (1 - p) / variance of the mean.
 
     The variance is the long-run variance of the daily sums (Newey & West 1987, Bartlett weights over 60 sessions). It
-    holds what makes labels repeat each other: overlapping intervals, clustered volatility, and instruments that move
-    together on one day. At most the labels there are, at most one per `horizon` sessions and instrument.
+    contains all dependence: overlapping intervals, clustered volatility, and instruments that move together on a day.
+    The number is at most one per `horizon` sessions and instrument.
     """
     if len(labels) == 0:
         return 0.0
-    most = len(labels) / horizon
+    limit = len(labels) / horizon
     rate = labels.mean()
     if rate in (0.0, 1.0):
-        return most
+        return limit
     sums = pd.Series(labels - rate).groupby(days.to_numpy(), sort=True).sum().to_numpy(np.float64)
     memory = min(MEMORY_DAYS, len(sums) - 1)
     variance = sums @ sums
     for lag in range(1, memory + 1):
         variance += 2 * (1 - lag / (memory + 1)) * (sums[lag:] @ sums[:-lag])
-    return float(min(most, rate * (1 - rate) * len(labels) ** 2 / variance))
+    return float(min(limit, rate * (1 - rate) * len(labels) ** 2 / variance))
 
 
 def thin_evidence(evidence: list[SplitEvidence], floor: EvidenceFloor) -> list[str]:
-    """A sentence for every split below the floor."""
+    """Return a sentence for every split below the floor."""
     return [
-        f"{one.split} has {one.days} days, {one.rarer_days} with the rarer class (floor: {floor.days} and {floor.rarer_class})"
-        for one in evidence
-        if one.days < floor.days or one.rarer_days < floor.rarer_class
+        f"{split.split} has {split.days} days, {split.rarer_days} with the rarer class "
+        f"(floor: {floor.days} and {floor.rarer_class})"
+        for split in evidence
+        if split.days < floor.days or split.rarer_days < floor.rarer_class
     ]

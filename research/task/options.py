@@ -11,7 +11,7 @@ from research.spec import TargetKind, TargetSpec, TrialSpec
 
 @dataclass(frozen=True, kw_only=True)
 class TaskOptions:
-    """Data, features and the question."""
+    """Data, features, target and split of a task."""
 
     data: str = "bundled"
     """Where bars come from: `bundled` (S&P 500 and Nasdaq, 1999-2018), `synthetic:bars=20000,signal=0.3,lag=20`, a CSV or
@@ -19,15 +19,15 @@ class TaskOptions:
     symbol: str = ""
     """Instrument inside the data; ^GSPC or the only one if not given."""
     symbols: tuple[str, ...] = ()
-    """Several instruments, trained on together; `all` takes every one that is no reference."""
+    """Several instruments, trained on together; `all` selects every one that is not a reference."""
     validate_on: tuple[str, ...] = ()
-    """Those of SYMBOLS that validation and test look at, so that only the training data vary; all of them if not given."""
+    """Instruments of SYMBOLS in validation and test, so that only the training data vary; all of them if not given."""
     features: str = "a25s"
     """Feature set: a25s (stationary), a25 (raw), s50 or s100 (wider, stationary); `make features` lists them."""
     index: str = ""
     """Instrument that the cross-asset features of s50 and s100 compare with, for example ^GSPC."""
     volatility_index: str = ""
-    """Instrument that they take as implied volatility, for example ^VIX."""
+    """Instrument whose level s50 and s100 use as implied volatility, for example ^VIX."""
     horizon: int = 1
     """Sessions ahead in which the price may touch the threshold."""
     task: TargetKind = "threshold"
@@ -38,7 +38,7 @@ class TaskOptions:
     touch: Literal["auto", "high", "low", "close"] = "auto"
     """Price that touches: intraday (high, or low for downside) if not given, or close."""
     shuffle_labels: int | None = None
-    """Seed of a permutation of the labels, for a negative control: no model may then find anything."""
+    """Seed of a permutation of the labels, for a negative control: no model may then beat the base rate."""
     context: int = 60
     """Days that a model sees, the predicted day's own day last."""
     windows: str = ""
@@ -50,11 +50,11 @@ class TaskOptions:
     validation_end: date | None = None
     """Last validation day; for the bundled data 2015-06-30, for others after 82.5% of the sessions."""
     test_end: date | None = None
-    """Last test day, the last there is if not given; no sweep ever looks at the test days' prices."""
+    """Last test day, the last day of the data if not given; no sweep uses the test days' prices."""
     embargo: int = 0
     """Sessions dropped before each border on top of the purge of `horizon` sessions."""
     allow_thin_evidence: bool = False
-    """Go on below the evidence floor (200 days, 30 with the rarer class per split); the runs are tagged."""
+    """Continue below the evidence floor (200 days, 30 with the rarer class per split); the runs are tagged."""
 
 
 def target_of(options: TaskOptions) -> TargetSpec:
@@ -69,7 +69,7 @@ def target_of(options: TaskOptions) -> TargetSpec:
 
 
 def options_of(spec: TrialSpec, *, thin: bool) -> TaskOptions:
-    """What the user would have to say to get this study."""
+    """Return the options that give this task."""
     data, features, target, split = spec.task.data, spec.task.features, spec.task.target, spec.task.split
     return TaskOptions(
         data=data.snapshot_digest,
@@ -80,7 +80,7 @@ def options_of(spec: TrialSpec, *, thin: bool) -> TaskOptions:
         volatility_index=features.volatility_index,
         horizon=target.horizon,
         task=target.kind,
-        # A direction has none; the spec takes any and makes it 0.
+        # A direction has no threshold: the spec sets it to 0, the options need a positive one.
         threshold=target.threshold or TaskOptions().threshold,
         touch=target.touch,
         shuffle_labels=target.shuffled,

@@ -26,15 +26,15 @@ class Split:
     validation: Rows
     test: Rows
     spec: SplitSpec | None = None
-    """What `holdout` was asked for, to be read back where a run declares its split."""
+    """Arguments of `holdout`, for the record of a run."""
 
 
 def holdout(target: Target, spec: SplitSpec, first_row: int, context_length: int) -> Split:
-    """Train, validation and test rows by date.
+    """Return train, validation and test rows by date.
 
     A day belongs to a split only if its whole label interval ends before the next split's first day, plus
     `embargo` sessions: without this purge, a training label would already contain validation prices.
-    Context may look back across a border; that uses the past only.
+    Context may cross a border backwards, since it uses the past only.
 
     `first_row` is the first row with complete features; training starts one context later.
     """
@@ -59,7 +59,7 @@ def holdout(target: Target, spec: SplitSpec, first_row: int, context_length: int
 def walk_forward(
     target: Target, first_year: int, last_year: int, first_row: int, context_length: int, embargo: int = 0
 ) -> Iterator[Split]:
-    """One split per calendar year: validation is that year, training everything before it, purged and less the embargo.
+    """Yield one split per calendar year: it validates on that year and trains on all earlier rows, purged, less the embargo.
 
     The test part stays empty: pooled over the years, every validation day is predicted exactly once.
     """
@@ -78,13 +78,12 @@ def walk_forward(
 
 
 def holdout_ends(days: pd.DatetimeIndex) -> tuple[date, date, date]:
-    """Last training, validation and test day where a study names none: after 65%, 82.5% and 100% of the sessions.
+    """Return the default last training, validation and test days: after 65%, 82.5% and 100% of the sessions.
 
     These are the shares of the bundled data's own split.
     """
     sessions = pd.DatetimeIndex(np.unique(days.to_numpy()))
-    places = [max(int(len(sessions) * share) - 1, 0) for share in SHARES]
-    train, validation, test = (sessions[place].date() for place in places)
+    train, validation, test = (sessions[max(int(len(sessions) * share) - 1, 0)].date() for share in SHARES)
     return train, validation, test
 
 
@@ -93,6 +92,6 @@ def _row_after(days: pd.DatetimeIndex, day: date) -> int:
 
 
 def _purged(target: Target, start: int, end: int, embargo: int) -> Rows:
-    """Rows of [start, end) whose label interval [t, t + horizon] ends before row `end`, less the embargo."""
+    """Return the rows of [start, end) whose label interval [t, t + horizon] ends before row `end`, less the embargo."""
     last = min(end - target.spec.horizon - embargo, target.n_labelled)
     return np.arange(start, max(last, start), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""A study: all that the trials and baselines of a sweep share, with what its runs say about it."""
+"""A task: the data, split and evidence that the trials and baselines of a sweep share."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from research.task.options import TaskOptions
 from research.task.windows import WindowedData
 
 NAMES_SHOWN = 3
-"""Instruments that an experiment's name has room for."""
+"""Largest number of instruments that an experiment's name lists."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineRows:
-    """What the baselines see of the training and the validation rows."""
+    """Features, volatility and labels that the baselines are fitted on and predict from."""
 
     features_train: NDArray[np.float64]
     """[rows, 25]: the last day's standardised a25s, whatever feature set the trials use."""
@@ -39,7 +39,7 @@ class BaselineRows:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """All that the trials and baselines of a sweep share, ready to train on."""
+    """Data, split and evidence of a sweep, ready for training."""
 
     spec: TaskSpec
     snapshot: Snapshot
@@ -49,20 +49,20 @@ class Task:
     thin: list[str]
     """Splits below the evidence floor, when the user allowed them."""
     family: str = TRANSFORMER
-    """What its models are: sizes are compared within a family, so that another one is another study on the same rows."""
+    """Family of the models. Sizes are comparable within a family only, so that another family has another experiment."""
 
     @property
     def experiment(self) -> str:
-        """MLflow experiment, `<data>-<task>` or `<data>-<task>-<family>` of another family than the transformer."""
+        """MLflow experiment, `<data>-<task>` or `<data>-<task>-<family>` for families other than the transformer."""
         name = experiment_name(self.spec)
         return name if self.family == TRANSFORMER else f"{name}-{self.family}"
 
     @property
     def title(self) -> str:
-        """What its sweeps' names say besides the budget, for example `h1` or `h1-w4K`."""
+        """Part of a sweep's name after the budget, for example `h1` or `h1-w4K`."""
         windows = self.spec.split.train_windows
-        taken = "" if self.spec.split.windows_from == "recent" else f"-{self.spec.split.windows_from}"
-        return f"h{self.spec.target.horizon}" + (f"-w{count_label(windows)}{taken}" if windows else "")
+        selection = "" if self.spec.split.windows_from == "recent" else f"-{self.spec.split.windows_from}"
+        return f"h{self.spec.target.horizon}" + (f"-w{count_label(windows)}{selection}" if windows else "")
 
     @property
     def training_base_rate(self) -> float:
@@ -77,7 +77,7 @@ class Task:
 
     @cached_property
     def bayes(self) -> BayesLoss | None:
-        """Lowest loss there is on the validation days; known of a synthetic market alone."""
+        """Lowest possible loss on the validation days; known for a synthetic market only."""
         part, rows = self.prepared.parts[0], self.prepared.split.validation
         bars = self.snapshot.of(part.symbol)
         if not has_known_answer(bars, part.target.spec) or part.target.spec.shuffled is not None:
@@ -85,9 +85,9 @@ class Task:
         return bayes_loss(bars, part.target.spec, rows)
 
 
-def build_task(options: TaskOptions, snapshot: Snapshot, found: TaskData) -> Task:
-    """The study of what was assembled; refuses what is below the evidence floor unless told otherwise."""
-    evidence = evidence_of(found.prepared)
+def build_task(options: TaskOptions, snapshot: Snapshot, assembled: TaskData) -> Task:
+    """Return the task of assembled data; `InputError` below the evidence floor, unless the options allow it."""
+    evidence = evidence_of(assembled.prepared)
     thin = thin_evidence(evidence, EvidenceFloor())
     if thin and not options.allow_thin_evidence:
         raise InputError(
@@ -95,17 +95,17 @@ def build_task(options: TaskOptions, snapshot: Snapshot, found: TaskData) -> Tas
             "or HORIZON, or --allow-thin-evidence, which is tagged on every run."
         )
     return Task(
-        spec=found.spec,
+        spec=assembled.spec,
         snapshot=snapshot,
-        prepared=found.prepared,
+        prepared=assembled.prepared,
         evidence=evidence,
         thin=thin,
-        baseline_rows=baseline_rows(found),
+        baseline_rows=baseline_rows(assembled),
     )
 
 
 def require_same_clock(options: TaskOptions, snapshot: Snapshot) -> None:
-    """A reference must trade where the instrument does: another exchange's close of the same date may come hours later."""
+    """Raise `InputError` if a reference has another trading calendar: its close of the same date may be hours later."""
     calendars = {symbol: facts.get("calendar", "") for symbol, facts in snapshot.manifest.instruments.items()}
     for field, reference in {"INDEX": options.index, "VOLATILITY_INDEX": options.volatility_index}.items():
         for symbol in symbols_of(options, snapshot.bars) if reference else ():
@@ -118,26 +118,26 @@ def require_same_clock(options: TaskOptions, snapshot: Snapshot) -> None:
 
 
 def experiment_name(spec: TaskSpec) -> str:
-    """MLflow experiment of a study, `<data>-<task>`."""
+    """Return the MLflow experiment of a task, `<data>-<task>`."""
     return f"{pool_name(spec.data.symbols)}-{spec.target.name}"
 
 
 def pool_name(symbols: tuple[str, ...]) -> str:
-    """One word for one or several instruments."""
+    """Return one word for one or several instruments."""
     if len(symbols) <= NAMES_SHOWN:
         return "-".join(slug(symbol) for symbol in symbols)
     return f"{slug(symbols[0])}-and-{len(symbols) - 1}-{fingerprint({'symbols': list(symbols)})[:6]}"
 
 
-def baseline_rows(found: TaskData, predicted: str = "validation") -> BaselineRows:
-    """The last day of each window, as the baselines see it, of the training rows and of the split that is predicted."""
-    stationary = found.stationary
+def baseline_rows(assembled: TaskData, predicted: str = "validation") -> BaselineRows:
+    """Return the last day of each window, for the training rows and for the split to predict."""
+    stationary = assembled.stationary
     values = stationary.standardised.astype(np.float64)
     train, rows = stationary.split.train, getattr(stationary.split, predicted)
     return BaselineRows(
         features_train=values[train],
         features_validation=values[rows],
-        volatility_train=found.volatility[train],
-        volatility_validation=found.volatility[rows],
+        volatility_train=assembled.volatility[train],
+        volatility_validation=assembled.volatility[rows],
         labels_train=stationary.labels_of("train"),
     )

@@ -1,7 +1,7 @@
-"""The window data path: the feature matrix lives on the device once, a batch is a gather of windows by row.
+"""Windows of features: the feature matrix is stored on the device once, and a batch gathers windows by row.
 
-The instruments of a study are stacked: each keeps its own rows, one below the other, and a window never crosses from
-one into the next, since no row is asked for that has not a whole context of its own instrument before it.
+The instruments of a task are stacked, one below the other. No window crosses from one instrument into the next: every row
+of a split has a whole context of its own instrument before it.
 
 Shapes: R rows (days of all instruments), T context, F features, B batch.
 """
@@ -48,19 +48,19 @@ class WindowDataset:
         self._days_T = torch.arange(1 - context_length, 1, device=device)
 
     def gather(self, rows_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Windows x_BTF and labels y_B of the given rows, of any shape, on the device, without per-sample Python."""
+        """Return windows x_BTF and labels y_B of rows of any shape, on the device, without Python code per sample."""
         R, F = self.values_RF.shape
         T = self.context_length
         if self.values_RF.device.type != "cpu":
             return self.values_RF[rows_B.unsqueeze(-1) + self._days_T], self.labels_R[rows_B]
-        # A view without a copy, window s being T * F numbers from row s on: each is then one move of memory.
+        # A view without a copy: window s is the T * F numbers from row s on, so that each window is one contiguous copy.
         windows_SC = self.values_RF.as_strided((R - T + 1, T * F), (F, 1))
         rows = rows_B.reshape(-1)
         x_BTF = windows_SC.index_select(0, rows - (T - 1)).view(*rows_B.shape, T, F)
         return x_BTF, self.labels_R.index_select(0, rows).view(rows_B.shape)
 
     def rows(self, rows: NDArray[np.int64]) -> Tensor:
-        """Row numbers as a device tensor, for `gather`; each needs a whole context before it."""
+        """Return row numbers as a device tensor for `gather`; each needs a whole context before it."""
         assert len(rows) == 0 or rows.min() >= self.context_length - 1
         return torch.from_numpy(rows).to(self.values_RF.device)
 
@@ -69,14 +69,13 @@ class WindowDataset:
 def predict(
     model: nn.Module, dataset: WindowDataset, rows: Tensor, *, copies: int | None = None, dtype: torch.dtype = torch.float32
 ) -> NDArray[np.float64]:
-    """Logits of the given rows, without dropout; [copies, rows] of a stack of models. Leaves the model in evaluation mode.
+    """Return logits of the given rows without dropout, [copies, rows] for a stack; sets the model to evaluation mode.
 
-    Computed in `dtype`: the model's layers follow their input.
+    Computed in `dtype`, since the model's layers follow their input.
     """
     model.eval()
-    at_once = max(EVALUATION_BATCH // (copies or 1), 1)
     parts = []
-    for rows_B in torch.split(rows, at_once):
+    for rows_B in torch.split(rows, max(EVALUATION_BATCH // (copies or 1), 1)):
         rows_B = rows_B if copies is None else rows_B.expand(copies, -1)
         parts.append(model(dataset.gather(rows_B)[0].to(dtype), dataset.symbols_R[rows_B]))
     logits: NDArray[np.float64] = torch.cat(parts, dim=-1).cpu().double().numpy()
@@ -84,10 +83,10 @@ def predict(
 
 
 def predict_float64(model: nn.Module, dataset: WindowDataset, rows: Tensor) -> NDArray[np.float64]:
-    """Logits of a trained model in double precision, the same in an evaluation and where the model is served.
+    """Return logits of a trained model in double precision, identical in evaluation and serving.
 
-    In single precision they differ by some 1e-6 between batch sizes, numbers of threads and machines, and a steep
-    calibration magnifies that a hundredfold. On the CPU, where every machine has double precision.
+    In single precision they differ by about 1e-6 between batch sizes, thread counts and machines, and a steep
+    calibration magnifies that a hundredfold. The data must be on the CPU, where every machine has double precision.
     """
     assert dataset.values_RF.device.type == "cpu"
     return predict(model, dataset, rows, dtype=torch.float64)
@@ -95,7 +94,7 @@ def predict_float64(model: nn.Module, dataset: WindowDataset, rows: Tensor) -> N
 
 @dataclass(frozen=True, kw_only=True)
 class InstrumentData:
-    """One instrument of a study, on its own rows."""
+    """Features, target and split of one instrument, on its own rows."""
 
     symbol: str
     matrix: FeatureMatrix
@@ -105,10 +104,10 @@ class InstrumentData:
 
 @dataclass(frozen=True, kw_only=True)
 class WindowedData:
-    """Everything one study's models see, made once and shared by its trials and baselines."""
+    """Data of one task, computed once and shared by its trials and baselines."""
 
     parts: tuple[InstrumentData, ...]
-    """The instruments; row r of the second one is row r + len(first) of the stack."""
+    """Instruments; row r of the second one is row r + len(first) of the stack."""
     split: Split
     """Rows of the stack."""
     standardiser: Scaler
@@ -126,7 +125,7 @@ class WindowedData:
 
     @cached_property
     def labels(self) -> NDArray[np.int8]:
-        """[R] labels, -1 where there is none."""
+        """[R] labels, -1 without one."""
         return np.concatenate([part.target.labels for part in self.parts])
 
     @cached_property
@@ -136,7 +135,7 @@ class WindowedData:
 
     @cached_property
     def symbols(self) -> NDArray[np.int64]:
-        """[R] place in `parts` of each row's instrument."""
+        """[R] index in `parts` of each row's instrument."""
         return np.repeat(np.arange(len(self.parts)), [len(part.target.days) for part in self.parts])
 
     @property
@@ -150,61 +149,70 @@ class WindowedData:
     @property
     def validated(self) -> list[str]:
         """Instruments that have validation rows."""
-        return [self.parts[place].symbol for place in np.unique(self.symbols[self.split.validation])]
+        return [self.parts[index].symbol for index in np.unique(self.symbols[self.split.validation])]
 
     @property
     def windows_from(self) -> WindowsFrom:
-        """Which training windows were taken, read off the days of those that were and of those that were not."""
+        """Selection of the training windows, read back from the days of the selected and of the omitted ones."""
         assert self.split.spec is not None
-        there = np.concatenate([part.split.train + start for part, start in zip(self.parts, _starts(self.parts), strict=True)])
-        left_out = np.setdiff1d(there, self.split.train)
-        if len(left_out) == 0:
+        available = np.concatenate(
+            [part.split.train + start for part, start in zip(self.parts, _starts(self.parts), strict=True)]
+        )
+        omitted = np.setdiff1d(available, self.split.train)
+        if len(omitted) == 0:
             return self.split.spec.windows_from
-        return "recent" if self.days[left_out].max() <= self.days[self.split.train].min() else "everywhere"
+        return "recent" if self.days[omitted].max() <= self.days[self.split.train].min() else "everywhere"
 
     @property
     def feature_digest(self) -> str:
         """Digest of all feature matrices."""
-        return _joint([part.matrix.digest for part in self.parts])
+        return _joint_digest([part.matrix.digest for part in self.parts])
 
     @property
     def target_digest(self) -> str:
         """Digest of all labels."""
-        return _joint([part.target.digest for part in self.parts])
+        return _joint_digest([part.target.digest for part in self.parts])
 
     def labels_of(self, split: str) -> NDArray[np.int8]:
-        """Labels of a split's rows."""
+        """Return the labels of a split's rows."""
         rows: Rows = getattr(self.split, split)
         return self.labels[rows]
 
     def label_ends(self, rows: Rows) -> pd.DatetimeIndex:
-        """Day of the last bar that each row's label depends on; the row's own instrument has that bar."""
+        """Return the day of the last bar that each row's label depends on; the row's own instrument has that bar."""
         return self.days[rows + self.parts[0].target.spec.horizon]
 
     def dataset(self, device: torch.device) -> WindowDataset:
-        """The same data on a device."""
+        """Return the same data on a device."""
         return WindowDataset(self.standardised, self.labels, self.context_length, device, self.symbols)
 
 
-def prepare(
+def stack_windows(
     parts: Sequence[InstrumentData], context_length: int, *, validate_on: Collection[str] | None = None
 ) -> WindowedData:
-    """Stack the instruments, take the training windows that the split asks for, fit the standardiser on their rows.
+    """Stack the instruments, select the training windows of the split spec, fit the standardiser on their rows.
 
-    Instruments outside of `validate_on` are trained on and neither validated nor tested.
+    Instruments outside of `validate_on` (default: all of them) are used for training only.
     """
-    split = _stacked(parts, {part.symbol for part in parts} if validate_on is None else set(validate_on))
-    split = _subsampled(split, parts)
+    placed = list(zip(parts, _starts(parts), strict=True))
+    validated = [(part, start) for part, start in placed if validate_on is None or part.symbol in validate_on]
+    split = Split(
+        train=np.concatenate([part.split.train + start for part, start in placed]),
+        validation=np.concatenate([part.split.validation + start for part, start in validated]),
+        test=np.concatenate([part.split.test + start for part, start in validated]),
+        spec=parts[0].split.spec,
+    )
+    split = _select_train_windows(split, parts)
     values = np.concatenate([part.matrix.values for part in parts])
     standardiser = Scaler.fit(values, _covered(split.train, context_length, len(values)))
     return WindowedData(parts=tuple(parts), split=split, standardiser=standardiser, context_length=context_length)
 
 
 def merge_train_validation(prepared: WindowedData) -> WindowedData:
-    """Training and validation rows as one training split, for the last training before the test; validation is empty.
+    """Merge training and validation rows into one training split, for the final training before the test.
 
-    Both were purged when they were split: validation labels end before the first test day, training labels before that.
-    Instruments that are trained on only have no validation rows and add none.
+    Validation is then empty. Both splits were purged: validation labels end before the first test day, training labels
+    before that. Instruments used for training only have no validation rows and add none.
     """
     split = prepared.split
     rows = np.union1d(split.train, split.validation)
@@ -215,10 +223,10 @@ def merge_train_validation(prepared: WindowedData) -> WindowedData:
 
 
 def walk_forward_fold(prepared: WindowedData, year: int) -> WindowedData:
-    """The test rows of one calendar year; what came before them in the test is trained on as well.
+    """Return one calendar year's test rows as the test, and add earlier test rows to the training rows.
 
-    Of a joined split. A row counts as known if its whole label interval lies before the year's first session, less the
-    split's embargo: the labels of the last days before are purged, as in every split.
+    The split must be a merged one. An earlier row is added if its whole label interval lies before the year's first
+    session, less the split's embargo: the last labels before the year are purged, as in every split.
     """
     split, days = prepared.split, prepared.days
     assert len(split.validation) == 0
@@ -229,57 +237,44 @@ def walk_forward_fold(prepared: WindowedData, year: int) -> WindowedData:
     ]
     horizon = prepared.parts[0].target.spec.horizon
     ends = split.test + horizon + embargo
-    known = split.test[ends < np.array(borders)[prepared.symbols[split.test]]]
-    return _on_rows(prepared, train=np.union1d(split.train, known), test=split.test[days[split.test].year == year])
+    earlier = split.test[ends < np.array(borders)[prepared.symbols[split.test]]]
+    return _on_rows(prepared, train=np.union1d(split.train, earlier), test=split.test[days[split.test].year == year])
 
 
 def _on_rows(prepared: WindowedData, *, train: Rows, test: Rows) -> WindowedData:
-    """Nothing to validate on; the standardiser is fitted on the rows that the training windows cover."""
+    """Replace the rows of training and test, empty the validation and fit the standardiser anew."""
     standardiser = Scaler.fit(prepared.values, _covered(train, prepared.context_length, len(prepared.values)))
-    nothing = np.array([], dtype=np.int64)
-    return replace(
-        prepared, split=replace(prepared.split, train=train, validation=nothing, test=test), standardiser=standardiser
-    )
+    split = replace(prepared.split, train=train, validation=np.array([], dtype=np.int64), test=test)
+    return replace(prepared, split=split, standardiser=standardiser)
 
 
 def _starts(parts: Sequence[InstrumentData]) -> list[int]:
     lengths = [len(part.target.days) for part in parts]
-    return [sum(lengths[:place]) for place in range(len(parts))]
+    return [sum(lengths[:index]) for index in range(len(parts))]
 
 
-def _stacked(parts: Sequence[InstrumentData], validated: set[str]) -> Split:
-    placed = list(zip(parts, _starts(parts), strict=True))
-    looked_at = [(part, start) for part, start in placed if part.symbol in validated]
-    return Split(
-        train=np.concatenate([part.split.train + start for part, start in placed]),
-        validation=np.concatenate([part.split.validation + start for part, start in looked_at]),
-        test=np.concatenate([part.split.test + start for part, start in looked_at]),
-        spec=parts[0].split.spec,
-    )
-
-
-def _subsampled(split: Split, parts: Sequence[InstrumentData]) -> Split:
-    """The split with as many training windows as its spec asks for, newest days first or in an order drawn once for all."""
-    wanted = split.spec.train_windows if split.spec else None
-    if split.spec is None or wanted is None:
+def _select_train_windows(split: Split, parts: Sequence[InstrumentData]) -> Split:
+    """Return the split with the number of training windows of its spec: the newest days, or a sample with a fixed seed."""
+    count = split.spec.train_windows if split.spec else None
+    if split.spec is None or count is None:
         return split
-    there = len(split.train)
-    fix = f"there are {there:,} training windows; give at most that, or more instruments as SYMBOLS."
-    require(wanted <= there, "WINDOWS", wanted, fix)
+    available = len(split.train)
+    fix = f"there are {available:,} training windows; give at most that, or more instruments as SYMBOLS."
+    require(count <= available, "WINDOWS", count, fix)
     days = np.concatenate([part.target.days.to_numpy() for part in parts])
     newest_first = split.train[np.argsort(days[split.train], kind="stable")][::-1]
-    drawn = np.random.default_rng(0).permutation(newest_first)
-    order = newest_first if split.spec.windows_from == "recent" else drawn
-    return replace(split, train=np.sort(order[:wanted]))
+    recent = split.spec.windows_from == "recent"
+    order = newest_first if recent else np.random.default_rng(0).permutation(newest_first)
+    return replace(split, train=np.sort(order[:count]))
 
 
 def _covered(rows: Rows, context_length: int, n_rows: int) -> Rows:
-    """Rows that the windows of these rows cover."""
+    """Return all rows inside the windows that end on these rows."""
     edges = np.zeros(n_rows + 1, dtype=np.int64)
     np.add.at(edges, rows - (context_length - 1), 1)
     np.add.at(edges, rows + 1, -1)
     return np.flatnonzero(np.cumsum(edges[:-1]) > 0)
 
 
-def _joint(digests: list[str]) -> str:
+def _joint_digest(digests: list[str]) -> str:
     return digests[0] if len(digests) == 1 else digest_bytes(*(digest.encode() for digest in digests))

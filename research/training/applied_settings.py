@@ -1,4 +1,4 @@
-"""What a built training really uses: every setting read back from the object that holds it."""
+"""Settings of a built training, each read back from the object that uses it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from research.training.optim import base_width_in
 from research.training.trainer import Trainer
 
 
-def applied_settings(trainer: Trainer, place: int = 0) -> dict[str, Any]:
-    """Parameters of a trial by name, from the model, the dataset, the optimizer and the schedule."""
+def applied_settings(trainer: Trainer, index: int = 0) -> dict[str, Any]:
+    """Return the parameters of a trial by name, read from the model, the dataset, the optimizer and the schedule."""
     model = trainer.model
     block: Any = model.blocks[0]
+    # Optimizer and attention scores scale with the same base width; a difference must show in the record.
+    rates, scores = base_width_in(trainer.states[index].optimizer, model.architecture), model.base_width
     return {
         "d_model": model.positions_ND.shape[-1],
         "n_layers": len(model.blocks),
@@ -26,18 +28,11 @@ def applied_settings(trainer: Trainer, place: int = 0) -> dict[str, Any]:
         "patch_stride": model.architecture.patch_stride,
         "window_norm": model.level is not None,
         "n_symbols": 0 if model.symbols_SD is None else model.symbols_SD.shape[-2],
-        "base_width": _base_width(trainer, place),
-        **trainer.applied(place),
+        "base_width": rates if rates == scores else f"{rates} for rates, {scores} for attention",
+        **trainer.applied(index),
     }
 
 
 def parameters_of(model: PatchTransformer) -> int:
-    """Parameters of a built model, or of each copy of a stack."""
+    """Return the number of parameters of a built model, or of each copy of a stack."""
     return sum(parameter.numel() for parameter in model.parameters()) // math.prod(model.copies)
-
-
-def _base_width(trainer: Trainer, place: int) -> int | str:
-    """What the optimizer's rates and the model's attention say; they are halves of one thing."""
-    model = trainer.model
-    rates, scores = base_width_in(trainer.members[place].optimizer, model.architecture), model.base_width
-    return rates if rates == scores else f"{rates} for rates, {scores} for attention"

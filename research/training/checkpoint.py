@@ -1,4 +1,4 @@
-"""Weights and whole training states on disk: safetensors, written whole or not at all."""
+"""Weights and training states on disk, as safetensors files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 LARGE = 64 * 2**20
-"""Bytes from which on writing a checkpoint takes longer than handing it to another thread."""
+"""Bytes above which writing a checkpoint takes longer than handing it to another thread."""
 NOTES = "notes"
 """Key of the JSON text in a checkpoint's header."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """All that a training needs to go on after an epoch as if it had never stopped."""
+    """State from which a training continues after an epoch as if it had never stopped."""
 
     tensors: dict[str, Tensor]
     """Model, optimizer, best weights and random states, by dotted name, on the CPU."""
@@ -37,7 +37,7 @@ class Checkpoint:
         return sum(tensor.nbytes for tensor in self.tensors.values())
 
     def part(self, prefix: str) -> dict[str, Tensor]:
-        """The tensors under a prefix, without it."""
+        """Return the tensors under a prefix, by name without the prefix."""
         return {name.removeprefix(f"{prefix}."): t for name, t in self.tensors.items() if name.startswith(f"{prefix}.")}
 
     def save(self, path: Path) -> None:
@@ -47,7 +47,7 @@ class Checkpoint:
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint | None:
-        """The checkpoint at `path`; None if there is none or it cannot be read."""
+        """Return the checkpoint at `path`; None if there is none or it cannot be read."""
         try:
             with safe_open(path, framework="pt") as file:
                 notes = json.loads(file.metadata()[NOTES])
@@ -57,23 +57,23 @@ class Checkpoint:
 
 
 class Writer:
-    """Saves checkpoints one after the other, large ones from an accelerator while training goes on.
+    """Saves checkpoints one after the other; large ones of an accelerator in the background.
 
-    Their tensors were copied to the host in any case. On a CPU they are the live ones, and a second copy of weights and
-    moments would cost more memory than writing costs time.
+    An accelerator's tensors are copied to the host in any case. On a CPU the tensors are the live ones: a second copy of
+    weights and moments would cost more in memory than writing costs in time.
     """
 
     def __init__(self, device: torch.device, large: int = LARGE):
         self._in_background = device.type != "cpu"
         self._large = large
         self._thread: threading.Thread | None = None
-        self._problem: str = ""
+        self._error = ""
 
     def save(self, checkpoint: Checkpoint, path: Path) -> None:
-        """Write it, or begin to; one that cannot be written costs the place to go on from, not the training."""
+        """Write a checkpoint, or start writing it; a failure is a warning and does not end the training."""
         self.wait()
         if self._in_background and checkpoint.n_bytes >= self._large:
-            # The best weights lie on the host and are overwritten by the next better epoch.
+            # The best weights are on the host and the next better epoch overwrites them.
             owned = replace(checkpoint, tensors={name: value.clone() for name, value in checkpoint.tensors.items()})
             self._thread = threading.Thread(target=self._write, args=(owned, path), name="checkpoint")
             self._thread.start()
@@ -82,7 +82,7 @@ class Writer:
             self._warn()
 
     def wait(self) -> None:
-        """Until nothing is being written."""
+        """Wait until nothing is being written."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -91,30 +91,30 @@ class Writer:
     def _write(self, checkpoint: Checkpoint, path: Path) -> None:
         try:
             checkpoint.save(path)
-        except (OSError, SafetensorError) as problem:
-            self._problem = f"epoch {len(checkpoint.notes['records'])}: no checkpoint could be written ({problem})"
+        except (OSError, SafetensorError) as error:
+            self._error = f"epoch {len(checkpoint.notes['records'])}: no checkpoint could be written ({error})"
 
     def _warn(self) -> None:
-        # From the training's own thread, where a warning can become an error.
-        if self._problem:
-            warnings.warn(self._problem, stacklevel=3)
-            self._problem = ""
+        # In the training's own thread, where a warning can become an error.
+        if self._error:
+            warnings.warn(self._error, stacklevel=3)
+            self._error = ""
 
 
 def epochs_done(path: Path) -> int:
-    """Epochs that the checkpoint at `path` holds, read from its header; 0 if there is none."""
+    """Return the number of epochs in the checkpoint at `path`, from its header; 0 if there is none."""
     notes = _notes(path)
     return len(notes["records"]) if notes else 0
 
 
 def micro_batch_of(path: Path) -> int | None:
-    """The micro-batch that the checkpoint at `path` was trained with; None if there is none."""
+    """Return the micro-batch of the checkpoint at `path`; None if there is none."""
     notes = _notes(path)
     return int(notes["micro_batch"]) if notes else None
 
 
 def _notes(path: Path) -> dict[str, Any] | None:
-    """A checkpoint's notes, without its tensors."""
+    """Return a checkpoint's notes without loading its tensors; None if it cannot be read."""
     try:
         with safe_open(path, framework="pt") as file:
             notes: dict[str, Any] = json.loads(file.metadata()[NOTES])
@@ -124,17 +124,17 @@ def _notes(path: Path) -> dict[str, Any] | None:
 
 
 def pack(prefix: str, tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
-    """Named tensors under a prefix, on the CPU and contiguous; each is brought there before the next is asked for."""
+    """Return named tensors under a prefix, contiguous and on the CPU; tensors are copied one at a time."""
     return {f"{prefix}.{name}": value.detach().cpu().contiguous() for name, value in tensors}
 
 
 def staging_of(path: Path) -> Path:
-    """What the file at `path` is called while it is being written."""
+    """Return the temporary path under which the file at `path` is written."""
     return path.with_suffix(".partial")
 
 
 def save_weights(weights: Mapping[str, Tensor], path: Path) -> None:
-    """Write a model's weights whole or not at all."""
+    """Write a model's weights completely or not at all."""
     _write({name: value.detach().cpu().contiguous() for name, value in weights.items()}, path)
 
 

@@ -1,7 +1,7 @@
-"""One update of all weights: gradients clipped by their joint norm, then AdamW.
+"""Update of all weights: gradients clipped by their joint norm, then AdamW.
 
-PyTorch makes several passes over a net's hundreds of small tensors, with a call for each in most of them. On the CPU two calls
-of kernels of ours do it all; the moments stay where PyTorch's optimizer keeps them.
+PyTorch makes several passes over a net's hundreds of small tensors, most of them with a call per tensor. On the CPU two calls
+of native kernels do the same; the moments stay in the state of PyTorch's optimizer.
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ from torch import Tensor, nn
 from research.models.kernels import native
 
 CLIP_EPSILON = 1e-6
-"""Added to the norm that gradients are divided by, as in PyTorch."""
+"""Added to the norm that divides the gradients, as in PyTorch."""
 
 
 class ClippedAdamW:
-    """Steps of an AdamW whose gradients are first clipped to a joint norm of at most `max_norm`."""
+    """AdamW steps on gradients clipped to a joint norm of at most `max_norm`."""
 
     def __init__(self, optimizer: torch.optim.AdamW, weights: Sequence[Tensor], max_norm: float):
         self.optimizer = optimizer
         self.weights = list(weights)
         self.max_norm = max_norm
         self._groups: list[_Group] = []
-        # Steps are counted here and not in a tensor per weight; whoever reads or replaces the state must not notice.
+        # Steps are counted here, not in a tensor per weight: the hooks keep the optimizer's state consistent.
         optimizer.register_state_dict_pre_hook(lambda _: self._write_steps())
         optimizer.register_load_state_dict_post_hook(lambda _: self._groups.clear())
 
     def step(self) -> Tensor:
-        """Update the weights by the gradients that they hold; returns their norm before clipping."""
-        # PyTorch's own first step also makes the moments.
+        """Update the weights by their gradients and return the norm of the gradients before clipping."""
+        # The first step is PyTorch's own, which creates the moments.
         if not (native.usable(self.weights[0]) and len(self.optimizer.state) == len(self.weights)):
             self._write_steps()
             self._groups.clear()
-            before = nn.utils.clip_grad_norm_(self.weights, self.max_norm)
+            norm_before = nn.utils.clip_grad_norm_(self.weights, self.max_norm)
             self.optimizer.step()
-            return before
+            return norm_before
         if not self._groups:
             self._groups = [_Group(group, self.optimizer) for group in self.optimizer.param_groups]
-        gradients = [group.gradients() for group in self._groups]
-        norm = math.sqrt(sum(native.square_sum(there) for there in gradients))
-        for group, there in zip(self._groups, gradients, strict=True):
-            group.step(there, clip=min(1.0, self.max_norm / (norm + CLIP_EPSILON)))
+        gradients = [[_contiguous_gradient(weight) for weight in group.weights] for group in self._groups]
+        norm = math.sqrt(sum(native.square_sum(group) for group in gradients))
+        for group, group_gradients in zip(self._groups, gradients, strict=True):
+            group.step(group_gradients, clip=min(1.0, self.max_norm / (norm + CLIP_EPSILON)))
         return torch.tensor(norm)
 
     def _write_steps(self) -> None:
@@ -55,7 +55,7 @@ class ClippedAdamW:
 
 
 class _Group:
-    """Weights that share rate and decay, with their moments."""
+    """Weights with the same learning rate and decay, and their moments."""
 
     def __init__(self, settings: dict[str, Any], optimizer: torch.optim.AdamW):
         self.settings = settings
@@ -64,9 +64,6 @@ class _Group:
         self.steps = int(self.states[0]["step"])
         self.means = native.addresses([state["exp_avg"] for state in self.states])
         self.squares = native.addresses([state["exp_avg_sq"] for state in self.states])
-
-    def gradients(self) -> list[Tensor]:
-        return [_contiguous_gradient(weight) for weight in self.weights]
 
     def step(self, gradients: Sequence[Tensor], clip: float) -> None:
         self.steps += 1

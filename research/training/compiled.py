@@ -1,4 +1,4 @@
-"""Blocks compiled once: all blocks of a model are the same code on other weights, so that depth adds no compilation."""
+"""Compilation of a model's blocks: all blocks are the same code on other weights, so that depth adds no compilation."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from research.models.patch_transformer import PatchTransformer
 
 
 def compile_blocks(model: PatchTransformer, backend: str = "inductor") -> None:
-    """Compile the blocks where they stand. What the compiler cannot do is computed as it is."""
+    """Compile the blocks in place; code that the compiler does not support runs uncompiled."""
     torch._dynamo.config.suppress_errors = True
     for block in model.blocks:
         block.compile(backend=backend)
 
 
 def compiles(device: torch.device) -> bool:
-    """Whether compiled blocks pay on this device; a CPU is faster with its own kernels."""
+    """Return whether to compile blocks on this device; a CPU is faster with the native kernels."""
     if device.type != "cuda":
         return False
     if find_spec("triton") is None:

@@ -1,4 +1,4 @@
-"""What a device reaches at most: the rate of large matrix products, against which a training's speed can be read."""
+"""Peak rate of a device in large matrix products, as a reference for the speed of training."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ FEWEST_PRODUCTS = 3
 
 
 def gemm_rate(device: torch.device, precision: Precision) -> float:
-    """Floating-point operations per second (multiply-add = 2) of the fastest square product, with the threads in use."""
+    """Return floating-point operations per second (multiply-add = 2) of the fastest square product, with torch's threads."""
     return max(_rate(device, getattr(torch, precision), size) for size in SIZES[device.type])
 
 
 def _rate(device: torch.device, dtype: torch.dtype, size: int) -> float:
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     out = torch.empty_like(a)
-    # The first product also sets up what the later ones reuse; nothing makes one faster than it can be.
+    # The first product also does set-up work. The fastest one counts: disturbances only slow a product down.
     seconds = [_seconds(device, a, b, out) for _ in range(FEWEST_PRODUCTS)]
     while sum(seconds) < SECONDS_EACH:
         seconds.append(_seconds(device, a, b, out))

@@ -1,7 +1,7 @@
-"""How much memory training takes, in closed form, before anything is allocated.
+"""Memory that training needs, in closed form, before anything is allocated.
 
-d width, L layers, n patches, T context days, F features, P patch length; what a block takes is its family's.
-The terms for the CPU are held against measured trainings by tests/research/training/test_memory_estimate.py.
+d width, L layers, n patches, T context days, F features, P patch length; the terms of a block are its family's.
+tests/research/training/test_memory_estimate.py compares the terms for the CPU with measured trainings.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from research.spec import ArchitectureSpec, OptimizerName
 from research.task.windows import EVALUATION_BATCH
 
 FLOAT, HALF = 4, 2
-"""Bytes of a float32, which weights, gradients, moments and activations are; of a bfloat16 or of one number's random bits."""
+"""Bytes of a float32 (weights, gradients, moments, activations), and of a bfloat16 or the random bits of one number."""
 MEBIBYTE = 2**20
 FITTING_SHARE = 0.85
-"""Share of the free memory that a plan may fill; the model is within 10% of the truth."""
+"""Share of the free memory that a plan may fill; the estimate is within 10% of the measured peak."""
 CPU_LIBRARIES = 96 * MEBIBYTE
 """Code and tables that a process pages in with its first training step, whatever the model's size (x86, torch 2.13)."""
 ALLOCATOR = 1.04
-"""Resident bytes per planned byte on the CPU: what a malloc loses between large blocks."""
+"""Resident bytes per planned byte on the CPU: malloc loses some between large blocks."""
 HOLES = 3
-"""Streams per block that a malloc loses besides where only one per block stays: what lives for a moment lies between them, and
-glibc before 2.38 does not give a freed chunk to an aligned request of the same size. Measured: 0 to 4."""
+"""Additional streams per block that malloc loses if only one per block is kept. Short-lived tensors are between the kept ones,
+and glibc before 2.38 does not give a freed chunk to an aligned request of the same size. Measured: 0 to 4."""
 CUBLAS_WORKSPACE = 32 * MEBIBYTE
-"""What CUBLAS_WORKSPACE_CONFIG=:4096:8, needed for deterministic products, sets aside."""
+"""Memory reserved by CUBLAS_WORKSPACE_CONFIG=:4096:8, which deterministic products need."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,33 +39,33 @@ class MemoryPlan:
 
     weights: int
     gradients: int
-    """Of all parameters; in low memory none outlives its own update."""
+    """Gradients of all parameters; none in low memory, where a gradient is freed by its update."""
     optimizer: int
     """Moments."""
     activations: int
-    """What one micro-batch leaves behind for its backward pass."""
+    """Tensors that the forward pass of one micro-batch keeps for backward."""
     noise: int
-    """Random bits of dropout, in a buffer that stays from step to step."""
+    """Random bits of dropout, in a buffer that persists between steps."""
     backward: int
-    """What comes and goes on top of them in a backward pass, at most."""
+    """Peak of temporary tensors in a backward pass."""
     evaluation: int
-    """Of an evaluation's forward pass, at most."""
+    """Peak of an evaluation's forward pass."""
     best_copy: int
-    """The best epoch's weights, in the host's memory on every device."""
+    """The best epoch's weights, which are in the host's memory for every device."""
     holes: int
-    """Of a malloc, between the tensors that stay."""
+    """Memory that malloc loses between the kept tensors."""
     workspace: int
-    """What does not depend on the model."""
+    """Memory that does not depend on the model."""
     accumulates: bool
-    """Whether gradients are there already when a forward pass begins."""
+    """Whether gradients exist already when a forward pass begins."""
     on_host: bool
-    """Whether the device is the CPU, so that everything lies in the same memory."""
+    """Whether the device is the CPU, so that everything is in the same memory."""
     devices: int = 1
-    """Devices that share weights, gradients and moments; the parts above are those on each of them."""
+    """Devices that share weights, gradients and moments; the parts above are per device."""
 
     @property
     def state(self) -> int:
-        """What lies on the device when a step ends."""
+        """Bytes on the device at the end of a step."""
         return self.weights + self.gradients + self.optimizer
 
     @property
@@ -77,10 +77,10 @@ class MemoryPlan:
 
     @property
     def device(self) -> int:
-        """Peak on the device: what torch has allocated there, on the CPU the resident set of the process.
+        """Peak on the device: the memory allocated by torch, on the CPU the resident set of the process.
 
-        A caching allocator uses the activations' blocks again. A malloc keeps the holes that they leave, so that gradients
-        and an evaluation come on top of them.
+        A caching allocator reuses the blocks of activations. malloc keeps the holes that they leave, so that gradients
+        and an evaluation come on top.
         """
         if not self.on_host:
             return self.workspace + self.in_use
@@ -93,9 +93,9 @@ class MemoryPlan:
 
     @property
     def host(self) -> int:
-        """Peak in the host's memory; beside an accelerator the best copy and, while a checkpoint is written, all its parts.
+        """Peak in the host's memory; with an accelerator, the best copy and a checkpoint while it is written.
 
-        Of several devices that share a training, each has a process that first builds the whole model.
+        If several devices share a training, the process of each first builds the whole model.
         """
         if self.on_host:
             return self.devices * self.device
@@ -111,9 +111,9 @@ def memory_plan(
     optimizer: OptimizerName = "adamw",
     batch_size: int | None = None,
 ) -> MemoryPlan:
-    """The parts of training with this micro-batch.
+    """Return the memory plan of a training with this micro-batch.
 
-    Without a `batch_size` it is taken to be larger than the micro-batch, so that gradients add up over several passes.
+    Without `batch_size` the batch counts as larger than the micro-batch, so that gradients accumulate over several passes.
     """
     a = architecture
     on_host = device.type == "cpu"
@@ -126,7 +126,7 @@ def memory_plan(
         optimizer=moments,
         activations=micro_batch * (_kept(a, 1) + _streams(a) if low else _kept(a, a.n_layers)),
         noise=micro_batch * _noise(a),
-        backward=micro_batch * _backward(a) + (block_bytes(a) + (FLOAT + HALF) * widest if low else 0),
+        backward=micro_batch * FLOAT * family_of(a).backward(a) + (block_bytes(a) + (FLOAT + HALF) * widest if low else 0),
         evaluation=EVALUATION_BATCH * _evaluated(a) + (FLOAT * widest if low else 0),
         best_copy=weights,
         holes=HOLES * micro_batch * _streams(a) if low and on_host else 0,
@@ -144,12 +144,12 @@ def peak_memory(
     optimizer: OptimizerName = "adamw",
     batch_size: int | None = None,
 ) -> int:
-    """Bytes that training adds on the device to what is in use before the model is built."""
+    """Return the peak bytes that training adds on the device to the memory in use before the model is built."""
     return memory_plan(architecture, micro_batch, device, optimizer=optimizer, batch_size=batch_size).device
 
 
 def micro_batches(batch_size: int) -> Iterable[int]:
-    """The whole batch, then halves of it down to one window."""
+    """Yield the whole batch, then halves of it down to one window."""
     while batch_size >= 1:
         yield batch_size
         batch_size //= 2
@@ -158,9 +158,9 @@ def micro_batches(batch_size: int) -> Iterable[int]:
 def choose_micro_batch(
     architecture: ArchitectureSpec, batch_size: int, available: int, device: torch.device, *, optimizer: OptimizerName = "adamw"
 ) -> int | None:
-    """The largest micro-batch whose peak fits into what is available; None where not even one window does.
+    """Return the largest micro-batch whose peak fits into `available` bytes; None if not even one window fits.
 
-    In low memory it is the whole batch or none: a parameter is updated within the one backward pass.
+    In low memory only the whole batch is possible: parameters are updated within a single backward pass.
     """
     sizes = [batch_size] if optimizer == "adafactor" else micro_batches(batch_size)
     peaks = ((size, peak_memory(architecture, size, device, optimizer=optimizer, batch_size=batch_size)) for size in sizes)
@@ -174,7 +174,7 @@ def preflight(
     available: int,
     optimizer: OptimizerName = "adamw",
 ) -> dict[ArchitectureSpec, dict[int, int | None]]:
-    """Per architecture and batch size the micro-batch to train with, None where the architecture does not fit."""
+    """Return the micro-batch for each architecture and batch size; None if the architecture does not fit."""
     sizes = tuple(batch_sizes)
     return {
         a: {size: choose_micro_batch(a, size, available, device, optimizer=optimizer) for size in sizes} for a in architectures
@@ -182,13 +182,13 @@ def preflight(
 
 
 def checkpoint_bytes(architecture: ArchitectureSpec, optimizer: OptimizerName = "adamw") -> int:
-    """Size of a checkpoint file, at most: weights, moments and, unless they are the same, the best weights."""
+    """Return the largest size of a checkpoint file: weights, moments and, unless they are the same, the best weights."""
     plan = memory_plan(architecture, 1, torch.device("cpu"), optimizer=optimizer)
     return plan.weights + plan.optimizer + plan.best_copy
 
 
 def _kept(a: ArchitectureSpec, blocks: int) -> int:
-    """Bytes that one window's forward pass keeps for backward, of so many blocks."""
+    """Return the bytes that one window's forward pass through `blocks` blocks keeps for backward."""
     d, n = a.d_model, a.n_patches
     embedding = a.context_length * a.n_features + n * a.patch_length * a.n_features
     head = n * (2 * d + 2)
@@ -196,37 +196,32 @@ def _kept(a: ArchitectureSpec, blocks: int) -> int:
 
 
 def _noise(a: ArchitectureSpec) -> int:
-    """Bytes of the random bits of one window, for all sites."""
+    """Return the bytes of the random bits of one window, for all sites."""
     return HALF * (1 + 2 * a.n_layers) * a.n_patches * a.d_model
 
 
 def _streams(a: ArchitectureSpec) -> int:
-    """Bytes of one window's stream before every block: all that is kept of a block that is computed again in backward."""
+    """Return the bytes of one window's stream before every block, the only tensor kept for a recomputed block."""
     return FLOAT * a.n_layers * a.n_patches * a.d_model
 
 
-def _backward(a: ArchitectureSpec) -> int:
-    """Bytes of one window that are alive at once in a block's backward pass."""
-    return FLOAT * family_of(a).backward(a)
-
-
 def _evaluated(a: ArchitectureSpec) -> int:
-    """Bytes of one window that are alive at once in evaluation: its days, and the most that a block has."""
+    """Return the peak bytes of one window in evaluation: its days and the largest demand of a block."""
     return FLOAT * (a.context_length * a.n_features + family_of(a).evaluated(a))
 
 
 def _low_memory_state(a: ArchitectureSpec) -> tuple[int, int]:
-    """Bytes of weights and of moments: matrices in bfloat16 and a number per row and column, vectors in float32, twice."""
+    """Return the bytes of weights and of moments: bfloat16 matrices with a number per row and column, float32 vectors."""
     d, n = a.d_model, a.n_patches
     level = [(d, 2 * a.n_features)] if a.window_norm else []
     symbols = [(a.n_symbols, d)] if a.n_symbols else []
-    around = [(d, a.patch_length * a.n_features), (n, d), (1, n * d), *level, *symbols]
-    matrices = around + a.n_layers * family_of(a).matrices(a)
+    outside = [(d, a.patch_length * a.n_features), (n, d), (1, n * d), *level, *symbols]
+    matrices = outside + a.n_layers * family_of(a).matrices(a)
     in_matrices = sum(map(prod, matrices))
     in_vectors = parameter_count(a) - in_matrices
     return HALF * in_matrices + FLOAT * in_vectors, FLOAT * (sum(map(sum, matrices)) + in_vectors)
 
 
 def block_bytes(a: ArchitectureSpec) -> int:
-    """A block's matrices in float32."""
+    """Return the bytes of a block's matrices in float32."""
     return FLOAT * sum(map(prod, family_of(a).matrices(a)))

@@ -1,10 +1,10 @@
-"""AdamW with decay on matrices only, linear warm-up, then cosine; on request with rates that transfer across widths.
+"""AdamW with decay on matrices only, linear warm-up and cosine decay; optionally with rates that transfer across widths.
 
 Width transfer is the parametrisation muP for Adam (Yang et al. 2022, "Tensor Programs V", table 3; its attention scale is in
-`PatchTransformer`). An Adam step moves each entry of a matrix by about the rate, and all along the same input: what a matrix
-adds to its output per step grows with the width that it reads. A matrix whose fan-in grows with the model's width d therefore
-gets rate * base_width / d: attention and feed-forward of every block, and the head. What reads no width, embeddings,
-positions, norms and biases, keeps the rate. At d = base_width every rate is the plain one.
+`PatchTransformer`). An Adam step changes each entry of a matrix by about the rate, all along the same input: the change of the
+matrix's output per step grows with its fan-in. Matrices whose fan-in grows with the model's width d therefore get
+rate * base_width / d: attention and feed-forward of every block, and the head. Embeddings, positions, norms and biases keep
+the rate. At d = base_width every rate is the plain one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from research.spec import ArchitectureSpec, TrainingSpec
 FINAL_SHARE = 0.1
 """The cosine ends at this share of the peak learning rate."""
 READS_WIDTH = ("blocks.", "head.")
-"""How the names begin of the matrices that read the model's width."""
+"""Name prefixes of the matrices whose fan-in grows with the model's width."""
 LR_SCALE = "lr_scale"
 """Key of a parameter group whose rate is this multiple of the schedule's; only width transfer sets it."""
 
@@ -29,9 +29,9 @@ LR_SCALE = "lr_scale"
 def build_optimizer(
     parameters: Iterable[tuple[str, Tensor]], spec: TrainingSpec, architecture: ArchitectureSpec
 ) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter 2019), fused. Biases, norms and positions do not decay: they are no matrices of weights.
+    """Return a fused AdamW (Loshchilov & Hutter 2019). Only weight matrices decay; biases, norms and positions do not.
 
-    `parameters` are one model's by name, whether they are its own or its part of a stack's.
+    `parameters` are those of one model by name, its own or its part of a stack's.
     """
     named = list(parameters)
     matrices = [(name, p) for name, p in named if p.ndim >= 2 and "positions" not in name]
@@ -44,7 +44,7 @@ def build_optimizer(
 def _decaying(
     matrices: Sequence[tuple[str, Tensor]], spec: TrainingSpec, architecture: ArchitectureSpec
 ) -> list[dict[str, Any]]:
-    """Groups of matrices; the first has the plain rate and decay."""
+    """Return the groups of matrices; the first has the plain rate and decay."""
     if not spec.base_width:
         return [{"params": [p for _, p in matrices], "weight_decay": spec.weight_decay}]
     scale = spec.base_width / architecture.d_model
@@ -61,14 +61,14 @@ def _decaying(
 
 
 def keep_on_device(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
-    """Let a recorded step read its learning rates from the device's memory."""
+    """Store the learning rates on the device, where a recorded step reads them."""
     for group in optimizer.param_groups:
         group["capturable"] = True
         group["lr"] = torch.tensor(float(group["lr"]), device=device)
 
 
 def base_width_in(optimizer: torch.optim.Optimizer, architecture: ArchitectureSpec) -> int:
-    """The base width that the optimizer's rates are those of; 0 where no rate is scaled."""
+    """Return the base width of the optimizer's rates; 0 if no rate is scaled."""
     scales = [group[LR_SCALE] for group in optimizer.param_groups if LR_SCALE in group]
     return round(scales[0] * architecture.d_model) if scales else 0
 
@@ -83,14 +83,14 @@ class WarmupCosine:
         self.peak = float(optimizer.param_groups[0]["lr"])
 
     def share_at(self, step: int) -> float:
-        """Share of the peak at optimizer step `step`, counted from 0."""
+        """Return the share of the peak at an optimizer step, counted from 0."""
         if step < self.warmup_steps:
             return (step + 1) / self.warmup_steps
         progress = (step - self.warmup_steps) / max(self.total_steps - self.warmup_steps, 1)
         return FINAL_SHARE + (1 - FINAL_SHARE) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
     def set(self, step: int) -> float:
-        """Set the rate for the coming step, in a scaled group its multiple, and return it."""
+        """Set the rate of a step in every group, scaled groups at their multiple, and return the plain rate."""
         rate = self.peak * self.share_at(step)
         for group in self._optimizer.param_groups:
             scaled = rate * group.get(LR_SCALE, 1.0)

@@ -1,6 +1,6 @@
-"""Which numbers to compute with on a device, and how far its compiler goes: measured, or left alone.
+"""Choice of the computation precision on a device, by measurement.
 
-bfloat16 has float32's range and a sixteenth of its digits' cost where the processor has products for it. It is used under
+bfloat16 has the range of float32, and its products cost a fraction where the processor supports them. It is used under
 autocast only: weights, moments, sums and losses stay float32.
 """
 
@@ -18,20 +18,20 @@ from research.runtime import Precision
 from research.spec import ArchitectureSpec
 
 CLEARLY = 1.2
-"""bfloat16 is taken where a step is faster by this factor."""
+"""Speed-up of a step from which bfloat16 is used."""
 PROBE_LAYERS = 2
 PROBE_RUNS = 5
 MOST_ERROR = 0.1
-"""Of a gradient relative to its own size: bfloat16 keeps 8 bits, and a pass adds up a few hundred roundings."""
+"""Largest relative error of a gradient: bfloat16 keeps 8 bits, and a pass accumulates a few hundred roundings."""
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
-    """Where forward passes compute in this precision."""
+    """Return a context in which forward passes compute in this precision."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def faster_precision(architecture: ArchitectureSpec, batch_size: int, device: torch.device) -> Precision:
-    """bfloat16 where two blocks of this width are clearly faster in it and their gradients are about those of float32."""
+    """Return bfloat16 if two blocks of this width are clearly faster in it and their gradients are close to float32's."""
     probe = _Probe(architecture, batch_size, device)
     plain, short = probe.gradient("float32"), probe.gradient("bfloat16")
     if not bool(short.isfinite().all()) or float((short - plain).norm()) > MOST_ERROR * float(plain.norm()):
@@ -46,18 +46,18 @@ class _Probe:
         generator = torch.Generator().manual_seed(0)
         self._device = device
         self._model = PatchTransformer(a).to(device)
-        # The head of a fresh model is zero and lets no gradient through.
+        # The head of a fresh model is zero and would pass no gradient on.
         torch.nn.init.normal_(self._model.head.weight, std=self._model.head.in_features**-0.5)
         self._x_BTF = torch.randn(batch_size, a.context_length, a.n_features, generator=generator).to(device)
         self._y_B = torch.randint(0, 2, (batch_size,), generator=generator).float().to(device)
 
     def gradient(self, precision: Precision) -> torch.Tensor:
-        """All gradients of one pass as one vector."""
+        """Return all gradients of one pass as one vector."""
         self._pass(precision)
         return torch.cat([p.grad.flatten() for p in self._model.parameters() if p.grad is not None])
 
     def seconds(self, precision: Precision) -> float:
-        """The fastest of some passes: what else the machine does can only add."""
+        """Return the seconds of the fastest of several passes: other load on the machine only slows them down."""
         return min(self._timed(precision) for _ in range(PROBE_RUNS))
 
     def _timed(self, precision: Precision) -> float:

@@ -1,4 +1,4 @@
-"""A training step as one CUDA graph: a narrow model of a dozen tokens is bound by the launches of its kernels.
+"""A training step as one CUDA graph, since kernel launches dominate the time of a narrow model with a dozen tokens.
 
 Shapes: B batch; `...` the copies of a stack.
 """
@@ -13,23 +13,23 @@ import torch
 from torch import Tensor
 
 Step = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Rows of a batch -> (loss, gradient norm), everything in between on the device and of fixed shape."""
+"""Function from a batch's rows to (loss, gradient norm), computed on the device with fixed shapes."""
 WARM_UP_STEPS = 3
-"""Capture needs the libraries' workspaces and the optimizer's state to be there."""
+"""Steps before capture, which create the libraries' workspaces and the optimizer's state."""
 
 
 class Recorder(Protocol):
-    """Records what is launched, to launch it again."""
+    """Records kernel launches and replays them."""
 
     def record(self, work: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        """Run the work and remember it; what it returns is written anew by each replay."""
+        """Run and record the work; each replay overwrites the returned tensors."""
 
     def replay(self) -> None:
-        """Launch it again."""
+        """Launch the recorded work again."""
 
 
 class CudaRecorder:
-    """`torch.cuda.CUDAGraph`."""
+    """Recorder based on `torch.cuda.CUDAGraph`."""
 
     def __init__(self) -> None:
         self._graph = torch.cuda.CUDAGraph()
@@ -40,33 +40,33 @@ class CudaRecorder:
             return work()
 
     def replay(self) -> None:
-        """Launch all its kernels at once."""
+        """Launch all recorded kernels at once."""
         self._graph.replay()
 
 
 class StepGraph:
-    """Takes steps of one shape by replay, all others as they are. Where recording fails, no step is replayed.
+    """Replays steps of one shape and computes all others directly. If recording fails, no step is replayed.
 
-    `before` is called ahead of each step, recorded or not: what the host draws or sets, random bits and learning rates, must
-    lie in memory that the step reads.
+    `before` is called ahead of each step, replayed or not. The values that the host sets, random bits and learning rates,
+    must be in memory that the step reads.
     """
 
-    def __init__(self, step: Step, before: Callable[[Tensor], None], recorder: Callable[[], Recorder] = CudaRecorder):
+    def __init__(self, step: Step, before: Callable[[Tensor], object], recorder: Callable[[], Recorder] = CudaRecorder):
         self._step, self._before, self._recorder = step, before, recorder
         self._rows: Tensor | None = None
         self._recorded: tuple[Recorder, tuple[Tensor, Tensor]] | None = None
-        self._taken = 0
+        self._steps = 0
         self._failed = False
 
     def __call__(self, rows_B: Tensor) -> tuple[Tensor, Tensor]:
-        """One step."""
+        """Take a step."""
         self._before(rows_B)
         if self._rows is None:
             self._rows = rows_B.clone()
         if self._failed or rows_B.shape != self._rows.shape:
             return self._step(rows_B)
-        self._taken += 1
-        if self._taken <= WARM_UP_STEPS:
+        self._steps += 1
+        if self._steps <= WARM_UP_STEPS:
             return self._step(rows_B)
         self._rows.copy_(rows_B)
         if self._recorded is None and not self._record():
@@ -83,7 +83,7 @@ class StepGraph:
         try:
             recorder = self._recorder()
             self._recorded = recorder, recorder.record(lambda: self._step(rows))
-        except RuntimeError as problem:
+        except RuntimeError as error:
             self._failed = True
-            warnings.warn(f"steps are launched one kernel at a time: {str(problem).splitlines()[0]}", stacklevel=2)
+            warnings.warn(f"steps are launched one kernel at a time: {str(error).splitlines()[0]}", stacklevel=2)
         return not self._failed

@@ -1,7 +1,7 @@
-"""How long training takes on this machine, predicted from single blocks that are timed for a fraction of a second.
+"""Training time on this machine, predicted from single blocks that are timed for a fraction of a second.
 
-A forward and backward pass costs a fixed time, in which every weight is read and its gradient written, and a time
-per window. Both are fitted through two timings; a deep model is its blocks one after the other.
+A forward and backward pass takes a fixed time, in which every weight is read and its gradient written, and a time per
+window. Both are fitted to two timings. The time of a deep model is the sum of its blocks' times.
 """
 
 from __future__ import annotations
@@ -21,39 +21,39 @@ from research.models.patch_transformer import PatchTransformer
 from research.spec import ArchitectureSpec
 
 MOST_PARAMETERS = 36_000_000
-"""Of a timed block: its weights and gradients then stay below 300 MB. A larger one is timed with a part of its d_ff."""
+"""Largest timed block: weights and gradients stay below 300 MB. A larger block is timed with a part of its d_ff."""
 MOST_FLOPS = {"cpu": 10e9, "mps": 200e9, "cuda": 2000e9}
-"""Of a timed pass: enough to be past the fixed costs, at most a fraction of a second."""
+"""Operations of a timed pass: large compared with the fixed costs, yet a fraction of a second."""
 MOST_WINDOWS = 64
-"""Of a timed pass."""
+"""Largest number of windows of a timed pass."""
 HEADS_MATTER_BELOW = 384
-"""Width from which on the number of heads no longer shows in a block's time."""
+"""Width above which the number of heads does not affect a block's time."""
 UPDATED_PARAMETERS = 8_000_000
-"""Of the timed optimizer step: more than caches hold."""
+"""Parameters of the timed optimizer step: more than caches hold."""
 TINY_TENSORS = 200
 TENSORS_PER_BLOCK = 12
 DROPOUT = 0.1
-"""Any rate above zero costs the same."""
+"""Dropout rate of timed blocks; any rate above zero costs the same."""
 FORWARD_SHARE = 1 / 3
-"""Of a forward and backward pass."""
+"""Share of the forward pass in the time of forward and backward."""
 FEWEST_REPEATS, TIMING_SECONDS = 3, 0.03
-"""A timing is repeated until both are reached."""
+"""Fewest repetitions and shortest total time of a timing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Seconds that grow with a number."""
+    """Seconds as a linear function of a count."""
 
     fixed: float
     each: float
 
-    def of(self, number: float) -> float:
-        """Seconds for this many."""
-        return self.fixed + self.each * number
+    def of(self, count: float) -> float:
+        """Return the seconds for this count."""
+        return self.fixed + self.each * count
 
 
 class TimeEstimator:
-    """Predicted times on one device. Each distinct part is timed once, when it is first asked for."""
+    """Predicted times on one device. Each distinct part is timed once, at its first use."""
 
     def __init__(self, device: torch.device):
         self._device = device
@@ -69,7 +69,7 @@ class TimeEstimator:
         epochs: int,
         recompute: bool = False,
     ) -> float:
-        """Seconds of all epochs: a pass over the training windows, then an evaluation of the validation windows."""
+        """Return the seconds of all epochs, each a pass over the training windows and an evaluation."""
         training, validation = windows
         steps = math.ceil(training / batch_size)
         evaluation = FORWARD_SHARE * self._pass(a, validation)
@@ -77,19 +77,19 @@ class TimeEstimator:
         return epochs * (steps * (self.step(a, batch_size=batch_size, micro_batch=micro_batch) + again) + evaluation)
 
     def step(self, a: ArchitectureSpec, *, batch_size: int, micro_batch: int) -> float:
-        """Seconds of one optimizer step: its micro-batches, then the update of the weights."""
+        """Return the seconds of one optimizer step: its micro-batches and the update of the weights."""
         whole, rest = divmod(batch_size, micro_batch)
         passes = whole * self._pass(a, micro_batch) + (self._pass(a, rest) if rest else 0.0)
         update = self._once("update", self._time_update)
         return passes + update.fixed * TENSORS_PER_BLOCK * a.n_layers + update.each * parameter_count(a)
 
     def _pass(self, a: ArchitectureSpec, windows: int) -> float:
-        """Seconds of a forward and backward pass over all blocks and what lies around them."""
+        """Return the seconds of a forward and backward pass over all blocks, the embedding and the head."""
         part = timed_part(a)
         scale = _block_parameters(a) / _block_parameters(part)
         block = self._once(part, lambda: self._time_block(part))
-        around = self._once((a.family, a.d_model), lambda: self._time_stem(replace(part, n_heads=1, d_ff=1)))
-        return a.n_layers * scale * block.of(windows) + around.of(windows)
+        stem = self._once((a.family, a.d_model), lambda: self._time_stem(replace(part, n_heads=1, d_ff=1)))
+        return a.n_layers * scale * block.of(windows) + stem.of(windows)
 
     def _once(self, key: object, measure: Callable[[], Cost]) -> Cost:
         if key not in self._costs:
@@ -105,12 +105,12 @@ class TimeEstimator:
             out_BND: Tensor = model.blocks[0](x_BND, noise_BSND[..., 1:, :, :])
             return out_BND
 
-        # Within a model a block also passes a gradient on.
+        # Within a model a block also computes the gradient of its input.
         shape, flops = (a.n_patches, a.d_model), 6 * a.n_patches * _block_parameters(a)
         return self._time_passes(block, shape, flops, passes_on=True)
 
     def _time_stem(self, a: ArchitectureSpec) -> Cost:
-        """Embedding, last norm and head: a model without its blocks."""
+        """Time embedding, last norm and head: a model without its blocks."""
         model = PatchTransformer(a, DROPOUT)
         model.blocks = nn.ModuleList()
         flops = 6 * a.n_patches * a.patch_length * a.n_features * a.d_model
@@ -119,7 +119,7 @@ class TimeEstimator:
         return self._time_passes(model.to(self._device), shape, flops, passes_on=False)
 
     def _time_passes(self, forward: Callable[[Tensor], Tensor], shape: tuple[int, ...], flops: int, *, passes_on: bool) -> Cost:
-        """A forward and backward pass by number of windows of this shape, from one window and from many."""
+        """Time forward and backward passes over one window and over many windows of this shape."""
         many = max(2, min(MOST_WINDOWS, int(MOST_FLOPS[self._device.type] / flops)))
         inputs = (torch.randn(n, *shape, device=self._device, requires_grad=passes_on) for n in (1, many))
         one_pass, all_passes = (self._median(partial(_forward_backward, forward, x)) for x in inputs)
@@ -127,7 +127,7 @@ class TimeEstimator:
         return Cost(fixed=max(one_pass - each, 0.0), each=each)
 
     def _time_update(self) -> Cost:
-        """Clipping and AdamW: seconds per tensor and per parameter, from many tiny tensors and from one large tensor."""
+        """Time clipping and AdamW per tensor and per parameter, with many tiny tensors and one large tensor."""
         seconds = []
         for tensors, size in ((TINY_TENSORS, 1), (1, UPDATED_PARAMETERS)):
             parameters = [nn.Parameter(torch.ones(size, device=self._device)) for _ in range(tensors)]
@@ -138,24 +138,21 @@ class TimeEstimator:
         return Cost(fixed=seconds[0] / TINY_TENSORS, each=seconds[1] / UPDATED_PARAMETERS)
 
     def _median(self, run: Callable[[], None]) -> float:
-        """Median seconds of a run after a first one that warms up."""
+        """Return the median seconds of a run after a first one that warms up."""
         seconds: list[float] = []
         while len(seconds) <= FEWEST_REPEATS or sum(seconds) < TIMING_SECONDS:
             started = time.perf_counter()
             run()
-            self._synchronise()
+            if self._device.type == "cuda":
+                torch.cuda.synchronize(self._device)
+            elif self._device.type == "mps":
+                torch.mps.synchronize()
             seconds.append(time.perf_counter() - started)
         return median(seconds[1:])
 
-    def _synchronise(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        elif self._device.type == "mps":
-            torch.mps.synchronize()
-
 
 def timed_part(a: ArchitectureSpec) -> ArchitectureSpec:
-    """The single block whose time stands for those of `a`: few heads stand for many in wide ones, a part of d_ff for all."""
+    """Return the block that is timed for `a`: one head if it is wide, and a part of d_ff if it is large."""
     heads = a.n_heads if a.d_model < HEADS_MATTER_BELOW else 1
     part = replace(a, n_layers=1, n_heads=heads)
     while _block_parameters(part) > MOST_PARAMETERS and part.d_ff > 1:

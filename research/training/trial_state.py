@@ -1,13 +1,13 @@
-"""One trial within a training: its settings, its optimizer, its random states and how far it has come.
+"""State of one trial during training: settings, optimizer, random states and history.
 
-A training has one member, or several whose models are stacked. Nothing here depends on the others: a member's state is that
-of the same trial trained alone.
+A training has one trial, or several whose models are stacked. The state of a trial does not depend on the others: it equals
+that of the same trial trained alone.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -30,18 +30,18 @@ EXPLODED_LOSS = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRecord:
-    """What happened in one epoch, counted from 1."""
+    """Measurements of one epoch, counted from 1."""
 
     epoch: int
     train_loss: float
     """Mean over the epoch's batches, with dropout."""
     val_loss: float
     learning_rate: float
-    """Of the epoch's last step."""
+    """Learning rate of the epoch's last step."""
     gradient_norm: float
     """Mean norm before clipping."""
     seconds: float
-    """Of training, evaluation left out; of several trials trained side by side, this one's equal share."""
+    """Training time without evaluation; for trials trained side by side, an equal share of it."""
 
 
 class DivergedError(RuntimeError):
@@ -52,50 +52,52 @@ class DivergedError(RuntimeError):
         self.epoch, self.what = epoch, what
 
     def __reduce__(self) -> tuple[type[DivergedError], tuple[int, str]]:
-        """How it is sent from one process to another."""
+        """Pickle by both arguments, so that the error can be sent between processes."""
         return DivergedError, (self.epoch, self.what)
+
+
+def raise_if_diverged(loss: float, epoch: int, name: str) -> None:
+    """Raise `DivergedError` if the loss is not finite or has exploded."""
+    if not math.isfinite(loss) or loss > EXPLODED_LOSS:
+        raise DivergedError(epoch, f"{name} is {loss:.3g}")
 
 
 @dataclass(kw_only=True)
 class TrainingHistory:
-    """How far a training has come."""
+    """The epochs of a training so far, with the logits and weights of the best one."""
 
     records: list[EpochRecord] = field(default_factory=list)
     best_epoch: int = 0
     best_logits: NDArray[np.float64] = field(default_factory=lambda: np.array([]))
     best_weights: dict[str, Tensor] = field(default_factory=dict)
-    """On the CPU: a second copy on the device would halve the largest model that fits."""
+    """Kept on the CPU: a second copy on the device would halve the largest model that fits."""
 
     def add(self, record: EpochRecord, logits: NDArray[np.float64], weights: Iterable[tuple[str, Tensor]]) -> None:
-        """Take an epoch in, and its weights if it is the best so far."""
-        if record.val_loss < self.best_loss:
+        """Add an epoch, and keep its logits and weights if it is the best so far."""
+        best_loss = self.records[self.best_epoch - 1].val_loss if self.best_epoch else math.inf
+        if record.val_loss < best_loss:
             self.best_logits = logits
-            self.take(record, weights)
+            self.add_best(record, weights)
         else:
             self.records.append(record)
 
-    def take(self, record: EpochRecord, weights: Iterable[tuple[str, Tensor]]) -> None:
-        """Take an epoch in as the best."""
-        self.best_epoch = record.epoch
-        self._keep(weights)
+    def add_best(self, record: EpochRecord, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Add an epoch as the best one. Weights overwrite the earlier best: a third copy would cost as much as the model."""
         self.records.append(record)
-
-    def _keep(self, weights: Iterable[tuple[str, Tensor]]) -> None:
-        """Copy the weights, over the last best ones where there are any: a third copy would cost as much as the model."""
+        self.best_epoch = record.epoch
         for name, value in weights:
             if name in self.best_weights:
                 self.best_weights[name].copy_(value.detach())
             else:
                 self.best_weights[name] = value.detach().to("cpu", copy=True)
 
-    @property
-    def best_loss(self) -> float:
-        """Lowest validation loss so far."""
-        return self.records[self.best_epoch - 1].val_loss if self.best_epoch else math.inf
-
 
 class TrialState:
-    """What belongs to one trial; `weights` are its model's parameters by name, or its part of a stack's."""
+    """Settings, optimizer, random states and history of one trial.
+
+    `weights` are the parameters of its model by name, or its part of a stack's. `rows` are the numbers of training and
+    validation rows.
+    """
 
     def __init__(
         self, architecture: ArchitectureSpec, spec: TrainingSpec, weights: Mapping[str, Tensor], *, rows: tuple[int, int]
@@ -116,13 +118,14 @@ class TrialState:
         self._clipped: ClippedAdamW | None = None
         self.optimizer = self._new_optimizer()
         self.schedule = WarmupCosine(self.optimizer, spec.warmup_steps, total_steps)
+        # Two generators: neither the data order nor dropout depends on how often the other is drawn.
         self.order = torch.Generator()
         self.noise = torch.Generator(self.device)
         self.restart()
 
     def restart(self) -> None:
-        """No epoch done, random states as the seed says. Order and dropout are drawn apart: neither depends on the other."""
-        self.progress = TrainingHistory()
+        """Clear the history and set the random states from the seed."""
+        self.history = TrainingHistory()
         self.order.manual_seed(self.spec.seed)
         self.noise.manual_seed(self.spec.seed)
 
@@ -137,50 +140,50 @@ class TrialState:
 
     @property
     def epoch(self) -> int:
-        """Number of the epoch that comes next, from 1."""
-        return len(self.progress.records) + 1
+        """Number of the next epoch, from 1."""
+        return len(self.history.records) + 1
 
     @property
     def is_over(self) -> bool:
-        """Whether its epochs or its patience have ended."""
-        done = len(self.progress.records)
-        return done >= self.spec.epochs or done - self.progress.best_epoch >= self.spec.patience
+        """Whether all epochs are done or patience is exhausted."""
+        done = len(self.history.records)
+        return done >= self.spec.epochs or done - self.history.best_epoch >= self.spec.patience
 
-    def set_rate(self, number: int) -> float:
-        """Set and return the learning rate for a step of the coming epoch, counted from 0."""
-        return self.schedule.set((self.epoch - 1) * self.steps_per_epoch + number)
+    def set_rate(self, step: int) -> float:
+        """Set and return the learning rate for a step of the next epoch, counted from 0."""
+        return self.schedule.set((self.epoch - 1) * self.steps_per_epoch + step)
 
     def update(self) -> Tensor:
-        """One optimizer step from the gradients that the weights hold; their norm before clipping."""
+        """Take one optimizer step with the gradients of the weights; return their norm before clipping."""
         if isinstance(self.optimizer, Adafactor):
-            # Each weight was updated the moment its gradient was there.
+            # Every weight was updated during backward.
             return self.optimizer.gradient_norm()
         assert self._clipped is not None
         return self._clipped.step()
 
-    def note(self, record: EpochRecord, logits: NDArray[np.float64]) -> None:
-        """Take in the epoch that has ended."""
-        self.progress.add(record, logits, self.gathered(self.weights))
+    def record_epoch(self, record: EpochRecord, logits: NDArray[np.float64]) -> None:
+        """Add a finished epoch to the history."""
+        self.history.add(record, logits, self.gather(self.weights))
 
-    def gathered(self, tensors: Mapping[str, Tensor]) -> Iterable[tuple[str, Tensor]]:
-        """Weights or moments as they are kept outside of the training, one after the other."""
+    def gather(self, tensors: Mapping[str, Tensor]) -> Iterable[tuple[str, Tensor]]:
+        """Yield weights or moments by name, each whole, as they are stored outside of the training."""
         return tensors.items()
 
-    def placed(self, value: Tensor, weight: Tensor) -> Tensor:
-        """What was kept of a weight, or of a moment of it, as the training holds it."""
+    def local_part(self, value: Tensor, weight: Tensor) -> Tensor:
+        """Return the part of a stored weight or moment that this process trains."""
         return value
 
     def rebind(self, weights: Mapping[str, Tensor]) -> None:
-        """Go on with the same values in other tensors, as after another member has left the stack."""
+        """Continue with the same values in other tensors, after another trial has left the stack."""
         state = self.optimizer.state_dict()
         self.weights = weights
         self.optimizer = self._new_optimizer()
-        # Before the state is loaded: that brings the last step's rate, and the schedule starts from the peak.
+        # Before the state is loaded: the state holds the last step's rate, while the schedule starts from the peak.
         self.schedule = WarmupCosine(self.optimizer, self.schedule.warmup_steps, self.schedule.total_steps)
         self.optimizer.load_state_dict(state)
 
     def applied(self) -> dict[str, Any]:
-        """The training parameters read back from the objects that use them, for the record of a run."""
+        """Return the training parameters, read back from the objects that use them."""
         return {
             "learning_rate": self.schedule.peak,
             "weight_decay": self.optimizer.param_groups[0]["weight_decay"],
@@ -194,13 +197,13 @@ class TrialState:
 
     @property
     def identity(self) -> str:
-        """What a checkpoint must have been written for."""
+        """Fingerprint of architecture, settings and row counts; a checkpoint of another identity is not continued."""
         rows = {"train": self.rows[0], "validation": self.rows[1]}
         return fingerprint({"architecture": self.architecture, "training": self.spec, **rows})
 
-    def state(self, micro_batch: int) -> Checkpoint:
-        """All that is needed to go on, in a process of its own or in another stack."""
-        improved = self.progress.best_epoch == len(self.progress.records)
+    def checkpoint(self, micro_batch: int) -> Checkpoint:
+        """Return everything needed to continue, in another process or in another stack."""
+        improved = self.history.best_epoch == len(self.history.records)
         moments = {
             f"{index}.{name}": value
             for index, state in self.optimizer.state_dict()["state"].items()
@@ -208,49 +211,38 @@ class TrialState:
         }
         return Checkpoint(
             tensors={
-                **pack("model", self.gathered(self.weights)),
-                # The weights of an epoch that is the best so far would stand in the file twice.
-                **({} if improved else pack("best", self.progress.best_weights.items())),
-                **pack("optimizer", self.gathered(moments)),
+                **pack("model", self.gather(self.weights)),
+                # If the last epoch is the best, its weights would be in the file twice.
+                **({} if improved else pack("best", self.history.best_weights.items())),
+                **pack("optimizer", self.gather(moments)),
                 **pack("random", [("order", self.order.get_state()), ("noise", self.noise.get_state())]),
-                "best_logits": torch.from_numpy(self.progress.best_logits),
+                "best_logits": torch.from_numpy(self.history.best_logits),
             },
             notes={
                 "identity": self.identity,
-                "records": [asdict(record) for record in self.progress.records],
-                "best_epoch": self.progress.best_epoch,
+                "records": [asdict(record) for record in self.history.records],
+                "best_epoch": self.history.best_epoch,
                 "micro_batch": micro_batch,
             },
         )
 
-    def restore(self, found: Checkpoint) -> None:
-        """Set weights, moments, random states and progress to a checkpoint's."""
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Set weights, moments, random states and history to a checkpoint's."""
         with torch.no_grad():
-            for name, value in found.part("model").items():
-                self.weights[name].copy_(self.placed(value, self.weights[name]))
-        trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+            for name, value in checkpoint.part("model").items():
+                self.weights[name].copy_(self.local_part(value, self.weights[name]))
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in found.part("optimizer").items():
+        for name, value in checkpoint.part("optimizer").items():
             index, _, key = name.partition(".")
-            moments.setdefault(int(index), {})[key] = self.placed(value, trained[int(index)])
+            moments.setdefault(int(index), {})[key] = self.local_part(value, parameters[int(index)])
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
-        states = found.part("random")
-        self.order.set_state(states["order"])
-        self.noise.set_state(states["noise"])
-        self.progress = TrainingHistory(
-            records=[EpochRecord(**record) for record in found.notes["records"]],
-            best_epoch=found.notes["best_epoch"],
-            best_logits=found.tensors["best_logits"].numpy(),
-            best_weights=found.part("best") or found.part("model"),
+        random_states = checkpoint.part("random")
+        self.order.set_state(random_states["order"])
+        self.noise.set_state(random_states["noise"])
+        self.history = TrainingHistory(
+            records=[EpochRecord(**record) for record in checkpoint.notes["records"]],
+            best_epoch=checkpoint.notes["best_epoch"],
+            best_logits=checkpoint.tensors["best_logits"].numpy(),
+            best_weights=checkpoint.part("best") or checkpoint.part("model"),
         )
-
-
-def require_alike(specs: Sequence[TrainingSpec]) -> None:
-    """Models that are trained as one take the same number of windows per step."""
-    assert len({spec.batch_size for spec in specs}) == 1
-
-
-def require_sane(loss: float, epoch: int, what: str) -> None:
-    """Raise `DivergedError` for a loss that is no number or has exploded."""
-    if not math.isfinite(loss) or loss > EXPLODED_LOSS:
-        raise DivergedError(epoch, f"{what} is {loss:.3g}")

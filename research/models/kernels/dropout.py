@@ -1,9 +1,9 @@
-"""Dropout from sixteen random bits a number, all drawn at once for a whole forward pass.
+"""Dropout from sixteen random bits per number, drawn at once for a whole forward pass.
 
-The bits of a pass lie in one buffer, window by window and site by site. Each site reads its own part, in the forward pass and
-again in the backward pass, so that no mask is kept, a checkpointed block finds the same bits when it is computed again, a
-micro-batch gets the bits that its windows would have had in the whole batch (on the CPU, whose generator is a sequence), and
-a copy in a stack the bits that it would have had alone.
+The bits of a pass are in one buffer, by window and site. Each site reads its part in forward and again in backward:
+- no mask is kept, and a checkpointed block gets the same bits when it is recomputed;
+- a micro-batch gets the bits that its windows have in the whole batch (on the CPU, whose generator is a sequence);
+- a copy in a stack gets the bits that it has alone.
 
 Shapes: K copies (written `...` where a single model has no such axis), B batch, S sites, N tokens, D model width.
 """
@@ -20,16 +20,16 @@ from torch import Tensor, nn
 from research.models.kernels import native
 
 LEVELS = 2**16
-"""A rate is held to 1/65536; what is kept is scaled by the rate as it is held, so that its mean is exact."""
+"""Resolution of a rate, 1/65536. Kept numbers are scaled by the rounded rate, so that the mean is exact."""
 
 
 class Dropout(nn.Module):
-    """Adds a branch to the stream with each of its numbers dropped at the rate of its copy. One for all sites of a model."""
+    """Adds a branch to the stream and drops each of its numbers at the rate of its copy. Shared by all sites of a model."""
 
     thresholds: Tensor
-    """[K or 1] int16: a number is kept if its bits reach this."""
+    """[K or 1] int16, the smallest bits with which a number is kept."""
     scales: Tensor
-    """[K or 1] what a kept number is multiplied with."""
+    """[K or 1] factor of a kept number."""
 
     def __init__(self, rates: Sequence[float]):
         super().__init__()
@@ -53,9 +53,9 @@ class Dropout(nn.Module):
         return any(self.rates)
 
     def masks(self, noise: Tensor, dtype: torch.dtype) -> Tensor:
-        """What a pass multiplies its branches with, for all sites at once, where no kernel reads the bits themselves.
+        """Return the factors of the branches of all sites, for devices without a kernel that reads the bits.
 
-        Valid until the next call: fresh memory of this size for each pass would cost seven times what filling it does.
+        Valid until the next call: allocating memory of this size for each pass would take seven times as long as filling it.
         """
         per_copy = (-1, *(1,) * 4) if noise.ndim == 5 else (-1, *(1,) * 3)
         if self._masks.shape != noise.shape or self._masks.dtype != dtype:
@@ -65,7 +65,7 @@ class Dropout(nn.Module):
             return self._masks.mul_(self.scales.view(per_copy))
 
     def forward(self, base: Tensor | None, x: Tensor, noise: Tensor | None, site: int) -> Tensor:
-        """Base + x, or x alone; of x is dropped what part `site` of `noise` [..., B, S, N, D] says, bits or masks."""
+        """Return base + dropped x, or dropped x alone; `noise` [..., B, S, N, D] has the bits or masks of all sites."""
         if noise is None:
             return x if base is None else base + x
         part = noise.select(-3, site)
@@ -96,7 +96,7 @@ def _dropped_sum(base: Tensor | None, x: Tensor, noise: Tensor, thresholds: Tens
 
 
 class Noise:
-    """The random bits of a model's forward passes, in a buffer that is filled anew for each."""
+    """Random bits of a model's forward passes, in a buffer that each pass refills."""
 
     def __init__(self, *, sites: int, n_tokens: int, width: int):
         self._shape = (sites, n_tokens, width)
@@ -104,12 +104,12 @@ class Noise:
         self._per_window = math.ceil(sites * n_tokens * width / 4) * 4
         self._buffer = torch.empty(0, dtype=torch.int16)
         self.generators: list[torch.Generator | None] = [None]
-        """One per copy; None is torch's own."""
+        """Generators, one per copy; None is torch's default one."""
         self.filled_ahead = False
-        """Whether `fill` is called before each pass, as for one that is replayed, so that `draw` has only to read."""
+        """Whether the caller fills the buffer before each pass, as a replayed graph needs; `draw` then only reads."""
 
     def fill(self, windows: int, device: torch.device) -> Tensor:
-        """Draw new bits for a pass over so many windows of each copy."""
+        """Draw new bits for a pass over this number of windows per copy."""
         wanted = len(self.generators) * windows * self._per_window
         if len(self._buffer) < wanted or self._buffer.device != device:
             self._buffer = torch.empty(wanted, dtype=torch.int16, device=device)
@@ -119,7 +119,7 @@ class Noise:
         return bits
 
     def draw(self, windows: int, device: torch.device, *, stacked: bool) -> Tensor:
-        """Bits [..., B, S, N, D]; valid until the next draw."""
+        """Return bits [..., B, S, N, D], valid until the next draw."""
         copies = len(self.generators)
         bits = self._buffer[: copies * windows * self._per_window] if self.filled_ahead else self.fill(windows, device)
         used = self._shape[0] * self._shape[1] * self._shape[2]
@@ -128,7 +128,7 @@ class Noise:
 
 
 def _fill(bits: Tensor, generator: torch.Generator | None) -> None:
-    """Uniform over all sixteen-bit numbers."""
+    """Fill with uniform sixteen-bit numbers."""
     if bits.device.type == "cpu":
         # Four numbers from one draw: five times faster than one draw each.
         bits.view(torch.int64).random_(-(2**63), None, generator=generator)

@@ -1,4 +1,4 @@
-"""Fused CPU kernels (kernels.cpp), compiled at first use; where there is no compiler the PyTorch paths do the same.
+"""Fused CPU kernels (kernels.cpp), compiled at first use; without a compiler PyTorch computes the same.
 
 Shapes: R windows (of all copies), N tokens, H heads, W head width, D = H * W.
 """
@@ -26,16 +26,16 @@ COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 COMPILE_SECONDS = 120
 OFF = "TAPESCALE_NATIVE"
-"""Environment variable; 0 keeps to PyTorch's own kernels."""
+"""Environment variable; 0 selects PyTorch's own kernels."""
 MOST_TOKENS, MOST_WIDTH = 64, 128
-"""What the attention kernel holds in registers and on its stack, as in kernels.cpp."""
+"""Largest sizes that the attention kernel holds in registers and on its stack, as in kernels.cpp."""
 
 _switched_off: list[bool] = []
 
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled kernels; None where they are switched off or cannot be built."""
+    """Return the compiled kernels; None if they are switched off or cannot be built."""
     if os.environ.get(OFF) == "0":
         return None
     try:
@@ -48,7 +48,7 @@ def library() -> ctypes.CDLL | None:
 
 
 def usable(x: Tensor) -> bool:
-    """Whether the kernels take this tensor."""
+    """Return whether the kernels support this tensor."""
     if _switched_off or torch.compiler.is_compiling():
         return False
     return x.device.type == "cpu" and x.dtype == torch.float32 and library() is not None
@@ -56,7 +56,7 @@ def usable(x: Tensor) -> bool:
 
 @contextmanager
 def switched_off() -> Iterator[None]:
-    """Keep to PyTorch's own kernels inside the block, to compare with them."""
+    """Use PyTorch's own kernels inside the block, for comparisons."""
     _switched_off.append(True)
     try:
         yield
@@ -65,12 +65,12 @@ def switched_off() -> Iterator[None]:
 
 
 def attends(n_tokens: int, head_width: int) -> bool:
-    """Whether the attention kernel takes these sizes."""
+    """Return whether the attention kernel supports these sizes."""
     return n_tokens <= MOST_TOKENS and head_width <= MOST_WIDTH
 
 
 class NativeAttention(torch.autograd.Function):
-    """softmax(scale q k') v from the fused projection qkv [R, N, 3, H, W]; [R, N, D]. Shares are computed twice, not kept."""
+    """softmax(scale q k') v, [R, N, D], of the fused projection qkv [R, N, 3, H, W]; backward recomputes the softmax."""
 
     @staticmethod
     def forward(ctx: Any, qkv: Tensor, scale: float | None) -> Tensor:
@@ -85,7 +85,7 @@ class NativeAttention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        """The gradient of all three parts, in the layout that the projection's own gradient needs."""
+        """Return the gradient of q, k and v in the layout of the projection."""
         (qkv,) = ctx.saved_tensors
         R, N, _, H, W = qkv.shape
         out = torch.empty_like(qkv)
@@ -94,25 +94,25 @@ class NativeAttention(torch.autograd.Function):
 
 
 class NativeGelu(torch.autograd.Function):
-    """x Phi(x)."""
+    """GELU: x Phi(x)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        """Element by element."""
+        """Apply to each element."""
         x = x.contiguous()
         ctx.save_for_backward(x)
         return _gelu(x, None)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        """The gradient times Phi(x) + x phi(x)."""
+        """Return the gradient times Phi(x) + x phi(x)."""
         return _gelu(ctx.saved_tensors[0], gradient.contiguous())
 
 
 def dropped_sum(base: Tensor | None, x: Tensor, noise: Tensor, thresholds: Tensor, scales: Tensor) -> Tensor:
-    """Base + the numbers of x whose noise reaches its copy's threshold, scaled; without gradient.
+    """Return base + the numbers of x whose noise reaches the threshold of their copy, scaled; without gradient.
 
-    `noise` [*copies, B, N, D] may be a slice of a larger one whose windows lie equally far apart.
+    `noise` [*copies, B, N, D] may be a slice of a larger tensor with evenly spaced windows.
     """
     x = x.contiguous()
     out = torch.empty_like(x)
@@ -127,7 +127,7 @@ def dropped_sum(base: Tensor | None, x: Tensor, noise: Tensor, thresholds: Tenso
 
 
 def square_sum(tensors: Sequence[Tensor]) -> float:
-    """Sum of the squares of all numbers of contiguous tensors."""
+    """Return the sum of squares of all numbers of contiguous tensors."""
     kernels = library()
     assert kernels is not None
     kernels.square_sum.restype = ctypes.c_double
@@ -149,13 +149,16 @@ def adamw(
     root: float,
     epsilon: float,
 ) -> None:
-    """AdamW in place; all tensors contiguous, the moments given by their addresses, the numbers as in kernels.cpp."""
+    """Update weights by AdamW, in place.
+
+    All tensors are contiguous, the moments are given by their addresses; the numbers are documented in kernels.cpp.
+    """
     arrays = (addresses(weights), addresses(gradients), means, squares, _sizes(weights))
     _call("adamw", *arrays, len(weights), clip, float(kept), first, second, size, root, epsilon)
 
 
 def addresses(tensors: Sequence[Tensor]) -> Tensor:
-    """Where the numbers of each tensor begin, for kernels that take many tensors at once."""
+    """Return the address of each tensor's data, for kernels that take many tensors at once."""
     return torch.tensor([tensor.data_ptr() for tensor in tensors])
 
 
@@ -170,7 +173,7 @@ def _gelu(x: Tensor, gradient: Tensor | None) -> Tensor:
 
 
 def _call(name: str, *arguments: Tensor | int | float | None) -> Any:
-    """Call a kernel with as many threads as torch uses; a float is a C float, any other number a long."""
+    """Call a kernel with torch's number of threads; floats become C floats, integers C longs."""
     kernels = library()
     assert kernels is not None
     return getattr(kernels, name)(*map(_as_c, arguments), torch.get_num_threads())
@@ -185,28 +188,25 @@ def _as_c(value: Tensor | float | None) -> Any:
 
 
 def _cached() -> Path:
-    """A file of this user's for these kernels on this kind of processor; another source or machine has another name."""
+    """Return the user's cache file for this source, these flags and this kind of processor."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     about = (SOURCE.read_bytes(), " ".join(FLAGS).encode(), platform.machine().encode(), _processor().encode())
     return home / "tapescale" / f"kernels-{hashlib.sha256(b'|'.join(about)).hexdigest()[:16]}.so"
 
 
 def _processor() -> str:
-    """Names what -march=native saw: a cache may be shared by machines with other instructions."""
+    """Return the processor's instruction sets, which -march=native uses: machines may share a cache."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else [platform.processor()]
     return next((line for line in lines if line.startswith(("flags", "Features"))), lines[0] if lines else "")
 
 
 def _compile(path: Path) -> bool:
-    """Build under a temporary name and rename, since several processes may start at once; False where nothing builds it."""
-    compilers = [found for name in COMPILERS if (found := shutil.which(name))]
-    for compiler in compilers:
-        # Apple's clang has no OpenMP: one thread then.
-        for extra in (("-fopenmp",), ()):
-            if _build([compiler, *FLAGS, *extra], path):
-                return True
-    return False
+    """Build under a temporary name and rename, since several processes may start at once; return whether it succeeded."""
+    compilers = [compiler for name in COMPILERS if (compiler := shutil.which(name))]
+    # Apple's clang has no OpenMP: one thread then.
+    options = [(*FLAGS, *extra) for extra in (("-fopenmp",), ())]
+    return any(_build([compiler, *flags], path) for compiler in compilers for flags in options)
 
 
 def _build(command: Sequence[str], path: Path) -> bool:

@@ -1,8 +1,8 @@
-"""One training across several devices: each holds a part of every weight, gradient and moment, and takes a part of each batch.
+"""Sharded training: each device holds a part of every weight, gradient and moment, and computes a part of each batch.
 
 PyTorch's fully sharded data parallel (FSDP2, `torch.distributed.fsdp.fully_shard`; Zhao et al. 2023): a block's weights are
-gathered while it is computed. A step is that of one device, up to the order of sums: every process draws the dropout bits of
-the whole batch and uses those of its own windows, and the loss is divided by the whole batch.
+gathered while the block is computed. A step equals that of one device up to the order of sums: every process draws the
+dropout bits of the whole batch and uses those of its own windows, and the loss is divided by the whole batch.
 
 Shapes: B batch, S sites, N tokens, D model width.
 """
@@ -30,33 +30,33 @@ from research.training.memory_estimate import FITTING_SHARE, MemoryPlan, block_b
 
 BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
 PATIENCE = timedelta(minutes=30)
-"""For the others of a group in one exchange: one may be writing a large checkpoint. Who dies is noticed at once."""
+"""How long an exchange waits for the other processes: one may be writing a large checkpoint. Deaths are noticed at once."""
 GATHERED_BLOCKS = 6
-"""Whole blocks that a device holds at once beside its shards, measured: weights of the one in use and of the next, gradients
-of one and the last, and the buffers in which they are sent."""
+"""Whole blocks that a device holds at once in addition to its shards, measured: weights of the current and the next block,
+gradients of the current and the last one, and the buffers that send them."""
 
 
 def choose_shards(
     architecture: ArchitectureSpec, batch_size: int, available: int, device: torch.device, *, devices: int
 ) -> int | None:
-    """The fewest of these devices that hold an AdamW training together, each with `available` bytes free; None if all do not.
+    """Return the smallest number of devices, each with `available` bytes free, that fits an AdamW training; None if none does.
 
-    One device may take the batch in several passes; of several each takes its share of the windows in one.
+    A single device may process the batch in several passes. Each of several devices processes its share in one pass.
     """
     if choose_micro_batch(architecture, batch_size, available, device):
         return 1
-    room = FITTING_SHARE * available
+    limit = FITTING_SHARE * available
     counts = range(2, min(devices, batch_size) + 1)
-    return next((count for count in counts if shard_memory(architecture, batch_size, device, count) <= room), None)
+    return next((count for count in counts if shard_memory(architecture, batch_size, device, count) <= limit), None)
 
 
 def shard_memory(architecture: ArchitectureSpec, batch_size: int, device: torch.device, count: int) -> int:
-    """Peak in bytes on each of `count` devices that share a training."""
+    """Return the peak memory in bytes on each of `count` devices that share a training."""
     return shard_plan(architecture, batch_size, device, count).device
 
 
 def shard_plan(architecture: ArchitectureSpec, batch_size: int, device: torch.device, count: int) -> MemoryPlan:
-    """The parts of a training on each of `count` devices that share it."""
+    """Return the memory plan of each of `count` devices that share a training."""
     windows = share_of(batch_size, count)
     whole = memory_plan(architecture, windows, device, batch_size=windows)
     gathered = GATHERED_BLOCKS * block_bytes(architecture)
@@ -65,7 +65,7 @@ def shard_plan(architecture: ArchitectureSpec, batch_size: int, device: torch.de
         weights=whole.weights // count,
         gradients=whole.gradients // count,
         optimizer=whole.optimizer // count,
-        # Bits are drawn for the whole batch.
+        # Every device draws the bits of the whole batch.
         noise=whole.noise * batch_size // windows,
         backward=whole.backward + gathered,
         evaluation=whole.evaluation + gathered,
@@ -74,13 +74,13 @@ def shard_plan(architecture: ArchitectureSpec, batch_size: int, device: torch.de
 
 
 def share_of(batch_size: int, count: int) -> int:
-    """Windows of a batch that one of `count` devices takes, at most."""
+    """Return the largest number of windows of a batch that one of `count` devices computes."""
     return math.ceil(batch_size / count)
 
 
 @contextmanager
 def devices_together(device: torch.device, rank: int, count: int, meeting_point: Path) -> Iterator[DeviceMesh]:
-    """The devices of this process and of the `count - 1` others, who meet at a file that none of them has made."""
+    """Join the process group of `count` devices; the processes meet at a file that must not exist yet."""
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group(
@@ -98,7 +98,7 @@ def devices_together(device: torch.device, rank: int, count: int, meeting_point:
 
 
 def shard(model: PatchTransformer, mesh: DeviceMesh) -> None:
-    """Leave this process its part of a model that all have built alike, on the CPU or on their device. In place."""
+    """Shard a model in place; all processes must have built the same model, on the CPU or on their device."""
     for block in model.blocks:
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
@@ -106,32 +106,32 @@ def shard(model: PatchTransformer, mesh: DeviceMesh) -> None:
 
 
 def whole(value: Tensor) -> Tensor:
-    """A tensor of which every process holds a part, put together; all of them must ask for it."""
+    """Gather a sharded tensor; all processes must call this together."""
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 def part_of(value: Tensor, like: Tensor) -> Tensor:
-    """What this process holds of a whole tensor that all of them have, cut as `like` is; a count is whole everywhere."""
+    """Return this process's part of a whole tensor that all processes have, sharded like `like`; scalars stay whole."""
     if not isinstance(like, DTensor) or value.ndim == 0:
         return value
     return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 
 class SharedNoise(Noise):
-    """Draws the bits of the whole batch, as one device would, and gives out those of this process's windows."""
+    """Noise that draws the bits of the whole batch, like one device, and returns those of this process's windows."""
 
-    def __init__(self, alone: Noise, mesh: DeviceMesh):
-        self.__dict__.update(alone.__dict__)
+    def __init__(self, noise: Noise, mesh: DeviceMesh):
+        self.__dict__.update(noise.__dict__)
         self.rank, self.count = mesh.get_local_rank(), mesh.size()
         self.whole = 0
-        """Windows of the batch."""
+        """Number of windows of the whole batch."""
 
     def own(self, windows: int) -> slice:
-        """Those of so many windows that this process takes."""
+        """Return the slice of `windows` windows that this process computes."""
         return slice(windows * self.rank // self.count, windows * (self.rank + 1) // self.count)
 
     def draw(self, windows: int, device: torch.device, *, stacked: bool) -> Tensor:
-        """Bits [B, S, N, D] of this process's windows."""
+        """Return bits [B, S, N, D] of this process's windows."""
         own = self.own(self.whole)
         assert windows == own.stop - own.start
         return super().draw(self.whole, device, stacked=stacked)[own]

@@ -1,7 +1,7 @@
-"""One training by a process per device, led by the process that asked for it.
+"""Training by one process per device, led by the calling process.
 
-The first process of the group tells how training goes; the leader passes that on to the listener, and each epoch ends with its
-word that training goes on. A closed pipe means that it does not. Whatever ends one process ends them all.
+The first process of the group sends its progress, and the leader calls the listener. After each epoch the processes wait for
+the leader's message to continue; a closed pipe stops them. The end of one process ends them all.
 """
 
 from __future__ import annotations
@@ -26,17 +26,18 @@ from research.training.trainer import Listener, TrainingResult
 from research.training.trial_state import DivergedError, EpochRecord
 
 SETTLE_SECONDS = 3.0
-"""When one process fails those that wait for it fail too; so long their reasons are awaited, to tell which came first."""
+"""How long to collect errors after the first failure, in seconds: one crash makes the other ranks fail too, and only the
+root cause should be reported."""
 GRACE_SECONDS = 5.0
-"""For the first process to end the writing of its checkpoint when it is stopped."""
+"""How long the first process may finish writing its checkpoint when it is stopped, in seconds."""
 
 
 class DeviceProcessError(RuntimeError):
-    """A process of the group has died, or has failed for another reason than memory."""
+    """A process of the group has died, or has failed for a reason other than memory."""
 
 
 class Rank(NamedTuple):
-    """A process and the leader's end of its pipe."""
+    """A process of the group and the leader's end of its pipe."""
 
     process: SpawnProcess
     pipe: Connection
@@ -46,18 +47,19 @@ class Rank(NamedTuple):
 def train_across_devices(
     shared: SharedTraining, listener: Listener, on_built: Callable[[AppliedSettings], None] = lambda _: None
 ) -> TrainingResult:
-    """What `Trainer.run` gives, with the same listener and checkpoint, from all the devices; no model is restored.
+    """Train on all devices and return the result, as `Trainer.run` does with the same listener and checkpoint.
 
-    `on_built` is told what is in use before the first step. Raises what it or the listener raises, `DivergedError`,
-    `torch.OutOfMemoryError` where a device ran out of memory, `DeviceProcessError` for every other end of a process.
+    `on_built` receives the applied settings before the first step. Raises any error of `on_built` or the listener,
+    `DivergedError`, `torch.OutOfMemoryError` if a device ran out of memory, and `DeviceProcessError` for any other
+    failure of a process.
     """
-    with _group(shared) as ranks:
-        return _followed(ranks, listener, on_built)
+    with _started_processes(shared) as ranks:
+        return _receive_result(ranks, listener, on_built)
 
 
 @contextmanager
-def _group(shared: SharedTraining) -> Iterator[list[Rank]]:
-    """The processes, started; none outlives the block."""
+def _started_processes(shared: SharedTraining) -> Iterator[list[Rank]]:
+    """Start one process per device and end them all when the block ends."""
     mp = multiprocessing.get_context("spawn")
     ranks: list[Rank] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -70,8 +72,8 @@ def _group(shared: SharedTraining) -> Iterator[list[Rank]]:
                 with signals_deferred():
                     process.start()
                 theirs.close()
-            # Not with the start, which waits until the data are read: the processes load their libraries at the same time.
-            _tell_all(ranks, shared)
+            # After all have started, since sending waits for the reader: the processes import their libraries in parallel.
+            _send_to_all(ranks, shared)
             yield ranks
         finally:
             _stop(ranks)
@@ -80,7 +82,7 @@ def _group(shared: SharedTraining) -> Iterator[list[Rank]]:
 
 
 def _stop(ranks: Sequence[Rank]) -> None:
-    """Close the pipes, which the first process notices at its next word, and end those that do not leave by themselves."""
+    """Close the pipes, which the first process notices at its next message, and kill the processes that remain."""
     for rank in ranks:
         rank.pipe.close()
     started = [rank.process for rank in ranks if rank.process.pid is not None]
@@ -93,21 +95,21 @@ def _stop(ranks: Sequence[Rank]) -> None:
             process.join()
 
 
-def _followed(ranks: list[Rank], listener: Listener, on_built: Callable[[AppliedSettings], None]) -> TrainingResult:
-    """Listen until the first process has told the result."""
+def _receive_result(ranks: list[Rank], listener: Listener, on_built: Callable[[AppliedSettings], None]) -> TrainingResult:
+    """Handle the messages of the processes until the first one sends the result."""
     weights: dict[str, torch.Tensor] = {}
-    there = {rank.pipe: rank for rank in ranks}
+    open_pipes = {rank.pipe: rank for rank in ranks}
     while True:
-        for pipe in wait(list(there)):
+        for pipe in wait(list(open_pipes)):
             assert isinstance(pipe, Connection)
-            message = _received(pipe)
+            message = _next_message(pipe)
             match message:
                 case AppliedSettings():
                     on_built(message)
-                    _tell_all(ranks, GO_ON)
+                    _send_to_all(ranks, GO_ON)
                 case EpochRecord():
                     listener.on_epoch(message)
-                    _tell_all(ranks, GO_ON)
+                    _send_to_all(ranks, GO_ON)
                 case int():
                     listener.on_step(message)
                 case Weight():
@@ -117,41 +119,43 @@ def _followed(ranks: list[Rank], listener: Listener, on_built: Callable[[Applied
                 case DivergedError():
                     raise message
                 case str() if message == OVER:
-                    del there[pipe]
+                    del open_pipes[pipe]
                 case _:
-                    raise cause_of_failure(there, pipe, message)
+                    raise cause_of_failure(open_pipes, pipe, message)
 
 
-def _tell_all(ranks: Sequence[Rank], message: object) -> None:
+def _send_to_all(ranks: Sequence[Rank], message: object) -> None:
     for rank in ranks:
-        # One that has died is found out when its pipe is read.
+        # A dead process is noticed when its pipe is read.
         with suppress(*PIPE_BROKEN):
             rank.pipe.send(message)
 
 
-def _received(pipe: Connection) -> object:
-    """The next message; None if the process is gone."""
+def _next_message(pipe: Connection) -> object:
+    """Return the next message; None if the process is gone."""
     try:
         return pipe.recv()
     except (EOFError, OSError):
         return None
 
 
-def cause_of_failure(there: Mapping[Connection, Rank], pipe: Connection, first: object) -> Exception:
-    """The error to raise: lack of memory, else a death without a word, else what was heard first. Ends all processes."""
-    said = {pipe: first}
+def cause_of_failure(ranks: Mapping[Connection, Rank], pipe: Connection, first: object) -> Exception:
+    """Return the root cause: out of memory first, then a rank that died silently, then the first failure. Kills all ranks."""
+    messages = {pipe: first}
     deadline = time.monotonic() + SETTLE_SECONDS
-    while (waiting := [one for one in there if one not in said]) and (left := deadline - time.monotonic()) > 0:
-        for one in wait(waiting, left):
-            assert isinstance(one, Connection)
-            message = _received(one)
+    while (waiting := [pipe for pipe in ranks if pipe not in messages]) and (left := deadline - time.monotonic()) > 0:
+        for ready in wait(waiting, left):
+            assert isinstance(ready, Connection)
+            message = _next_message(ready)
             if message in (None, OVER) or isinstance(message, WorkerFailure):
-                said[one] = message
-    died = [there[one] for one, message in said.items() if message is None]
-    codes = {rank.title: _exit_code(rank) for rank in died}
-    for rank in there.values():
+                messages[ready] = message
+    codes: dict[str, int] = {}
+    for rank in (ranks[pipe] for pipe, message in messages.items() if message is None):
+        rank.process.join(SETTLE_SECONDS)
+        codes[rank.title] = rank.process.exitcode or 0
+    for rank in ranks.values():
         rank.process.kill()
-    failures = [(there[one].title, message) for one, message in said.items() if isinstance(message, WorkerFailure)]
+    failures = [(ranks[pipe].title, message) for pipe, message in messages.items() if isinstance(message, WorkerFailure)]
     for title, failure in failures:
         if failure.of_memory:
             return torch.OutOfMemoryError(f"{title}: {failure.sentence}")
@@ -160,8 +164,3 @@ def cause_of_failure(there: Mapping[Connection, Rank], pipe: Connection, first: 
         return DeviceProcessError(f"{title} {how}")
     title, failure = failures[0]
     return DeviceProcessError(f"{title}: {failure.sentence}")
-
-
-def _exit_code(rank: Rank) -> int:
-    rank.process.join(SETTLE_SECONDS)
-    return rank.process.exitcode or 0

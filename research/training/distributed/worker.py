@@ -1,4 +1,4 @@
-"""A process of a training that several devices share: what it is sent, what it says, what it does."""
+"""A process of a training shared by several devices, and the messages between it and its leader."""
 
 from __future__ import annotations
 
@@ -28,75 +28,75 @@ from research.training.trainer import TrainingResult, build_model
 from research.training.trial_state import EpochRecord
 
 STEP_SECONDS = 1.0
-"""Between two words of the step that training is at."""
+"""Seconds between two messages about the current step."""
 GO_ON = "go on"
-"""The leader's word after what was built and after each epoch."""
+"""Message of the leader after the applied settings and after each epoch."""
 OVER = "over"
-"""Last word of a process that has no result to tell."""
+"""Last message of a process without a result to send."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SharedTraining:
-    """A training that several devices share; it is sent to a process of each."""
+    """A training shared by several devices, sent to the process of each."""
 
     architecture: ArchitectureSpec
     training: TrainingSpec
     windows: Callable[[torch.device], WindowDataset]
-    """Makes the data on a device."""
+    """Function that builds the data on a device."""
     split: Split
     runtime: Runtime
-    """Of each process, but for its device."""
+    """Runtime of each process, except for its device."""
     devices: tuple[torch.device, ...]
     checkpoint: Path | None = None
 
 
 class AppliedSettings(NamedTuple):
-    """What the first process has built."""
+    """Parameter count and settings of the trainer that the first process has built."""
 
     parameters: int
     settings: dict[str, Any]
 
 
 class Weight(NamedTuple):
-    """One of the best epoch's weights."""
+    """A weight of the best epoch."""
 
     name: str
     values: NDArray[Any]
 
 
 class WorkerFailure(NamedTuple):
-    """Why a process ends before training does."""
+    """Reason why a process ends before the training does."""
 
     sentence: str
     of_memory: bool
 
 
-class _Telling:
-    """The listener within a process of the group."""
+class _LeaderListener:
+    """Listener in a process of the group; the first process sends the events to the leader."""
 
-    def __init__(self, pipe: Connection, *, tells: bool):
-        self._pipe, self._tells = pipe, tells
-        self._next_word = 0.0
+    def __init__(self, pipe: Connection, *, sends: bool):
+        self._pipe, self._sends = pipe, sends
+        self._next_message = 0.0
 
     def on_step(self, step: int) -> None:
-        """Say now and then how far training is."""
-        if self._tells and time.monotonic() >= self._next_word:
+        """Send the step number, at most once per `STEP_SECONDS`."""
+        if self._sends and time.monotonic() >= self._next_message:
             self._pipe.send(step)
-            self._next_word = time.monotonic() + STEP_SECONDS
+            self._next_message = time.monotonic() + STEP_SECONDS
 
     def on_epoch(self, record: EpochRecord) -> None:
-        """Tell of it and wait for the word to go on."""
-        self.tell(record)
+        """Send the record and wait for the message to continue."""
+        self.send(record)
 
-    def tell(self, message: object) -> None:
-        """Send it, from the first process, and wait for the word to go on, in all of them."""
-        if self._tells:
+    def send(self, message: object) -> None:
+        """Send a message, from the first process only, and wait in every process for the message to continue."""
+        if self._sends:
             self._pipe.send(message)
         self._pipe.recv()
 
 
 def work(rank: int, meeting: Path, pipe: Connection) -> NoReturn:
-    """A process of the group, to its end. What the terminal sends is for the leader, who closes the pipe."""
+    """Run a process of the group to its end. Only the leader handles the terminal's signals; it then closes the pipe."""
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
@@ -104,10 +104,10 @@ def work(rank: int, meeting: Path, pipe: Connection) -> NoReturn:
         _train(rank, pipe.recv(), meeting, pipe)
     except (*PIPE_BROKEN, UnpicklingError):
         pass
-    except Exception as problem:
-        sentence = (f"{type(problem).__name__}: {problem}".splitlines() or [""])[0]
+    except Exception as error:
+        sentence = (f"{type(error).__name__}: {error}".splitlines() or [""])[0]
         with suppress(*PIPE_BROKEN):
-            pipe.send(WorkerFailure(sentence, is_out_of_memory(problem)))
+            pipe.send(WorkerFailure(sentence, is_out_of_memory(error)))
     exit_now()
 
 
@@ -115,22 +115,15 @@ def _train(rank: int, shared: SharedTraining, meeting: Path, pipe: Connection) -
     device = shared.devices[rank]
     runtime = replace(shared.runtime, device=device)
     runtime.apply()
-    telling = _Telling(pipe, tells=rank == 0)
+    listener = _LeaderListener(pipe, sends=rank == 0)
     with devices_together(device, rank, len(shared.devices), meeting) as mesh:
-        # On the CPU: no device need hold the whole model.
+        # On the CPU: the whole model may not fit on a device.
         model = build_model(shared.architecture, shared.training, torch.device("cpu"))
         trainer = ShardedTrainer(model, shared.windows(device), shared.split, shared.training, runtime, mesh)
-        telling.tell(AppliedSettings(parameters_of(model), applied_settings(trainer)))
-        (outcome,) = trainer.run_all([telling], [shared.checkpoint])
-        if rank == 0:
-            _tell_result(outcome, pipe)
-        else:
-            pipe.send(OVER)
-
-
-def _tell_result(outcome: object, pipe: Connection) -> None:
-    """Send it weight by weight: the whole model's would lie there twice more."""
-    if isinstance(outcome, TrainingResult):
-        for name in list(outcome.weights):
-            pipe.send(Weight(name, np.asarray(outcome.weights.pop(name))))
-    pipe.send(outcome)
+        listener.send(AppliedSettings(parameters_of(model), applied_settings(trainer)))
+        (end,) = trainer.run_all([listener], [shared.checkpoint])
+        if isinstance(end, TrainingResult) and rank == 0:
+            # One weight at a time: a message with all of them would hold the whole model in memory twice more.
+            for name in list(end.weights):
+                pipe.send(Weight(name, np.asarray(end.weights.pop(name))))
+        pipe.send(end if rank == 0 else OVER)

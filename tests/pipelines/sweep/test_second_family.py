@@ -135,7 +135,7 @@ def test_a_block_that_is_not_of_the_named_family_stops_the_trial(root: Path, mon
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"family": "lstm"}, r"family=lstm: there is no such family of models; give transformer or .*\."),
+        ({"family": "lstm"}, r"family=lstm: unknown family of models; give transformer or .*\."),
         ({"family": MIXER, "heads": (2, 4)}, r"HEADS=2,4: the blocks of family test-mixer have no attention; leave it out\."),
         ({"family": MIXER, "base_width": 16}, r"WIDTH_TRANSFER=16: the blocks of family test-mixer have no attention"),
     ],

@@ -32,7 +32,7 @@ class Pressure:
         real_epoch, real_step = Trainer._train_epoch, Trainer._take_step
 
         def epoch(trainer: Trainer, active: list[RunningTrial]) -> object:
-            self.epochs.append((active[0].member.epoch, trainer.micro_batch))
+            self.epochs.append((active[0].state.epoch, trainer.micro_batch))
             return real_epoch(trainer, active)
 
         def step(trainer: Trainer, rows: torch.Tensor) -> object:

@@ -58,13 +58,12 @@ def test_native_attention_is_the_plain_one(R: int, N: int, H: int, W: int, scale
         assert (found - true).abs().max() <= allowed
 
 
-@pytest.mark.parametrize("name", ["sdpa", "lanes"])
 @pytest.mark.parametrize("scale", [None, 0.05])
 @pytest.mark.parametrize(("N", "H", "W"), [(11, 4, 8), (1, 2, 3), (20, 1, 1)])
-def test_torchs_own_ways_are_the_plain_one(name: KernelName, scale: float | None, N: int, H: int, W: int) -> None:
+def test_scaled_dot_product_attention_equals_the_plain_products(scale: float | None, N: int, H: int, W: int) -> None:
     qkv = torch.randn(3, N, 3, H, W)
     for theirs, plain in zip(
-        values_and_gradient(lambda x: KERNELS[name](x, scale), qkv),
+        values_and_gradient(lambda x: KERNELS["sdpa"](x, scale), qkv),
         values_and_gradient(lambda x: KERNELS["plain"](x, scale), qkv),
         strict=True,
     ):
@@ -198,7 +197,7 @@ def test_the_next_pass_draws_other_bits() -> None:
 
 
 def test_the_probe_takes_what_is_fastest_and_only_what_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    seconds: dict[KernelName, float] = {"native": 2.0, "sdpa": 1.9, "lanes": 3.0, "plain": 1.0}
+    seconds: dict[KernelName, float] = {"native": 2.0, "sdpa": 1.9, "plain": 1.0}
     monkeypatch.setattr(attention, "_seconds", lambda kernel, _: seconds[name_of(kernel)])
     fastest.cache_clear()
     # sdpa is not clearly faster than native, plain is.

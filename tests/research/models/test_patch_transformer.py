@@ -136,7 +136,8 @@ def test_attention_is_torchs_own(heads: int) -> None:
     torch.manual_seed(0)
     ours, torchs = Attention(16, heads), nn.MultiheadAttention(16, heads, batch_first=True)
     for linear in (ours.qkv, ours.out):
-        linear.initialise()
+        nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
+        nn.init.zeros_(linear.bias)
     torchs.load_state_dict(
         {
             "in_proj_weight": ours.qkv.weight,

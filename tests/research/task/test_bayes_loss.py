@@ -170,7 +170,7 @@ def test_shuffled_labels_leave_only_the_base_rate(bars: pd.DataFrame, horizon: i
 def test_a_horizon_longer_than_the_lag_is_refused():
     market = market_bars(Market(bars=3000, signal=0.3, lag=2))
     assert np.isfinite(label_probability(market, TargetSpec(horizon=2), np.arange(5))[:5]).all()
-    with pytest.raises(InputError, match="HORIZON=3: the planted drift repeats the day 2 back; give a horizon up to 2"):
+    with pytest.raises(InputError, match="HORIZON=3: the planted drift has a lag of 2 days; give a horizon up to 2"):
         label_probability(market, TargetSpec(horizon=3))
 
 

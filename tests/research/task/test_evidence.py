@@ -10,7 +10,7 @@ import pytest
 from scipy.signal import lfilter
 
 from research.task.evidence import EvidenceFloor, SplitEvidence, effective_labels, evidence_of, thin_evidence
-from research.task.windows import WindowedData, prepare
+from research.task.windows import WindowedData, stack_windows
 
 DAYS = pd.bdate_range("2000-01-03", periods=4000)
 
@@ -106,7 +106,7 @@ def test_many_instruments_on_few_days_are_little_evidence(prepared: WindowedData
     (alone,) = prepared.parts
     rows = alone.split.validation[:50]
     few = replace(alone, split=replace(alone.split, validation=rows))
-    found = evidence_of(prepare([replace(few, symbol=f"S{place}") for place in range(30)], 60))[1]
+    found = evidence_of(stack_windows([replace(few, symbol=f"S{place}") for place in range(30)], 60))[1]
     labels = alone.target.labels[rows]
     assert (found.n, found.positives) == (1500, 30 * labels.sum())
     assert (found.days, found.rarer_days) == (50, min(labels.sum(), 50 - labels.sum()))
@@ -116,7 +116,7 @@ def test_many_instruments_on_few_days_are_little_evidence(prepared: WindowedData
 def test_the_rarer_class_may_be_the_positive_or_the_negative_one(prepared: WindowedData):
     (part,) = prepared.parts
     turned = replace(part, target=replace(part.target, labels=(1 - part.target.labels).astype(np.int8)))
-    known, other = (evidence_of(prepare([one], 60))[0] for one in (part, turned))
+    known, other = (evidence_of(stack_windows([one], 60))[0] for one in (part, turned))
     assert known.positives != other.positives
     assert known.rarer_days == other.rarer_days == min(known.positives, other.positives)
 

@@ -17,7 +17,7 @@ from research.features.feature_sets import A25S, build
 from research.spec import SplitSpec, TargetSpec
 from research.task.splits import holdout, holdout_ends
 from research.task.targets import label
-from research.task.windows import InstrumentData, WindowedData, prepare
+from research.task.windows import InstrumentData, WindowedData, stack_windows
 from tests.conftest import SPLIT, random_bars
 
 CPU = torch.device("cpu")
@@ -34,7 +34,7 @@ def part_of(
 
 def pool(bars: Mapping[str, pd.DataFrame], *, windows: int | None = None, validate_on: list[str] | None = None) -> WindowedData:
     spec = replace(SPLIT, train_windows=windows)
-    return prepare([part_of(symbol, one, spec) for symbol, one in bars.items()], 60, validate_on=validate_on)
+    return stack_windows([part_of(symbol, one, spec) for symbol, one in bars.items()], 60, validate_on=validate_on)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_the_scaler_is_fitted_on_the_training_windows_of_all_instruments(both: W
 
 
 def test_one_instrument_in_a_pool_of_one_is_the_study_of_that_instrument(prepared: WindowedData, sp500: pd.DataFrame):
-    single = prepare([part_of("^GSPC", sp500, horizon=1)], 60)
+    single = stack_windows([part_of("^GSPC", sp500, horizon=1)], 60)
     np.testing.assert_array_equal(single.standardised, prepared.standardised)
     assert single.target_digest == prepared.parts[0].target.digest
     assert single.feature_digest == prepared.parts[0].matrix.digest
@@ -122,7 +122,7 @@ def test_windows_from_everywhere_span_the_history_and_are_part_of_every_larger_n
     taken = []
     for windows in (300, 600):
         spec = replace(SPLIT, train_windows=windows, windows_from="everywhere")
-        found, again = (prepare([part_of("^GSPC", sp500, spec)], 60) for _ in range(2))
+        found, again = (stack_windows([part_of("^GSPC", sp500, spec)], 60) for _ in range(2))
         np.testing.assert_array_equal(found.split.train, again.split.train)
         assert found.windows_from == "everywhere"
         years = found.days[found.split.train].year
@@ -144,7 +144,7 @@ def test_more_windows_than_there_are_is_refused_with_the_number_there_is(sp500: 
     there = len(pool({"^GSPC": sp500}).split.train)
     assert len(pool({"^GSPC": sp500}, windows=there).split.train) == there
     whole = replace(SPLIT, train_windows=there, windows_from="everywhere")
-    assert prepare([part_of("^GSPC", sp500, whole)], 60).windows_from == "everywhere"
+    assert stack_windows([part_of("^GSPC", sp500, whole)], 60).windows_from == "everywhere"
     with pytest.raises(InputError, match=f"WINDOWS={there + 1}: there are {there:,} training windows"):
         pool({"^GSPC": sp500}, windows=there + 1)
 
@@ -157,7 +157,7 @@ def test_windows_of_random_pools_never_cross_a_border(seed: int, lengths: list[i
     train, validation, test = holdout_ends(days)
     spec = SplitSpec(train_end=train, validation_end=validation, test_end=test)
     try:
-        found = prepare([part_of(symbol, one, spec, horizon=2, context_length=20) for symbol, one in bars.items()], 20)
+        found = stack_windows([part_of(symbol, one, spec, horizon=2, context_length=20) for symbol, one in bars.items()], 20)
     except InputError:
         return  # the shortest instrument has no training day before the common date
     rows = np.concatenate([found.split.train, found.split.validation, found.split.test])

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from research.task.windows import WindowDataset, WindowedData, merge_train_validation, prepare, walk_forward_fold
+from research.task.windows import WindowDataset, WindowedData, merge_train_validation, stack_windows, walk_forward_fold
 from tests.conftest import prepare_study
 
 CPU = torch.device("cpu")
@@ -32,7 +32,7 @@ def test_a_window_ends_on_its_own_day():
 def with_values(prepared: WindowedData, values: np.ndarray) -> WindowedData:
     """The same study with other features."""
     part = prepared.parts[0]
-    return prepare([replace(part, matrix=replace(part.matrix, values=values))], prepared.context_length)
+    return stack_windows([replace(part, matrix=replace(part.matrix, values=values))], prepared.context_length)
 
 
 @given(context_length=st.integers(1, ROWS), data=st.data())

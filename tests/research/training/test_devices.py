@@ -100,9 +100,9 @@ def test_a_training_of_replayed_steps_is_the_same_training(monkeypatch: pytest.M
     spec = replace(SPEC, dropout=0.3, weight_decay=0.1)
     expected = trainer(spec).run(Listening())
     replayed = trainer(spec)
-    replayed._recorded = True
+    replayed._use_graph = True
     monkeypatch.setattr("research.training.trainer.StepGraph", lambda step, before: StepGraph(step, before, Tape))
-    replayed._seat_members(replayed.members)
+    replayed._set_states(replayed.states)
     found = replayed.run(Listening())
     assert losses(found) == losses(expected)
 

@@ -156,5 +156,5 @@ def test_a_family_is_identity_and_the_first_one_leaves_fingerprints_as_they_were
 
 
 def test_an_unknown_family_is_refused_by_name() -> None:
-    with pytest.raises(InputError, match=r"family=nothing: there is no such family of models; give transformer or .*\."):
+    with pytest.raises(InputError, match=r"family=nothing: unknown family of models; give transformer or .*\."):
         family_named("nothing")

@@ -17,7 +17,7 @@ from research.runtime import Runtime
 from research.spec import ArchitectureSpec, TrainingSpec
 from research.task.windows import WindowDataset
 from research.training.checkpoint import epochs_done
-from research.training.trainer import Outcome, Trainer, TrainingResult, TrialOver, build_model, build_stack
+from research.training.trainer import Trainer, TrainingEnd, TrainingResult, TrialOver, build_model, build_stack
 from research.training.trial_state import DivergedError, EpochRecord
 from tests.research.training.test_trainer import ARCHITECTURE, CONTEXT, CPU, SPEC, SPLIT, Listening, noisy_labels, toy_values
 
@@ -47,14 +47,14 @@ def together(
     listeners: Sequence[Listening] | None = None,
     checkpoints: Sequence[Path | None] | None = None,
     micro_batch: int | None = None,
-) -> list[Outcome]:
+) -> list[TrainingEnd]:
     model = build_stack(architecture, specs, CPU)
     trainer = Trainer(model, dataset(), SPLIT, specs, Runtime(device=CPU, micro_batch=micro_batch))
     listeners = listeners or [Listening() for _ in specs]
     return trainer.run_all(listeners, checkpoints or [None] * len(specs))
 
 
-def require_same(found: Outcome, expected: TrainingResult) -> None:
+def require_same(found: TrainingEnd, expected: TrainingResult) -> None:
     assert isinstance(found, TrainingResult)
     assert (found.best_epoch, len(found.epochs)) == (expected.best_epoch, len(expected.epochs))
     np.testing.assert_allclose(found.val_logits, expected.val_logits, atol=2e-4)

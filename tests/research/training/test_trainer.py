@@ -185,9 +185,9 @@ def test_the_listener_gets_every_epoch_as_it_ends() -> None:
 
 def test_the_rate_follows_the_schedule_over_all_epochs() -> None:
     trainer = toy_trainer()
-    assert trainer.members[0].steps_per_epoch == 10  # 289 windows in batches of 32, the last one short.
+    assert trainer.states[0].steps_per_epoch == 10  # 289 windows in batches of 32, the last one short.
     rates = [record.learning_rate for record in trainer.run(Listening()).epochs]
-    assert rates == [SPEC.learning_rate * trainer.members[0].schedule.share_at(step) for step in (9, 19, 29)]
+    assert rates == [SPEC.learning_rate * trainer.states[0].schedule.share_at(step) for step in (9, 19, 29)]
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -227,11 +227,11 @@ def test_applied_is_what_the_spec_asked_for() -> None:
 
 def test_applied_reads_the_objects_not_the_spec() -> None:
     trainer = toy_trainer()
-    (member,) = trainer.members
-    member.optimizer.param_groups[0]["weight_decay"] = 0.77
-    member.schedule.peak = 0.5
-    member.schedule.warmup_steps = 2
-    member.schedule.total_steps = 50
+    (state,) = trainer.states
+    state.optimizer.param_groups[0]["weight_decay"] = 0.77
+    state.schedule.peak = 0.5
+    state.schedule.warmup_steps = 2
+    state.schedule.total_steps = 50
     trainer.batch_size = 16
     trainer.model.dropout.set([0.4])
     expected = {"weight_decay": 0.77, "learning_rate": 0.5, "warmup_steps": 2, "epochs": 5, "batch_size": 16, "dropout": 0.4}
@@ -307,7 +307,7 @@ def test_every_epoch_trains_with_dropout_and_evaluates_without() -> None:
     modes: list[tuple[bool, bool]] = []
     trainer.model.register_forward_pre_hook(lambda model, _: modes.append((torch.is_grad_enabled(), model.training)))
     trainer.run(Listening())
-    assert modes == SPEC.epochs * [*trainer.members[0].steps_per_epoch * [(True, True)], (False, False)]
+    assert modes == SPEC.epochs * [*trainer.states[0].steps_per_epoch * [(True, True)], (False, False)]
 
 
 def test_a_model_depends_on_its_seed_alone() -> None:
