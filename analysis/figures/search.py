@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarFormatter
 
-from analysis.figures.style import ACCENT, DASHES, INK, budget_style, legend_beside, one_panel, panels
+from analysis.figures.style import ACCENT, DASHES, INK, budget_style, legend_right, one_panel, panels
 from research.tracking.schema import BASELINE_TITLES
 
 TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
@@ -39,7 +39,7 @@ def tuning(curves: pd.DataFrame, baselines: dict[str, float], title: str) -> Fig
     axes.xaxis.set_major_locator(FixedLocator([n for n in TICKS if n <= most]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(ScalarFormatter())
-    legend_beside(axes)
+    legend_right(axes)
     return figure
 
 

@@ -108,7 +108,7 @@ def fit_law(law: Law, table: Observations, *, delta: float = DELTA) -> Fit:
         delta=delta,
         n_points=len(table),
         starts_agree=agree,
-        flags=flags.raised(law, theta, (low, high), table, residuals, agree=agree),
+        flags=flags.fit_flags(law, theta, (low, high), table, residuals, agree=agree),
         theta=theta,
         means=means,
         range_n=(float(table.n.min()), float(table.n.max())),

@@ -26,7 +26,7 @@ EFFICIENCY = 0.37
 """Of the median absolute deviation against the standard deviation (Rousseeuw & Croux 1993)."""
 
 
-def raised(
+def fit_flags(
     law: Law, theta: Array, box: tuple[Array, Array], table: Observations, residuals: Array, *, agree: bool
 ) -> tuple[str, ...]:
     """The flags of one fit; those of a parameter begin with its name."""
@@ -34,7 +34,7 @@ def raised(
     found = [f"{name}_on_bound" for name, value, low, high in zip(names, theta, *box) if value in (low, high)]
     if not agree:
         found.append("starts_disagree")
-    if not law.can_rise and rises(table, residuals):
+    if not law.can_rise and loss_rises_with_n(table, residuals):
         found.append("data_rise_law_cannot")
     if not law.extrapolates:
         found.append("interpolation_only")
@@ -43,7 +43,7 @@ def raised(
     return tuple(found)
 
 
-def rises(table: Observations, residuals: Array) -> bool:
+def loss_rises_with_n(table: Observations, residuals: Array) -> bool:
     """Whether, all else equal, some larger N has a loss that is higher by more than noise.
 
     Rows with the same D and U are compared: every pair of sizes by a t-test, at a risk that is divided by the number of

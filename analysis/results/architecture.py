@@ -85,7 +85,7 @@ def effects(frontiers: Sequence[Frontier]) -> list[Effects]:
     ]
 
 
-def movements(found: Sequence[Effects]) -> list[OptimumShift]:
+def optimum_shifts(found: Sequence[Effects]) -> list[OptimumShift]:
     """Along budgets at each question, and along horizons at each budget of questions that differ in the horizon only."""
     known = [
         (one.frontier, budget, curve)

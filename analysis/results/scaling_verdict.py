@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from analysis.laws.verdicts import FEWEST, Verdict, verdict
 from analysis.results.frontier import BudgetResult, Frontier
-from analysis.results.uncertainty import LossUncertainty, sureness
+from analysis.results.uncertainty import LossUncertainty, loss_uncertainties
 from research.evaluation.significance import standard_error
 
 Basis = Literal["fresh seeds", "best trials"]
@@ -55,9 +55,9 @@ class ScalingVerdict:
         return told
 
 
-def judge(frontier: Frontier) -> ScalingVerdict | None:
+def scaling_verdict_of(frontier: Frontier) -> ScalingVerdict | None:
     """The verdict of a question, with seed, search and day noise as far as they are known; None below three budgets."""
-    pairs = list(zip(frontier.entries, sureness(frontier), strict=True))
+    pairs = list(zip(frontier.entries, loss_uncertainties(frontier), strict=True))
     fresh = [(entry, one) for entry, one in pairs if one.fresh_seeds >= FEWEST_SEEDS]
     basis: Basis = "fresh seeds" if len(fresh) >= FEWEST else "best trials"
     used = fresh if basis == "fresh seeds" else pairs
@@ -84,7 +84,7 @@ def judge(frontier: Frontier) -> ScalingVerdict | None:
 
 def frontier_points(frontier: Frontier) -> tuple[list[float], list[float], list[float] | None]:
     """Sizes, lowest losses and their standard errors, from which the next budget is foretold; no errors if one is unknown."""
-    errors = point_errors(sureness(frontier))
+    errors = point_errors(loss_uncertainties(frontier))
     sizes = [float(entry.n_params) for entry in frontier.entries]
     return sizes, [entry.val_loss for entry in frontier.entries], errors if all(errors) else None
 

@@ -55,7 +55,7 @@ class LossUncertainty:
         return self.naive_best - self.fresh_mean
 
 
-def sureness(frontier: Frontier) -> list[LossUncertainty]:
+def loss_uncertainties(frontier: Frontier) -> list[LossUncertainty]:
     """One per budget, in the order of the entries."""
     n = min((len(entry.random_losses) for entry in frontier.entries), default=0)
     rival = min(frontier.baselines, key=lambda name: frontier.baselines[name], default="")
