@@ -108,7 +108,7 @@ def refitted(fit: Fit, table: Observations, weights_BI: Array) -> Array:
     low, high = bounds(fit.law, log_loss)
     problem = Problem(law=fit.law, x=x, log_loss=log_loss, low=low, high=high, delta=fit.delta)
     begin = np.repeat(fit.theta[None], len(weights_BI), axis=0)
-    return minimise(problem, begin, weights_BI, tolerance=TOLERANCE, most=100).theta
+    return minimise(problem, begin, weights_BI, tolerance=TOLERANCE, max_steps=100).theta
 
 
 def _intervals(fit: Fit, parameters: Array, inflation: float) -> dict[str, tuple[float, float]]:
