@@ -27,7 +27,7 @@ LEGEND = (
 
 def main(options: EffectsOptions) -> None:
     """Print the tables of every question; write figures and their numbers."""
-    from analysis.results.architecture import effects, movements
+    from analysis.results.architecture import effects, optimum_shifts
     from analysis.results.frontier import frontiers
     from analysis.results.horizon_transfer import transfers
     from research.cli.console import console, print_line
@@ -45,7 +45,7 @@ def main(options: EffectsOptions) -> None:
         for line in effect_sentences(question):
             print_line(screen, line)
         screen.print()
-    for line in (*LEGEND, *(shift_sentence(shift) for shift in movements(all_effects))):
+    for line in (*LEGEND, *(shift_sentence(shift) for shift in optimum_shifts(all_effects))):
         print_line(screen, line)
     screen.print()
     rows = transfers(store, store_frontiers)

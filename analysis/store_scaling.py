@@ -117,9 +117,9 @@ def slope_per_decade(entries: list[BudgetResult]) -> Difference:
 
 def scaling_sentences(frontier: Frontier) -> list[str]:
     """Return the verdict, its cautions, and the slope by the noise of the days alone."""
-    from analysis.results.scaling_verdict import judge
+    from analysis.results.scaling_verdict import scaling_verdict_of
 
-    judged = judge(frontier)
+    judged = scaling_verdict_of(frontier)
     if judged is None:
         n = len(frontier.entries)
         return [
@@ -139,10 +139,10 @@ def law_table(frontier: Frontier) -> Table | None:
     from analysis.laws.fit import fit_laws
     from analysis.laws.observations import observations
     from analysis.laws.validation import FEWEST, validate
-    from analysis.results.scaling_verdict import judge
+    from analysis.results.scaling_verdict import scaling_verdict_of
     from research.cli.console import plain_table
 
-    judged = judge(frontier)
+    judged = scaling_verdict_of(frontier)
     if judged is None or judged.verdict.n_budgets <= FEWEST:
         return None
     budgets = observations(n=judged.sizes, loss=judged.losses)
@@ -164,7 +164,7 @@ def draw_scaling(frontier: Frontier, folder: Path) -> list[Path]:
 
     title = f"{frontier.experiment}, horizon {frontier.horizon}"
     band = extrapolation.forecast_band(frontier)
-    figures = {"scaling": (scaling.fan(frontier, band), frontier.trials)}
+    figures = {"scaling": (scaling.frontier_figure(frontier, band), frontier.trials)}
     for name in ("rollout", "residuals", "isoflop"):
         numbers = getattr(extrapolation, name)(frontier)
         if len(numbers):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from analysis.results.uncertainty import sureness
+from analysis.results.uncertainty import loss_uncertainties
 from research.cli.console import plain_table
 from research.tracking.schema import baseline_titles
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def uncertainty_table(frontier: Frontier) -> Table:
     """Return one row per budget, then the baselines, which were not chosen on these days."""
-    uncertainties = sureness(frontier)
+    uncertainties = loss_uncertainties(frontier)
     n = uncertainties[0].n
     columns = ["budget", "naive best", f"best of {n}" if n else "best of n", "fresh seeds", "flattered by"]
     noise = ["search", "seed", "days", "random trials"]
@@ -52,7 +52,7 @@ LEGEND = (
 
 def uncertainty_sentences(frontier: Frontier) -> list[str]:
     """Return what is known about the choice of the winners, and how to measure what is unknown."""
-    uncertainties = sureness(frontier)
+    uncertainties = loss_uncertainties(frontier)
     n = uncertainties[0].n
     missing = ", ".join(loss.budget for loss in uncertainties if not loss.random_trials)
     if missing:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from analysis.backtest.predictions import VOLATILITY
 from analysis.backtest.results import EVERY_DAY, MODEL, BacktestResult, equal_entries
 from analysis.backtest.strategies import HOLD
-from analysis.figures.style import ACCENT, INK, LINES, MUTED, bare, save
+from analysis.figures.style import ACCENT, INK, LINES, MUTED, hide_frame, save
 from research.tracking import schema
 from research.tracking.store import Store
 
@@ -58,7 +58,7 @@ def draw(result: BacktestResult) -> Figure:
     below.set(ylabel="from last high")
     below.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     for axes in (above, below):
-        bare(axes)
+        hide_frame(axes)
     return figure
 
 

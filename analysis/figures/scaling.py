@@ -8,14 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, PercentFormatter
 
-from analysis.figures.style import ACCENT, INK, MUTED, budget_style, legend_beside, loss_against_size, one_panel
+from analysis.figures.style import ACCENT, INK, MUTED, budget_style, legend_right, loss_against_size, one_panel
 from analysis.results.frontier import Frontier
 
 NARROWEST = 5
 """From end to end of an axis: 1, 2, 5, 10 of the ticks are never further apart than two in this range."""
 
 
-def fan(frontier: Frontier, ahead: pd.DataFrame) -> Figure:
+def frontier_figure(frontier: Frontier, ahead: pd.DataFrame) -> Figure:
     """Every trial, the best of each budget, the baselines, and what the next budgets are expected to give."""
     figure = loss_against_size(frontier, named=not len(ahead))
     axes = figure.axes[0]
@@ -25,7 +25,7 @@ def fan(frontier: Frontier, ahead: pd.DataFrame) -> Figure:
         )
         axes.plot(ahead["n_params"], ahead["loss"], color=ACCENT, linestyle=":", label="expected of them")
         axes.set_xlim(right=float(ahead["n_params"].iloc[-1]))
-        legend_beside(axes)
+        legend_right(axes)
     return figure
 
 
@@ -60,7 +60,7 @@ def isoflop(trials: pd.DataFrame, title: str) -> Figure:
         axes.plot(lowest["n_params"], lowest["val_loss"], label=f"$10^{{{np.log10(float(str(flops))):.3g}}}$ FLOP", **style)
     axes.set_ylim(top=float(trials["val_loss"].quantile(0.9)))
     _log_sizes(axes)
-    legend_beside(axes)
+    legend_right(axes)
     return figure
 
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarFormatter
 
-from analysis.figures.style import ACCENT, DASHES, INK, budget_style, legend_beside, one_panel, panels
+from analysis.figures.style import ACCENT, DASHES, INK, budget_style, legend_right, one_panel, panels
 from research.tracking.schema import BASELINE_TITLES
 
 TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
@@ -39,7 +39,7 @@ def tuning(curves: pd.DataFrame, baselines: dict[str, float], title: str) -> Fig
     axes.xaxis.set_major_locator(FixedLocator([n for n in TICKS if n <= most]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(ScalarFormatter())
-    legend_beside(axes)
+    legend_right(axes)
     return figure
 
 
@@ -70,14 +70,14 @@ def reliability(curves: pd.DataFrame, title: str) -> Figure:
     """
     models = list(curves["model"].unique())
     figure, grid = panels(len(models), 4)
-    end = float(curves[["said", "high"]].to_numpy().max()) * 1.03
+    end = float(curves[["predicted", "high"]].to_numpy().max()) * 1.03
     for axes, model in zip(grid, models, strict=True):
-        mine = curves[curves["model"] == model].sort_values("said")
+        mine = curves[curves["model"] == model].sort_values("predicted")
         axes.plot([0, end], [0, end], color=INK, linestyle=":", linewidth=1, label="as often as said")
-        reach = [mine["seen"] - mine["low"], mine["high"] - mine["seen"]]
+        reach = [mine["observed"] - mine["low"], mine["high"] - mine["observed"]]
         shade = INK if model in BASELINE_TITLES else ACCENT
         axes.errorbar(
-            mine["said"], mine["seen"], yerr=reach, fmt="o-", color=shade, markersize=3.5, linewidth=1, elinewidth=0.7
+            mine["predicted"], mine["observed"], yerr=reach, fmt="o-", color=shade, markersize=3.5, linewidth=1, elinewidth=0.7
         )
         axes.set(xlim=(0, end), ylim=(0, end), aspect="equal")
         axes.set_title(BASELINE_TITLES.get(model, model), fontsize=10)

@@ -52,11 +52,11 @@ def one_panel(title: str, x: str, y: str) -> tuple[Figure, Axes]:
     axes = figure.add_subplot()
     axes.set(xlabel=x, ylabel=y)
     axes.set_title(title, fontsize=11)
-    bare(axes)
+    hide_frame(axes)
     return figure, axes
 
 
-def bare(axes: Axes) -> None:
+def hide_frame(axes: Axes) -> None:
     """No lines but those that carry a scale."""
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -71,7 +71,7 @@ def panels(count: int, columns: int, *, side: float = 2.4, share: bool = True) -
     for axes in grid[count:]:
         axes.remove()
     for axes in grid[:count]:
-        bare(axes)
+        hide_frame(axes)
     for axes in grid[max(0, count - columns) : count]:
         # The panel below may have been removed with the labels that both share.
         axes.tick_params(labelbottom=True)
@@ -130,12 +130,12 @@ def loss_against_size(frontier: Frontier, *, named: bool = True) -> Figure:
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.xaxis.set_minor_formatter(NullFormatter())
     _cut_failures(axes, frontier, best)
-    bare(axes)
-    legend_beside(axes)
+    hide_frame(axes)
+    legend_right(axes)
     return figure
 
 
-def legend_beside(axes: Axes) -> None:
+def legend_right(axes: Axes) -> None:
     """A legend to the right, where it hides nothing."""
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=3)
 

@@ -1,4 +1,4 @@
-"""Scaling laws: fit, doubt, judge, forecast. Needs numpy and scipy alone; docs/laws.md tells how it works."""
+"""Scaling laws: fit, bootstrap, validate, test and forecast. Needs numpy and scipy only; see docs/laws.md."""
 
 from analysis.laws.catalogue import LAWS, law_named
 from analysis.laws.fit import Fit, fit_law, fit_laws

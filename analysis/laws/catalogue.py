@@ -1,4 +1,4 @@
-"""Every law that can be fitted, by name."""
+"""The laws that can be fitted, by name. Shape suffixes as in `forms`."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from research.errors import require
 FLOOR = Term(coefficient="E")
 SIZE = Term(coefficient="A", powers=(("alpha", "n", -1),))
 TOKENS = Term(coefficient="B", powers=(("beta", "d", -1),))
-MOST_LOG = 300.0
+MAX_LOG = 300.0
 HOFFMANN = "Hoffmann et al. 2022 (2203.15556), eq. 2"
 
 
-def _softplus(z: Array) -> Array:
-    return np.logaddexp(0, z)
-
-
 def _kaplan_basis(shape_BM: Array, x: dict[str, Array]) -> tuple[list[Array], list[Slope]]:
-    """[(Nc/N)^rho + Dc/D]^alpha_D = Dc^alpha_D (exp(w - rho n) + exp(-d))^alpha_D, rho = alpha_N / alpha_D."""
+    """Return the basis of [(Nc/N)^rho + Dc/D]^alpha_D = Dc^alpha_D (exp(w - rho n) + exp(-d))^alpha_D.
+
+    rho = alpha_N / alpha_D.
+    """
     rho, power, w = (shape_BM[:, m, None] for m in range(3))
     by_size, by_tokens = w - rho * x["n"], -x["d"]
     inner = np.logaddexp(by_size, by_tokens)
@@ -32,16 +31,16 @@ def _kaplan_natural(theta_BP: Array, mean: dict[str, float]) -> Array:
     floor, scale, rho, power, w = theta_BP.T
     log_dc = scale / power
     log_nc = (w + log_dc) / rho
-    # Where alpha_D is near zero the scales are beyond any number: the data do not determine them.
-    nc, dc = (np.exp(np.clip(one, -MOST_LOG, MOST_LOG)) for one in (log_nc + mean["n"], log_dc + mean["d"]))
+    # With alpha_D near zero the data do not determine the scales, which would overflow.
+    nc, dc = (np.exp(np.clip(log_scale, -MAX_LOG, MAX_LOG)) for log_scale in (log_nc + mean["n"], log_dc + mean["d"]))
     return np.stack((np.exp(floor), nc, dc, rho * power, power), axis=1)
 
 
 def _broken_basis(shape_BM: Array, x: dict[str, Array]) -> tuple[list[Array], list[Slope]]:
-    """A N^-c0 (1 + (N/N1)^(1/f))^(-c1 f), with the place of the break m = log N1, centred."""
+    """Return the basis of A N^-c0 (1 + (N/N1)^(1/f))^(-c1 f); m = log N1, centred, is the position of the break."""
     c0, c1, m, f = (shape_BM[:, index, None] for index in range(4))
     z = (x["n"] - m) / f
-    soft, gate = _softplus(z), 1 / (1 + np.exp(-z))
+    soft, gate = np.logaddexp(0, z), 1 / (1 + np.exp(-z))
     slopes: list[Slope] = [
         (1, 0, -x["n"]),
         (1, 1, -f * soft),
@@ -119,7 +118,7 @@ LAWS = (
     sum_of_powers(
         "overfitting",
         "E + A/N^alpha + B/D^beta + c N^g/U^d",
-        "a large model learns few unique tokens U by heart; after Muennighoff et al. 2023 (2305.16264), whose law cannot rise",
+        "a large model memorises few unique tokens U; after Muennighoff et al. 2023 (2305.16264), whose law cannot rise",
         (FLOOR, SIZE, TOKENS, Term(coefficient="c", powers=(("g", "n", 1), ("d", "u", -1)))),
         (exponent("alpha", count=4), exponent("beta", count=4), exponent("g", count=5), exponent("d", count=5)),
         can_rise=True,
@@ -127,7 +126,7 @@ LAWS = (
     Law(
         name="log_parabola",
         formula="exp(a + b log N + c log^2 N)",
-        source="a description of the fitted range, never of what lies outside",
+        source="a description of the fitted range only",
         coefficients=("a",),
         shapes=(
             Shape(name="b", low=-3.0, high=1.0, grid=(-0.3, -0.1, -0.03, 0.0, 0.03)),
@@ -163,6 +162,6 @@ BY_NAME = {law.name: law for law in LAWS}
 
 
 def law_named(name: str) -> Law:
-    """The law of this name; `InputError` lists the names."""
+    """Return the law with this name; raise `InputError` with all names if there is none."""
     require(name in BY_NAME, "LAW", name, f"no such law; give one of {', '.join(BY_NAME)}, or all.")
     return BY_NAME[name]

@@ -1,4 +1,4 @@
-"""Fit laws to observations: grid, linear solve, then Newton on the sum of Huber losses of the log residuals."""
+"""Fit laws to observations: grid, linear solve, then Newton's method on the sum of Huber losses of the log residuals."""
 
 from __future__ import annotations
 
@@ -18,64 +18,67 @@ from research.errors import InputError, require
 
 DELTA = 1e-3
 WIDE = 0.03
-"""Delta of the first descent."""
+"""Delta of the first minimisation."""
 STARTS = 8
 AGREE = 1e-6
-"""Relative difference of objectives within which two starts found the same minimum."""
+"""Relative difference of objectives below which two starts reached the same minimum."""
 NO_MISFIT = 1e-15
-"""An objective of rounding errors: the law meets every point."""
+"""Objective from rounding errors alone: the law passes through every point."""
 TOLERANCE = 1e-13
 SMALLEST, LARGEST = 10.0, 5.0
-"""The log of a centred coefficient lies within these of the mean log loss."""
+"""Bounds on the log of a centred coefficient, below and above the mean log loss."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """One law fitted to one table."""
+    """A law fitted to a table."""
 
     law: Law
     parameters: dict[str, float]
-    """As in the law's formula, in the units of the table."""
+    """Parameters of the law's formula, in the units of the table."""
     objective: float
-    """Sum of Huber terms."""
+    """Sum of Huber terms of the log residuals."""
     delta: float
     n_points: int
     starts_agree: bool
     """Whether all starts ended in the same minimum."""
     flags: tuple[str, ...]
-    """What to beware of; `flags.MEANINGS` explains them."""
+    """Warnings, explained by `flags.MEANINGS`."""
     theta: Array = field(repr=False)
-    """Log coefficients and shape, of centred logs, (P,)."""
+    """Log coefficients and shape parameters for centred logs, (P,)."""
     means: dict[str, float] = field(repr=False)
-    """Means of the logs that were subtracted."""
+    """Means that were subtracted from the logs of the columns."""
     range_n: tuple[float, float]
-    """Smallest and largest N that were fitted."""
+    """Smallest and largest fitted N."""
     residuals: Array = field(repr=False)
-    """Log of the loss minus its prediction, (I,)."""
+    """Observed minus predicted log loss, (I,)."""
 
     def centred(self, columns: dict[str, Array]) -> dict[str, Array]:
-        """Logs of the columns minus the means of the fit."""
+        """Return the logs of the columns minus the means of the fit, each (I,)."""
         return {name: np.log(column) - self.means[name] for name, column in columns.items()}
 
     def predict(self, n: ArrayLike, d: ArrayLike | None = None, unique: ArrayLike | None = None) -> Array:
-        """Predicted losses, columns broadcast; `InputError` outside the fitted N for a law that only interpolates."""
+        """Return the predicted losses of broadcast columns.
+
+        `InputError` outside the fitted N if the law only interpolates, or without `d` if the law needs the tokens.
+        """
         sizes = np.atleast_1d(np.asarray(n, dtype=np.float64))
         low, high = self.range_n
         outside = bool((sizes < low).any() or (sizes > high).any())
         fix = f"{self.law.name} only interpolates, from {low:g} to {high:g}; choose another law to extrapolate."
         require(self.law.extrapolates or not outside, "n", f"{sizes.max():g}", fix)
         require(d is not None or "d" not in self.law.variables, "d", None, f"{self.law.name} needs the tokens; give d.")
-        given = {"n": sizes, "d": d, "u": d if unique is None else unique}
-        needed = np.broadcast_arrays(*(np.asarray(given[name], dtype=np.float64) for name in self.law.variables))
-        columns = dict(zip(self.law.variables, needed, strict=True))
+        values = {"n": sizes, "d": d, "u": d if unique is None else unique}
+        arrays = np.broadcast_arrays(*(np.asarray(values[name], dtype=np.float64) for name in self.law.variables))
+        columns = dict(zip(self.law.variables, arrays, strict=True))
         return np.asarray(np.exp(log_prediction(self.law, self.theta[None], self.centred(columns))[0]))
 
 
 def fit_laws(table: Observations, laws: str | Sequence[str] = "all", *, delta: float = DELTA) -> tuple[Fit, ...]:
-    """Fit the named laws, or all that the table has columns and points for.
+    """Fit the named laws, or all laws for which the table has enough columns and points.
 
-    `delta` is where Huber's loss turns linear, in units of the log of the loss. `InputError` for a law that is unknown or
-    that the table cannot determine.
+    `delta` is the log residual beyond which Huber's loss is linear. `InputError` for an unknown law or one that the table
+    cannot determine.
     """
     require(delta > 0, "DELTA", delta, "give a positive number, for example 0.001.")
     if laws == "all":
@@ -84,7 +87,7 @@ def fit_laws(table: Observations, laws: str | Sequence[str] = "all", *, delta: f
 
 
 def fit_law(law: Law, table: Observations, *, delta: float = DELTA) -> Fit:
-    """Fit one law; `InputError` if the table cannot determine it."""
+    """Fit one law; raise `InputError` if the table cannot determine it."""
     if reason := obstacle(law, table):
         raise InputError(reason)
     columns = {name: np.log(column) for name, column in table.variables().items() if name in law.variables}
@@ -92,15 +95,15 @@ def fit_law(law: Law, table: Observations, *, delta: float = DELTA) -> Fit:
     x = {name: column - means[name] for name, column in columns.items()}
     log_loss = np.log(table.loss)
     low, high = bounds(law, log_loss)
-    # A wide Huber loss is smooth: it leads past the shallow minima that a narrow one has.
+    # A wide Huber loss is smoother and avoids the shallow minima of a narrow one.
     wide = Problem(law=law, x=x, log_loss=log_loss, low=low, high=high, delta=max(delta, WIDE))
-    once = np.ones((1, len(table)))
-    near = minimise(wide, starts(law, x, log_loss, STARTS), once, tolerance=1e-6, most=60)
-    found = minimise(replace(wide, delta=delta), near.theta, once, tolerance=TOLERANCE, most=1000)
-    best = int(found.objective.argmin())
-    theta, objective = found.theta[best], float(found.objective[best])
+    weights = np.ones((1, len(table)))
+    near = minimise(wide, starts(law, x, log_loss, STARTS), weights, tolerance=1e-6, max_steps=60)
+    minima = minimise(replace(wide, delta=delta), near.theta, weights, tolerance=TOLERANCE, max_steps=1000)
+    best = int(minima.objective.argmin())
+    theta, objective = minima.theta[best], float(minima.objective[best])
     residuals = log_loss - log_prediction(law, theta[None], x)[0]
-    agree = bool((found.objective <= objective * (1 + AGREE) + NO_MISFIT).all())
+    agree = bool((minima.objective <= objective * (1 + AGREE) + NO_MISFIT).all())
     return Fit(
         law=law,
         parameters=dict(zip(law.parameters, map(float, law.natural(theta[None], means)[0]), strict=True)),
@@ -108,7 +111,7 @@ def fit_law(law: Law, table: Observations, *, delta: float = DELTA) -> Fit:
         delta=delta,
         n_points=len(table),
         starts_agree=agree,
-        flags=flags.raised(law, theta, (low, high), table, residuals, agree=agree),
+        flags=flags.fit_flags(law, theta, (low, high), table, residuals, agree=agree),
         theta=theta,
         means=means,
         range_n=(float(table.n.min()), float(table.n.max())),
@@ -117,7 +120,7 @@ def fit_law(law: Law, table: Observations, *, delta: float = DELTA) -> Fit:
 
 
 def bounds(law: Law, log_loss_I: Array) -> tuple[Array, Array]:
-    """Lowest and highest theta, each (P,)."""
+    """Return the lower and upper bounds of theta, each (P,)."""
     level, K = float(log_loss_I.mean()), len(law.coefficients)
     low = [level - SMALLEST] * K + [shape.low for shape in law.shapes]
     high = [level + LARGEST] * K + [shape.high for shape in law.shapes]
@@ -125,7 +128,7 @@ def bounds(law: Law, log_loss_I: Array) -> tuple[Array, Array]:
 
 
 def obstacle(law: Law, table: Observations) -> str:
-    """Why this table cannot determine the law, with the fix; empty if it can."""
+    """Return why the table cannot determine the law, with the remedy; empty if it can."""
     columns = table.variables()
     if not set(law.variables) <= set(columns):
         return f"LAW={law.name}: it needs the tokens D; name their column with --d, or choose a law of N alone."

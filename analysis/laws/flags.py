@@ -1,4 +1,4 @@
-"""What to beware of in a fit."""
+"""Warnings about a fit."""
 
 from __future__ import annotations
 
@@ -10,47 +10,47 @@ from analysis.laws.forms import Array, Law
 from analysis.laws.observations import Observations
 
 MEANINGS = {
-    "on_bound": "a parameter ended on its bound: the data do not determine it, do not read it",
-    "starts_disagree": "several minima: the parameters depend on where the search began",
+    "on_bound": "a parameter ended on its bound: the data do not determine it, do not interpret it",
+    "starts_disagree": "several minima: the parameters depend on the starting point of the search",
     "data_rise_law_cannot": "the loss rises with N in these data, and this law cannot rise",
     "interpolation_only": "this law describes the fitted range and may not be used beyond it",
-    "nearly_interpolates": "hardly more points than parameters: residuals are too small to say how good the fit is",
+    "nearly_interpolates": "hardly more points than parameters: small residuals are no evidence of a good fit",
 }
 RISK = 0.01
-"""Probability of the flag on data that fall or are flat."""
+"""Probability of flagging a rise on data that fall or are flat."""
 FEW_REPLICATES = 2
 LEAST_NOISE = 1e-12
 NORMAL = 1.4826
-"""Median absolute deviation to standard deviation, under a normal distribution."""
+"""Standard deviation over median absolute deviation of a normal distribution."""
 EFFICIENCY = 0.37
-"""Of the median absolute deviation against the standard deviation (Rousseeuw & Croux 1993)."""
+"""Efficiency of the median absolute deviation relative to the standard deviation (Rousseeuw & Croux 1993)."""
 
 
-def raised(
+def fit_flags(
     law: Law, theta: Array, box: tuple[Array, Array], table: Observations, residuals: Array, *, agree: bool
 ) -> tuple[str, ...]:
-    """The flags of one fit; those of a parameter begin with its name."""
+    """Return the flags of one fit; a flag about a parameter begins with the parameter's name."""
     names = (*law.coefficients, *(shape.name for shape in law.shapes))
-    found = [f"{name}_on_bound" for name, value, low, high in zip(names, theta, *box) if value in (low, high)]
+    flags = [f"{name}_on_bound" for name, value, low, high in zip(names, theta, *box) if value in (low, high)]
     if not agree:
-        found.append("starts_disagree")
-    if not law.can_rise and rises(table, residuals):
-        found.append("data_rise_law_cannot")
+        flags.append("starts_disagree")
+    if not law.can_rise and loss_rises_with_n(table, residuals):
+        flags.append("data_rise_law_cannot")
     if not law.extrapolates:
-        found.append("interpolation_only")
+        flags.append("interpolation_only")
     if law.shapes and len(residuals) <= law.n_parameters + 2:
-        found.append("nearly_interpolates")
-    return tuple(found)
+        flags.append("nearly_interpolates")
+    return tuple(flags)
 
 
-def rises(table: Observations, residuals: Array) -> bool:
-    """Whether, all else equal, some larger N has a loss that is higher by more than noise.
+def loss_rises_with_n(table: Observations, residuals: Array) -> bool:
+    """Return whether some larger N has a significantly higher loss at equal D and U.
 
-    Rows with the same D and U are compared: every pair of sizes by a t-test, at a risk that is divided by the number of
-    pairs (Bonferroni), and all sizes together by the slope of the log of the loss.
+    Rows with the same D and U are compared. Every pair of sizes gets a t-test at a risk divided by the number of pairs
+    (Bonferroni); all sizes together are tested by the slope of the log of the loss.
     """
-    others = [column for column in (table.d, table.u) if column is not None]
-    cells, cell = np.unique(np.stack([*others, table.n], axis=1), axis=0, return_inverse=True)
+    tokens = [column for column in (table.d, table.u) if column is not None]
+    cells, cell = np.unique(np.stack([*tokens, table.n], axis=1), axis=0, return_inverse=True)
     cell = cell.ravel()
     size = np.bincount(cell)
     mean = np.bincount(cell, np.log(table.loss)) / size
@@ -67,10 +67,10 @@ def rises(table: Observations, residuals: Array) -> bool:
 
 
 def _noise(within: Array, size: NDArray[np.int64], residuals: Array) -> tuple[float, float]:
-    """Spread of one row and its degrees of freedom: of repeated cells, else of the fit's residuals.
+    """Return the standard deviation of one row and its degrees of freedom, from repeated cells or else from the residuals.
 
-    By the median absolute deviation, which a few cells that differ in more than the seed do not move; it is worth 37% of
-    the observations.
+    The estimate is the median absolute deviation, which resists a few cells that differ in more than the seed. Its
+    efficiency is 37%.
     """
     repeated = within[size > 1]
     freedom = len(repeated) - float((1 / size[size > 1]).sum())
@@ -81,7 +81,7 @@ def _noise(within: Array, size: NDArray[np.int64], residuals: Array) -> tuple[fl
 
 
 def _trend(log_n: Array, mean: Array, group: NDArray[np.int64]) -> bool:
-    """One-sided t-test of the slope within groups."""
+    """Return whether the slope within groups is above zero by a one-sided t-test."""
     n = log_n - (np.bincount(group, log_n) / np.bincount(group))[group]
     y = mean - (np.bincount(group, mean) / np.bincount(group))[group]
     freedom = len(n) - len(np.unique(group)) - 1

@@ -1,8 +1,8 @@
-"""The laws: what a loss may look like as a function of parameters N, tokens D and unique tokens U.
+"""Functional forms of the loss in parameters N, tokens D and unique tokens U.
 
 Every law is a sum of non-negative terms, `loss = sum_k c_k exp(h_k(shape, x))`. Given the shape (the exponents) it is
-linear in the coefficients c, which is what variable projection uses; with theta = (log c, shape) it is smooth, which
-is what Newton's method uses.
+linear in the coefficients c, which variable projection uses. In theta = (log c, shape) it is smooth, which Newton's
+method uses.
 
 Shape suffixes: B fits (bootstraps or starts), K terms, M shape parameters, P = K + M parameters, I observations.
 """
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Slope = tuple[int, int, Array]
-"""Term k, shape parameter m, and dh_k/dshape_m with shape (I,) or (B, I)."""
+"""Term k, shape parameter m, and dh_k/dshape_m, (I,) or (B, I)."""
 Basis = Callable[[Array, dict[str, Array]], tuple[list[Array], list[Slope]]]
 """(shape_BM, centred logs) -> the h_k, each (I,) or (B, I), and their non-zero slopes."""
 Natural = Callable[[Array, dict[str, float]], Array]
@@ -32,7 +32,7 @@ class Shape:
     low: float
     high: float
     grid: tuple[float, ...]
-    """Where the search begins."""
+    """Starting values of the search."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,38 +48,38 @@ class Law:
     parameters: tuple[str, ...]
     """Names of the P reported parameters, in the order of `natural`."""
     variables: tuple[str, ...]
-    """Columns that it needs, of `n`, `d`, `u`."""
+    """Required columns, among `n`, `d` and `u`."""
     basis: Basis
     natural: Natural
     can_rise: bool = False
     """Whether the loss may rise with N."""
     extrapolates: bool = True
-    """False for a law that only describes the range that it was fitted on."""
+    """False for a law that only describes the fitted range."""
     least_budgets: int = 1
-    """Distinct N below which it is not offered."""
+    """Smallest number of distinct N to which the law can be fitted."""
 
     @property
     def n_parameters(self) -> int:
-        """Free parameters P."""
+        """Number of free parameters, P."""
         return len(self.coefficients) + len(self.shapes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Term:
-    """coefficient * product of variable**(sign * exponent)."""
+    """A term coefficient * product of variable**(sign * exponent)."""
 
     coefficient: str
     powers: tuple[tuple[str, str, int], ...] = ()
-    """Exponent's name, variable, sign."""
+    """Exponent's name, variable and sign of each factor."""
 
 
 def spread(low: float, high: float, count: int) -> tuple[float, ...]:
-    """Geometric grid of positive exponents."""
+    """Return a geometric grid of positive exponents."""
     return tuple(float(value) for value in np.geomspace(low, high, count))
 
 
 def exponent(name: str, *, count: int, low: float = 0.005, high: float = 3.0) -> Shape:
-    """A positive exponent between `low` and `high`, sought on a grid from 0.04 to 1.6."""
+    """Return a positive exponent between `low` and `high`, searched from a grid from 0.04 to 1.6."""
     return Shape(name=name, low=low, high=high, grid=spread(0.04, 1.6, count))
 
 
@@ -92,8 +92,8 @@ def sum_of_powers(
     *,
     can_rise: bool = False,
 ) -> Law:
-    """The law whose terms are products of powers: all but Kaplan's, the broken law and the parabola."""
-    place = {shape.name: index for index, shape in enumerate(shapes)}
+    """Return a law whose terms are products of powers: all but Kaplan's, the broken law and the parabola."""
+    index = {shape.name: m for m, shape in enumerate(shapes)}
 
     def basis(shape_BM: Array, x: dict[str, Array]) -> tuple[list[Array], list[Slope]]:
         logs: list[Array] = []
@@ -101,17 +101,17 @@ def sum_of_powers(
         for k, term in enumerate(terms):
             h: Array = np.zeros(1)
             for power, variable, sign in term.powers:
-                h = h + shape_BM[:, place[power], None] * (sign * x[variable])
-                slopes.append((k, place[power], sign * x[variable]))
+                h = h + shape_BM[:, index[power], None] * (sign * x[variable])
+                slopes.append((k, index[power], sign * x[variable]))
             logs.append(h)
         return logs, slopes
 
     def natural(theta_BP: Array, mean: dict[str, float]) -> Array:
-        found = theta_BP.copy()
+        parameters_BP = theta_BP.copy()
         for k, term in enumerate(terms):
-            moved = sum(sign * theta_BP[:, len(terms) + place[power]] * mean[v] for power, v, sign in term.powers)
-            found[:, k] = np.exp(theta_BP[:, k] - moved)
-        return found
+            shift_B = sum(sign * theta_BP[:, len(terms) + index[power]] * mean[v] for power, v, sign in term.powers)
+            parameters_BP[:, k] = np.exp(theta_BP[:, k] - shift_B)
+        return parameters_BP
 
     return Law(
         name=name,

@@ -1,4 +1,4 @@
-"""Results of others: losses against sizes, checked once so that nothing after has to."""
+"""Tables of losses and sizes, checked when they are made."""
 
 from __future__ import annotations
 
@@ -13,43 +13,42 @@ from analysis.laws.forms import Array
 from research.errors import InputError, require
 
 SAME_BUDGET = 1.25
-"""Sizes closer than this factor are one budget: the tolerance of a budget's label."""
+"""Ratio of sizes below which they are one budget: the tolerance of a budget's label."""
 WIDEST_BUDGET = 1.6
-MOST_BUDGETS = 8
-"""Groups that a continuum of sizes is cut into."""
+MAX_BUDGETS = 8
+"""Number of groups into which a continuum of sizes is cut."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Observations:
-    """Losses and what they were reached with, one row per training run. Made by `observations`, which checks."""
+    """Losses with their sizes, one row per training run; made and checked by `observations`."""
 
     n: Array
     """Parameters, (I,)."""
     d: Array | None
-    """Tokens seen, (I,)."""
+    """Training tokens, (I,)."""
     u: Array | None
-    """Unique tokens, (I,); those seen where nothing else was given."""
+    """Unique tokens, (I,); the training tokens by default."""
     loss: Array
-    """(I,)."""
+    """Losses, (I,)."""
     cluster: NDArray[np.int64]
-    """What is drawn together by a bootstrap, numbered from 0, (I,)."""
+    """Index from 0 of the group that a bootstrap draws together, (I,)."""
 
     def __len__(self) -> int:
         return len(self.n)
 
     def variables(self) -> dict[str, Array]:
-        """The columns by the names that laws use."""
+        """Return the columns that exist, by the names that laws use."""
         return {name: column for name, column in (("n", self.n), ("d", self.d), ("u", self.u)) if column is not None}
 
     def cells(self) -> list[NDArray[np.intp]]:
-        """Rows that differ by the seed alone: those of one N, D, U and cluster."""
+        """Return the groups of rows that differ by the seed alone, that is, share N, D, U and cluster."""
         keys = np.stack([*self.variables().values(), self.cluster.astype(np.float64)], axis=1)
-        _, place = np.unique(keys, axis=0, return_inverse=True)
-        order = np.argsort(place.ravel(), kind="stable")
-        return np.split(order, np.cumsum(np.bincount(place.ravel()))[:-1])
+        cell = np.unique(keys, axis=0, return_inverse=True)[1].ravel()
+        return np.split(np.argsort(cell, kind="stable"), np.cumsum(np.bincount(cell))[:-1])
 
     def rows(self, keep: NDArray[np.bool_]) -> Observations:
-        """Some of the rows, their clusters numbered anew."""
+        """Return the selected rows, with clusters renumbered."""
         _, cluster = np.unique(self.cluster[keep], return_inverse=True)
         d = None if self.d is None else self.d[keep]
         u = None if self.u is None else self.u[keep]
@@ -64,10 +63,10 @@ def observations(
     unique: ArrayLike | None = None,
     cluster: ArrayLike | None = None,
 ) -> Observations:
-    """Check columns of equal length; `InputError` names the first that is not positive, finite and numeric.
+    """Return a table of columns of equal length; `InputError` for a column that is not positive, finite and numeric.
 
-    A cluster is one size and one label of `cluster` (an architecture, say); without labels it is one cell of (N, D, U),
-    whose rows differ by the seed alone.
+    A cluster is one size and one label of `cluster`, for example an architecture. Without labels it is one cell of
+    (N, D, U), whose rows differ by the seed alone.
     """
     columns = {"n": _positive("n", n), "loss": _positive("loss", loss)}
     if d is not None:
@@ -83,34 +82,34 @@ def observations(
         labels = np.asarray(cluster)
         require(labels.shape == columns["n"].shape, "cluster", f"{labels.size} rows", f"n has {len(columns['n'])}.")
         keys = [columns["n"], np.unique(labels.astype(str), return_inverse=True)[1].astype(np.float64)]
-    _, place = np.unique(np.stack(keys, axis=1), axis=0, return_inverse=True)
-    return Observations(n=columns["n"], d=columns.get("d"), u=columns.get("u"), loss=columns["loss"], cluster=place.ravel())
+    index = np.unique(np.stack(keys, axis=1), axis=0, return_inverse=True)[1].ravel()
+    return Observations(n=columns["n"], d=columns.get("d"), u=columns.get("u"), loss=columns["loss"], cluster=index)
 
 
 def budgets(n: Array) -> NDArray[np.int64]:
-    """The budget of every row, numbered from 0 by size, (I,).
+    """Return the budget of every row, numbered from 0 by size, (I,).
 
-    Sizes within 25% of their neighbour are one budget. Where that chains sizes that differ by more than 60%, there is a
-    continuum instead of budgets: it is cut into at most 8 groups of equally many distinct sizes.
+    Sizes within 25% of their neighbour are one budget. If that chains sizes that differ by more than 60%, the sizes are a
+    continuum, which is cut into at most 8 groups with equal numbers of distinct sizes.
     """
-    sizes, place = np.unique(n, return_inverse=True)
+    sizes, index = np.unique(n, return_inverse=True)
     group = np.concatenate([[0], np.cumsum(sizes[1:] > SAME_BUDGET * sizes[:-1])])
     first = np.searchsorted(group, np.arange(group[-1] + 1))
     if (sizes / sizes[first][group]).max() > WIDEST_BUDGET:
-        group = np.arange(len(sizes)) * min(MOST_BUDGETS, len(sizes)) // len(sizes)
-    return np.asarray(group[place], dtype=np.int64)
+        group = np.arange(len(sizes)) * min(MAX_BUDGETS, len(sizes)) // len(sizes)
+    return np.asarray(group[index], dtype=np.int64)
 
 
 def read_csv(
     path: Path, *, n: str, loss: str, d: str | None = None, unique: str | None = None, cluster: str | None = None
 ) -> Observations:
-    """Read the named columns of a CSV file with a header; `InputError` names file, column, line and value."""
+    """Read the named columns of a CSV file with a header; raise `InputError` with column, line and value if one is bad."""
     require(path.is_file(), "CSV", path, "no such file; give the path of a table with a header line.")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
-    except (UnicodeDecodeError, csv.Error) as problem:
-        raise InputError(f"CSV={path}: not a text table ({problem}); give comma-separated values.") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"CSV={path}: not a text table ({error}); give comma-separated values.") from None
     require(bool(rows), "CSV", path, "no rows; give a header line and one line per training run.")
     for flag, name in (("N", n), ("LOSS", loss), ("D", d), ("UNIQUE", unique), ("CLUSTER", cluster)):
         require(name is None or name in rows[0], flag, name, f"no such column; {path.name} has {', '.join(map(str, rows[0]))}.")
@@ -124,16 +123,19 @@ def read_csv(
 
 
 def _numbers(rows: list[dict[str, str]], column: str, path: Path) -> list[float]:
-    found = []
+    """Return a column of positive numbers; raise `InputError` with the line of the first cell that is none."""
+    values = []
     for line, row in enumerate(rows, start=2):
         try:
             value = float(row[column])
         except (TypeError, ValueError):
-            raise InputError(f"{column}={row[column]}: line {line} of {path.name} is no number; mend or remove it.") from None
+            raise InputError(
+                f"{column}={row[column]}: line {line} of {path.name} is no number; correct or remove it."
+            ) from None
         if not (np.isfinite(value) and value > 0):
-            raise InputError(f"{column}={row[column]}: line {line} of {path.name} is not above zero; mend or remove it.")
-        found.append(value)
-    return found
+            raise InputError(f"{column}={row[column]}: line {line} of {path.name} is not above zero; correct or remove it.")
+        values.append(value)
+    return values
 
 
 def _positive(name: str, values: ArrayLike) -> Array:
@@ -142,7 +144,7 @@ def _positive(name: str, values: ArrayLike) -> Array:
     except (TypeError, ValueError):
         raise InputError(f"{name}={values!r:.60}: not numbers; give one number per training run.") from None
     require(column.ndim == 1, name, f"shape {column.shape}", "give one number per training run.")
-    wrong = np.flatnonzero(~(np.isfinite(column) & (column > 0)))
-    if len(wrong):
-        raise InputError(f"{name}={column[wrong[0]]:g}: row {wrong[0]} is not above zero; logs need positive numbers.")
+    bad_rows = np.flatnonzero(~(np.isfinite(column) & (column > 0)))
+    if len(bad_rows):
+        raise InputError(f"{name}={column[bad_rows[0]]:g}: row {bad_rows[0]} is not above zero; give positive numbers.")
     return column

@@ -1,4 +1,4 @@
-"""Everything that is said about one table: the law, its intervals, its rivals, the verdict. Numbers only."""
+"""The report on one table: the law, its intervals, the candidates, the verdict. Numbers only."""
 
 from __future__ import annotations
 
@@ -16,28 +16,29 @@ from analysis.laws.verdicts import Verdict, verdict
 from research.errors import InputError, require
 
 NOT_HELD_OUT = "not_held_out"
-"""Flag: too few budgets to hold one out, so the law was chosen by how it describes what it was fitted to."""
+"""Flag: too few budgets to hold one out, so the law was chosen by its fit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LawReport:
-    """What `tapescale scaling --csv` prints."""
+    """The contents of `tapescale scaling --csv`."""
 
     fit: Fit
-    """Of the law that was asked for, or of the one that predicts best."""
+    """Fit of the requested law, or of the law that predicts best."""
     bootstrap: Bootstrap
     resamples: int
     candidates: tuple[Fit, ...]
+    """Fits of all laws that were tried."""
     validation: Validation | None
-    """None where no budget can be held out."""
+    """Errors on held-out budgets; None if no budget can be held out."""
     verdict: Verdict | None
-    """None for fewer than three budgets, and for tables with D, where N does not vary alone."""
+    """Verdict on size; None below three budgets, and for tables with D, where N does not vary alone."""
     flags: tuple[str, ...]
 
     def to_json(self) -> str:
-        """One JSON object on one line."""
-        held = self.validation
-        found: dict[str, Any] = {
+        """Return one JSON object on one line."""
+        validation = self.validation
+        document: dict[str, Any] = {
             "law": self.fit.law.name,
             "formula": self.fit.law.formula,
             "params": self.fit.parameters,
@@ -49,21 +50,21 @@ class LawReport:
             "n_points": self.fit.n_points,
             "starts_agree": self.fit.starts_agree,
             "bootstrap": {"resamples": self.resamples, "clusters": self.bootstrap.n_clusters},
-            "chosen": held.chosen if held else None,
+            "chosen": validation.chosen if validation else None,
             "candidates": [
                 {
                     "law": fit.law.name,
                     "params": fit.parameters,
                     "objective": fit.objective,
-                    "held_out_error": held.scores.get(fit.law.name) if held else None,
+                    "held_out_error": validation.scores.get(fit.law.name) if validation else None,
                     "flags": fit.flags,
                 }
                 for fit in self.candidates
             ],
-            "validation": asdict(held) if held else None,
+            "validation": asdict(validation) if validation else None,
             "verdict": asdict(self.verdict) if self.verdict else None,
         }
-        return json.dumps(found, allow_nan=False)
+        return json.dumps(document, allow_nan=False)
 
 
 def report(
@@ -74,35 +75,40 @@ def report(
     resamples: int = RESAMPLES,
     holdout_largest: bool = False,
 ) -> LawReport:
-    """Fit, choose, validate and judge. With `holdout_largest` nothing but the validation sees the largest budget."""
-    place = budgets(table.n)
-    last = int(place.max())
+    """Fit the laws, validate them on held-out budgets, choose one and return its report with the verdict.
+
+    With `holdout_largest` only the validation uses the largest budget. `InputError` if there are too few budgets for that,
+    or too few rows for any law.
+    """
+    budget = budgets(table.n)
+    last = int(budget.max())
     if holdout_largest:
         require(last >= FEWEST, "HOLDOUT_LARGEST", f"{last + 1} budgets", f"give at least {FEWEST + 1} to hold one out.")
-    fitted = table.rows(place < last) if holdout_largest else table
+    fitted = table.rows(budget < last) if holdout_largest else table
     names = ["constant"] if law == "constant" else ["constant", law]
     fits = fit_laws(fitted, law if law == "all" else names, delta=delta)
-    held = validate(table, law, largest_only=holdout_largest, delta=delta) if last >= FEWEST else None
-    fit = _reported(law, fits, fitted, held)
-    judged = fitted.d is None and int(budgets(fitted.n).max()) + 1 >= FEWEST_FOR_A_VERDICT
+    validation = validate(table, law, largest_only=holdout_largest, delta=delta) if last >= FEWEST else None
+    fit = _reported(law, fits, fitted, validation)
+    has_verdict = fitted.d is None and int(budgets(fitted.n).max()) + 1 >= FEWEST_FOR_A_VERDICT
     return LawReport(
         fit=fit,
         bootstrap=bootstrap(fit, fitted, resamples=resamples),
         resamples=resamples,
         candidates=fits,
-        validation=held,
-        verdict=verdict(fitted.n, fitted.loss) if judged else None,
-        flags=(*fit.flags, *(() if held else (NOT_HELD_OUT,))),
+        validation=validation,
+        verdict=verdict(fitted.n, fitted.loss) if has_verdict else None,
+        flags=(*fit.flags, *(() if validation else (NOT_HELD_OUT,))),
     )
 
 
-def _reported(law: str, fits: tuple[Fit, ...], table: Observations, held: Validation | None) -> Fit:
+def _reported(law: str, fits: tuple[Fit, ...], table: Observations, validation: Validation | None) -> Fit:
+    """Return the requested fit, else the one chosen by validation, else the one that describes the table best."""
     by_name = {fit.law.name: fit for fit in fits}
     if law != "all":
         return by_name[law]
-    if held:
-        return by_name[held.chosen]
-    able = admissible(fits, table)
-    if not able:
+    if validation:
+        return by_name[validation.chosen]
+    candidates = admissible(fits, table)
+    if not candidates:
         raise InputError(f"n={len(table)} rows: too few to fit any law; give at least two distinct runs.")
-    return min(able, key=lambda fit: fit.objective / (fit.n_points - fit.law.n_parameters))
+    return min(candidates, key=lambda fit: fit.objective / (fit.n_points - fit.law.n_parameters))

@@ -1,4 +1,4 @@
-"""A report as tables in a terminal."""
+"""Terminal tables of a law report."""
 
 from __future__ import annotations
 
@@ -11,46 +11,46 @@ from analysis.laws.validation import Validation
 from research.cli.console import plain_table
 
 
-def show(found: LawReport, screen: Console) -> None:
-    """Parameters, rivals, held-out budgets, verdict and flags."""
-    screen.print(_parameters(found))
-    if len(found.candidates) > 1:
-        screen.print(_candidates(found))
-    if found.validation:
-        screen.print(_windows(found.validation, found.fit.law.name))
-    for line in _sentences(found):
+def show(report: LawReport, screen: Console) -> None:
+    """Print parameters, candidates, held-out budgets, verdict and flags."""
+    screen.print(_parameters(report))
+    if len(report.candidates) > 1:
+        screen.print(_candidates(report))
+    if report.validation:
+        screen.print(_windows(report.validation, report.fit.law.name))
+    for line in _sentences(report):
         screen.print(line, soft_wrap=True, highlight=False)
 
 
-def _parameters(found: LawReport) -> Table:
-    fit, drawn = found.fit, found.bootstrap
+def _parameters(report: LawReport) -> Table:
+    fit, bootstrap = report.fit, report.bootstrap
     title = (
         f"{fit.law.name}: loss = {fit.law.formula}, {fit.n_points} points; sum of Huber({fit.delta:g}) on log loss "
-        f"{fit.objective:.7g}; {found.resamples:,} draws of {drawn.n_clusters} clusters"
+        f"{fit.objective:.7g}; {report.resamples:,} draws of {bootstrap.n_clusters} clusters"
     )
     table = plain_table(title, ["parameter", "value", "standard error", "95% low", "95% high"])
     for name, value in fit.parameters.items():
-        numbers = (value, drawn.standard_errors[name], *drawn.intervals[name])
+        numbers = (value, bootstrap.standard_errors[name], *bootstrap.intervals[name])
         table.add_row(name, *(f"{number:.6g}" for number in numbers))
     return table
 
 
-def _candidates(found: LawReport) -> Table:
+def _candidates(report: LawReport) -> Table:
     table = plain_table("laws tried", ["law", "parameters", "objective", "held-out error", "flags"])
-    for fit in found.candidates:
-        error = found.validation.scores.get(fit.law.name) if found.validation else None
-        told = "-" if error is None else f"{error:.2%}"
-        table.add_row(fit.law.name, str(fit.law.n_parameters), f"{fit.objective:.4g}", told, " ".join(fit.flags))
+    scores = report.validation.scores if report.validation else {}
+    for fit in report.candidates:
+        error = f"{scores[fit.law.name]:.2%}" if fit.law.name in scores else "-"
+        table.add_row(fit.law.name, str(fit.law.n_parameters), f"{fit.objective:.4g}", error, " ".join(fit.flags))
     return table
 
 
-def _windows(held: Validation, law: str) -> Table:
-    """Errors of the reported law, or of the chosen one where a window could not fit that."""
+def _windows(validation: Validation, law: str) -> Table:
+    """Return the errors of the reported law, or of the constant law if a window could not fit it."""
     table = plain_table(
         "held-out budgets: fitted to the smaller ones",
         ["fitted to N", "held out N", "losses", "law", "signed error", "in the 95% interval", "in that of parameters alone"],
     )
-    for window in held.windows:
+    for window in validation.windows:
         name = law if law in window.signed_error else "constant"
         table.add_row(
             f"{window.fitted_to:.4g}",
@@ -64,15 +64,15 @@ def _windows(held: Validation, law: str) -> Table:
     return table
 
 
-def _sentences(found: LawReport) -> list[str]:
+def _sentences(report: LawReport) -> list[str]:
     lines = []
-    if found.validation:
+    if report.validation:
         lines.append(
-            f"chosen {found.validation.chosen}: smallest law within one standard error of the best on held-out budgets"
+            f"chosen {report.validation.chosen}: smallest law within one standard error of the best on held-out budgets"
         )
-    if found.verdict:
-        lines.append(f"verdict {found.verdict.sentence()}")
-    for flag in found.flags:
+    if report.verdict:
+        lines.append(f"verdict {report.verdict.sentence()}")
+    for flag in report.flags:
         meaning = "too few budgets to hold one out" if flag == NOT_HELD_OUT else MEANINGS.get(flag, MEANINGS["on_bound"])
         lines.append(f"flag {flag}: {meaning}")
     return lines

@@ -34,7 +34,7 @@ class Training:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Best:
+class BestTrial:
     """The best complete trial so far."""
 
     name: str
@@ -61,7 +61,7 @@ class SweepState:
     """Outcomes other than `complete` -> attempts that ended so."""
     replicates: int
     """Replicates done; they are not among the trials."""
-    best: Best | None
+    best: BestTrial | None
     seconds_per_trial: float | None
     """Median of the trials that were trained here in one go."""
     trainings: list[Training]
@@ -118,12 +118,12 @@ def _state(store: Store, parent: RunRecord, names: dict[str, str]) -> SweepState
     )
 
 
-def _best(trials: Sequence[RunRecord]) -> Best | None:
+def _best(trials: Sequence[RunRecord]) -> BestTrial | None:
     complete = [run for run in trials if run.outcome == "complete"]
     if not complete:
         return None
     best = min(complete, key=lambda run: run.metrics["val_loss"])
-    return Best(name=best.name, n_params=int(best.metrics["n_params"]), val_loss=best.metrics["val_loss"])
+    return BestTrial(name=best.name, n_params=int(best.metrics["n_params"]), val_loss=best.metrics["val_loss"])
 
 
 def _usual_seconds(settled: Sequence[RunRecord]) -> float | None:

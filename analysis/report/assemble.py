@@ -70,7 +70,7 @@ def _summary(inputs: ReportInputs) -> list[Block]:
 def _frontier_figure(question: ReportQuestion, folder: Path) -> Image:
     ahead = extrapolation.forecast_band(question.frontier)
     return _image(
-        scaling.fan(question.frontier, ahead),
+        scaling.frontier_figure(question.frontier, ahead),
         pd.concat([question.frontier.trials.assign(what="trial"), ahead.assign(what="ahead")], ignore_index=True),
         style.report_path(folder, "frontier", question.frontier),
         caption=FRONTIER_CAPTION,

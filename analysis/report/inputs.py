@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.report.document import Link
-from analysis.results.architecture import Effects, OptimumShift, effects, movements
+from analysis.results.architecture import Effects, OptimumShift, effects, optimum_shifts
 from analysis.results.data_scaling import DataAxis, data_axes
 from analysis.results.frontier import Frontier, frontiers
 from analysis.results.horizon_transfer import HorizonTransfer, transfers
 from analysis.results.model_confidence_set import ConfidenceSetMember
 from analysis.results.model_pairs import standings
 from analysis.results.preregistered import PreregisteredForecast, load_forecasts
-from analysis.results.scaling_verdict import ScalingVerdict, judge
-from analysis.results.uncertainty import LossUncertainty, sureness
+from analysis.results.scaling_verdict import ScalingVerdict, scaling_verdict_of
+from analysis.results.uncertainty import LossUncertainty, loss_uncertainties
 from research.tracking import query, schema
 from research.tracking.champion_history import ChampionRecord, current_champions
 from research.tracking.query import RunRecord
@@ -72,7 +72,7 @@ class ReportInputs:
     """Everything that a report is made from."""
 
     questions: list[ReportQuestion]
-    movements: list[OptimumShift]
+    optimum_shifts: list[OptimumShift]
     transfers: list[HorizonTransfer]
     data_axes: list[DataAxis]
     """Questions with several numbers of training windows."""
@@ -93,8 +93,8 @@ def read_inputs(store: Store, experiment: str | None, ui: str) -> ReportInputs:
     questions = [
         ReportQuestion(
             frontier=frontier,
-            judgement=judge(frontier),
-            sure=sureness(frontier),
+            judgement=scaling_verdict_of(frontier),
+            sure=loss_uncertainties(frontier),
             standings=standings(frontier),
             effects=effect,
             forecasts=forecasts.get(frontier.key, []),
@@ -106,7 +106,7 @@ def read_inputs(store: Store, experiment: str | None, ui: str) -> ReportInputs:
     ]
     return ReportInputs(
         questions=questions,
-        movements=movements(all_effects),
+        optimum_shifts=optimum_shifts(all_effects),
         transfers=transfers(store, store_frontiers),
         data_axes=data_axes(store_frontiers),
         snapshots=_snapshots(query.runs(store, kinds=("snapshot",)), questions),

@@ -29,5 +29,5 @@ def section(inputs: ReportInputs, figures: dict[tuple[str, int], Image]) -> Sect
             blocks.append(figures[question.frontier.key])
     if inputs.transfers:
         blocks.append(report_table(transfer_table(inputs.transfers)))
-    blocks.append(Items(items=[*map(shift_sentence, inputs.movements), *transfer_sentences(inputs.transfers), *LEGEND]))
+    blocks.append(Items(items=[*map(shift_sentence, inputs.optimum_shifts), *transfer_sentences(inputs.transfers), *LEGEND]))
     return Section(title="Which shape", blocks=blocks)

@@ -1,4 +1,4 @@
-"""Everything about architectures that a store's trials support, question by question. Numbers only."""
+"""Answers to questions about architectures, from the trials of a store. Numbers only."""
 
 from __future__ import annotations
 
@@ -16,23 +16,26 @@ from research.tracking import schema
 
 @dataclass(frozen=True, kw_only=True)
 class Effects:
-    """One question: by budget, what its trials say about architectures."""
+    """Effects of the architecture on the loss at each budget of one question."""
 
     frontier: Frontier
     curves: dict[str, ShapeCurve | None]
-    """Budget -> loss against depth / width; None where too few random trials were made."""
+    """Budget -> loss against depth / width; None if there are too few random trials."""
     curve_p: dict[str, float]
     """Budget -> p-value that the ratio matters, adjusted by Holm over all curves of the store."""
     importances: dict[str, Importance | None]
-    """Budget -> what each setting contributes; None where too few trials were made."""
+    """Budget -> contribution of each setting; None if there are too few trials."""
 
     def best_is_known(self, budget: str) -> bool:
-        """Whether a curve has a lowest point inside what was tried, and is no chance."""
+        """Return whether the curve is significant and has its lowest point inside the tried range."""
         curve = self.curves[budget]
         return curve is not None and self.curve_p[budget] < LEVEL and not curve.is_at_edge
 
     def points(self) -> pd.DataFrame:
-        """Columns what (trial or curve), budget, ratio, loss, low, high, proposed_by: all that a figure of the curves shows."""
+        """Return all numbers of the curves' figure.
+
+        Columns what (trial or curve), budget, ratio, loss, low, high, proposed_by.
+        """
         trials = self.frontier.trials
         ratio = trials["n_layers"] / trials["d_model"]
         tried = trials[["budget", schema.PROPOSED_BY]].assign(what="trial", ratio=ratio, loss=trials["val_loss"])
@@ -40,76 +43,81 @@ class Effects:
         return pd.concat([tried, *fitted], ignore_index=True)
 
     def heat_map(self, budget: str) -> pd.DataFrame:
-        """Columns n_layers, d_model, trials, median_loss, lowest_loss: one row per depth and width that was tried."""
+        """Return one row per tried depth and width: n_layers, d_model, trials, median_loss, lowest_loss."""
         trials = self.frontier.trials[self.frontier.trials["budget"] == budget]
-        found = trials.groupby(["n_layers", "d_model"])["val_loss"].agg(trials="size", median_loss="median", lowest_loss="min")
-        return found.reset_index().astype({"n_layers": int, "d_model": int})
+        cells = trials.groupby(["n_layers", "d_model"])["val_loss"].agg(trials="size", median_loss="median", lowest_loss="min")
+        return cells.reset_index().astype({"n_layers": int, "d_model": int})
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimumShift:
-    """Whether the best depth / width is the same along one axis."""
+    """Test of whether the best depth / width changes along one axis."""
 
     along: str
     """`budget` or `horizon`."""
     at: str
-    """The value that the other one is held at."""
+    """Fixed value of the other axis."""
     ratios: dict[str, float]
-    """Best ratio by value along the axis, where it is known."""
+    """Best ratio by value along the axis, where the ratio is known."""
     p_value: float
-    """That all are one and the same; NaN below two."""
+    """P-value of the hypothesis that all best ratios are equal; NaN below two."""
 
 
 def effects(frontiers: Sequence[Frontier]) -> list[Effects]:
-    """One per question, in their order."""
-    curves = [
+    """Return the effects of each question, in the order of `frontiers`."""
+    curves_by_question = [
         {
             e.budget: shape_curve(f.trials[f.trials["budget"] == e.budget], e.budget, f.horizon, f.base_rate_loss)
             for e in f.entries
         }
         for f in frontiers
     ]
-    fitted = [curve for each in curves for curve in each.values() if curve]
+    fitted = [curve for curves in curves_by_question for curve in curves.values() if curve]
     adjusted = dict(zip(map(id, fitted), holm([curve.p_value for curve in fitted]), strict=True))
     return [
         Effects(
             frontier=frontier,
-            curves=each,
-            curve_p={budget: adjusted[id(curve)] if curve else float("nan") for budget, curve in each.items()},
+            curves=curves,
+            curve_p={budget: adjusted[id(curve)] if curve else float("nan") for budget, curve in curves.items()},
             importances={
                 entry.budget: importance(frontier.trials[frontier.trials["budget"] == entry.budget], frontier.base_rate_loss)
                 for entry in frontier.entries
             },
         )
-        for frontier, each in zip(frontiers, curves, strict=True)
+        for frontier, curves in zip(frontiers, curves_by_question, strict=True)
     ]
 
 
-def movements(found: Sequence[Effects]) -> list[OptimumShift]:
-    """Along budgets at each question, and along horizons at each budget of questions that differ in the horizon only."""
-    known = [
-        (one.frontier, budget, curve)
-        for one in found
-        for budget, curve in one.curves.items()
-        if curve is not None and one.best_is_known(budget)
+def optimum_shifts(all_effects: Sequence[Effects]) -> list[OptimumShift]:
+    """Return the shifts along budgets, then those along horizons.
+
+    A shift along budgets is within one question; one along horizons is at one budget of questions that differ in the
+    horizon only.
+    """
+    significant = [
+        (effects.frontier, budget, curve)
+        for effects in all_effects
+        for budget, curve in effects.curves.items()
+        if curve is not None and effects.best_is_known(budget)
     ]
-    by_question = _grouped(known, lambda frontier, _: (*frontier.question, f"horizon {frontier.horizon}"))
-    by_budget = _grouped(known, lambda frontier, budget: (*frontier.question, budget))
+    by_question = _grouped(significant, lambda frontier, _: (*frontier.question, f"horizon {frontier.horizon}"))
+    by_budget = _grouped(significant, lambda frontier, budget: (*frontier.question, budget))
     return [
-        *(_movement("budget", at, {curve.budget: curve for curve in curves}) for at, curves in by_question.items()),
-        *(_movement("horizon", at, {f"h{curve.horizon}": curve for curve in curves}) for at, curves in by_budget.items()),
+        *(_shift("budget", at, {curve.budget: curve for curve in curves}) for at, curves in by_question.items()),
+        *(_shift("horizon", at, {f"h{curve.horizon}": curve for curve in curves}) for at, curves in by_budget.items()),
     ]
 
 
 def _grouped(
-    known: Sequence[tuple[Frontier, str, ShapeCurve]], key: Callable[[Frontier, str], tuple[str, ...]]
+    significant: Sequence[tuple[Frontier, str, ShapeCurve]], key: Callable[[Frontier, str], tuple[str, ...]]
 ) -> dict[tuple[str, ...], list[ShapeCurve]]:
+    """Group curves by a key of frontier and budget; groups of one are dropped."""
     groups: dict[tuple[str, ...], list[ShapeCurve]] = {}
-    for frontier, budget, curve in known:
+    for frontier, budget, curve in significant:
         groups.setdefault(key(frontier, budget), []).append(curve)
     return {at: curves for at, curves in groups.items() if len(curves) > 1}
 
 
-def _movement(along: str, at: tuple[str, ...], curves: dict[str, ShapeCurve]) -> OptimumShift:
+def _shift(along: str, at: tuple[str, ...], curves: dict[str, ShapeCurve]) -> OptimumShift:
     ratios = {value: curve.best for value, curve in curves.items()}
     return OptimumShift(along=along, at=f"{at[0]}, {at[-1]}", ratios=ratios, p_value=heterogeneity(list(curves.values())))

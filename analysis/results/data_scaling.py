@@ -1,4 +1,4 @@
-"""Loss against parameters and training windows together, where a study varied both. Numbers and a plain table."""
+"""Loss against parameters and training windows, for studies that varied both. Numbers only."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class DataAxis:
-    """The frontiers of one question that differ in nothing but the training windows, fewest first."""
+    """Frontiers of one question that differ in the number of training windows only."""
 
     frontiers: list[Frontier]
+    """Frontiers by number of windows, fewest first."""
 
     @property
     def title(self) -> str:
@@ -27,13 +28,13 @@ class DataAxis:
         return f"{first.experiment}, horizon {first.horizon}, {first.features}"
 
     def cells(self) -> dict[str, list[BudgetResult | None]]:
-        """Budget -> its best trial at each number of windows, None where no sweep has one."""
+        """Return budget -> its best trial at each number of windows; None if no sweep has one."""
         sizes = {entry.budget: entry.n_params for frontier in self.frontiers for entry in frontier.entries}
-        budgets = sorted(sizes, key=lambda budget: sizes[budget])
-        return {budget: [_entry(frontier, budget) for frontier in self.frontiers] for budget in budgets}
+        by_budget = [{entry.budget: entry for entry in frontier.entries} for frontier in self.frontiers]
+        return {budget: [entries.get(budget) for entries in by_budget] for budget in sorted(sizes, key=lambda b: sizes[b])}
 
     def table(self) -> pd.DataFrame:
-        """One row per budget and number of windows: what a law in (N, D) is fitted to."""
+        """Return one row per budget and number of windows: the points of a law in (N, D)."""
         rows = [
             {
                 "budget": entry.budget,
@@ -52,23 +53,22 @@ class DataAxis:
 
 
 def data_axes(frontiers: Iterable[Frontier]) -> list[DataAxis]:
-    """Frontiers that agree in all but their training windows, grouped, where there are several numbers of them."""
+    """Return the groups of frontiers that agree in all but their training windows and have several numbers of them."""
 
     def question(frontier: Frontier) -> tuple[str, int, str, str, tuple[str, ...]]:
         return (frontier.experiment, frontier.horizon, frontier.features, frontier.instruments, frontier.setting)
 
     ordered = sorted(frontiers, key=lambda frontier: (question(frontier), frontier.n_train_windows))
     groups = [list(group) for _, group in groupby(ordered, key=question)]
-    return [DataAxis(frontiers=group) for group in groups if len({one.n_train_windows for one in group}) > 1]
+    return [DataAxis(frontiers=group) for group in groups if len({frontier.n_train_windows for frontier in group}) > 1]
 
 
 def gain(cells: list[BudgetResult | None]) -> Difference | None:
-    """What most windows give over fewest, on the same validation days; None where one of the two is missing."""
+    """Return the loss with the most windows minus that with the fewest, on the same validation days.
+
+    None if either is missing.
+    """
     from research.evaluation.significance import paired_difference
 
-    fewest, most = cells[0], cells[-1]
-    return paired_difference(most.day_losses, fewest.day_losses) if fewest and most else None
-
-
-def _entry(frontier: Frontier, budget: str) -> BudgetResult | None:
-    return next((entry for entry in frontier.entries if entry.budget == budget), None)
+    fewest, largest = cells[0], cells[-1]
+    return paired_difference(largest.day_losses, fewest.day_losses) if fewest and largest else None

@@ -1,4 +1,4 @@
-"""Do configurations keep their rank at another horizon, and what does it cost to use the other horizon's best? Numbers only."""
+"""Rank correlation of configurations between horizons, and the cost of using another horizon's best. Numbers only."""
 
 from __future__ import annotations
 
@@ -19,51 +19,54 @@ Z = 1.959964
 
 @dataclass(frozen=True, kw_only=True)
 class HorizonTransfer:
-    """One budget, from the horizon that a configuration was chosen at to another one where it is used."""
+    """Transfer of one budget's configurations from the horizon of their choice to another horizon."""
 
     budget: str
     chosen_at: int
     used_at: int
     matched_by: str
-    """`configuration` where enough of them were tried at both, else `architecture`, its trials averaged."""
+    """`configuration` if enough were tried at both horizons, else `architecture`, averaged over its trials."""
     shared: int
-    """Configurations or architectures that were tried at both."""
+    """Number of configurations or architectures that were tried at both horizons."""
     correlation: float
-    """Spearman's, over those."""
+    """Spearman's rank correlation over the shared ones."""
     low: float
     high: float
     regret: Difference
-    """Daily loss, at the second horizon, of the first one's best less that of its own best; over validation days.
+    """Daily loss at the second horizon of the first horizon's best, minus that of the second's own best.
 
-    Its own best was chosen on those days, which makes the regret look larger than it is.
+    The second's own best was chosen on these validation days, which makes the regret look larger than it is.
     """
 
 
 def transfers(store: Store, frontiers: Sequence[Frontier]) -> list[HorizonTransfer]:
-    """Every budget and ordered pair of horizons with five or more configurations or architectures in common."""
-    found = []
+    """Return a transfer for each budget and ordered pair of horizons with five or more configurations in common.
+
+    Architectures are compared if fewer configurations are shared.
+    """
+    results = []
     for first, second in _pairs(frontiers):
         for entry in first.entries:
-            mine, theirs = (one.trials[one.trials["budget"] == entry.budget] for one in (first, second))
+            chosen, used = (frontier.trials[frontier.trials["budget"] == entry.budget] for frontier in (first, second))
             for matched_by, keys in (("configuration", SEARCHED), ("architecture", SHAPE)):
-                shared = _shared(mine, theirs, keys, (first.base_rate_loss, second.base_rate_loss))
+                shared = _shared(chosen, used, keys, (first.base_rate_loss, second.base_rate_loss))
                 if len(shared) >= FEWEST_SHARED:
-                    found.append(_transfer(store, entry.budget, (first.horizon, second.horizon), matched_by, shared))
+                    results.append(_transfer(store, entry.budget, (first.horizon, second.horizon), matched_by, shared))
                     break
-    return found
+    return results
 
 
 def _pairs(frontiers: Sequence[Frontier]) -> Iterator[tuple[Frontier, Frontier]]:
-    """Questions that differ in their horizon only."""
-    ordered = sorted(frontiers, key=lambda one: (one.question, one.horizon))
-    for _, group in groupby(ordered, key=lambda one: one.question):
+    """Yield the ordered pairs of questions that differ in the horizon only."""
+    ordered = sorted(frontiers, key=lambda frontier: (frontier.question, frontier.horizon))
+    for _, group in groupby(ordered, key=lambda frontier: frontier.question):
         for first, second in permutations(group, 2):
             if first.horizon != second.horizon:
                 yield first, second
 
 
 def _shared(first: pd.DataFrame, second: pd.DataFrame, keys: Sequence[str], ceilings: tuple[float, float]) -> pd.DataFrame:
-    """One row per key tried at both: mean loss and run id of the best trial, suffixed _chosen and _used."""
+    """Return one row per key tried at both: mean loss and run id of the best trial, suffixed _chosen and _used."""
     parts = []
     for trials, ceiling in zip((first, second), ceilings, strict=True):
         ordered = trials.assign(loss=trials["val_loss"].clip(upper=ceiling)).sort_values("val_loss", kind="stable")
@@ -89,7 +92,10 @@ def _transfer(store: Store, budget: str, horizons: tuple[int, int], matched_by: 
 
 
 def spearman_interval(correlation: float, n: int) -> tuple[float, float]:
-    """95% interval of a rank correlation over n pairs by Fisher's z with the error of Bonett & Wright 2000."""
+    """Return the 95% interval of a rank correlation over n pairs.
+
+    Fisher's z with the standard error of Bonett & Wright 2000.
+    """
     error = ((1 + correlation**2 / 2) / (n - 3)) ** 0.5
     centre = np.arctanh(np.clip(correlation, -1 + 1e-9, 1 - 1e-9))
     return float(np.tanh(centre - Z * error)), float(np.tanh(centre + Z * error))

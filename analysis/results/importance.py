@@ -1,9 +1,9 @@
-"""What each setting contributes to the loss at one budget, and whether the trials say anything about it. Numbers only."""
+"""Permutation importance of each searched setting for the loss at one budget. Numbers only."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from research.evaluation.forecast_tests import holm
 
 FEWEST_TRIALS = 20
 MOST_TRIALS = 500
-"""More are thinned out at random: they would take time and change nothing."""
+"""Limit on the trials in a forest; above it they are sampled, since more cost time and change nothing."""
 FOLDS = 5
 REPEATS = 5
 TREES = 100
@@ -26,7 +26,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     **{name: (name,) for name in ("depth", "width", "heads", "feed-forward ratio", "learning rate", "dropout")},
     **{name: (name,) for name in ("weight decay", "warm-up", "batch size")},
 }
-"""What is permuted at once. At a fixed size depth and width stand in for each other: only both together show the shape."""
+"""Columns permuted together. At a fixed size depth determines width, so only both together show the effect of shape."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,73 +35,71 @@ class Contribution:
 
     setting: str
     share: float
-    """Half the squared error that permuting the setting adds, over the variance of the losses: its total Sobol index."""
+    """Total Sobol index: half the squared error that permuting the setting adds, over the variance of the losses."""
     error: float
-    """Standard error over trials."""
-
+    """Standard error of the share over trials."""
     p_value: float
-    """One-sided, of the hypothesis that it contributes nothing, adjusted by Holm over the settings of the budget."""
+    """One-sided p-value that the setting contributes nothing, adjusted by Holm over the settings of the budget."""
 
     @property
     def is_noise(self) -> bool:
-        """Whether chance alone may have given it its share."""
+        """Whether the share is within what chance alone gives."""
         return self.p_value >= LEVEL
 
 
 @dataclass(frozen=True, kw_only=True)
 class Importance:
-    """What a random forest learned about one budget's trials."""
+    """Importance of all settings for the trials of one budget, by a random forest."""
 
     trials: int
     r2: float
-    """Explained share of the variance of trials that the forest was not fitted to; negative: worse than their mean."""
+    """Explained share of the variance of held-out trials; negative if predictions are worse than the mean."""
     p_value: float
-    """One-sided, of the hypothesis that it predicts no better than the mean."""
+    """One-sided p-value that the forest predicts no better than the mean."""
     contributions: Sequence[Contribution]
-    """Largest first; empty where the forest explains nothing."""
+    """Contributions by share, largest first; empty if the forest explains nothing."""
 
     @property
     def explains(self) -> bool:
-        """Whether there is anything to rank."""
+        """Whether the forest explains enough variance to rank the settings."""
         return self.r2 > 0 and self.p_value < LEVEL
 
 
 def importance(trials: pd.DataFrame, ceiling: float) -> Importance | None:
-    """Permutation importance (Breiman 2001) on held-out trials of a random forest; None below twenty trials.
+    """Return the permutation importance (Breiman 2001) on held-out trials of a random forest; None below twenty trials.
 
-    Halved and over the variance it is the total Sobol index where settings are independent (Jansen 1999; Gregorutti et al.
-    2017): the share of the variance that the setting is part of, interactions included. Shares need not add up to one.
+    Half of it over the variance is the total Sobol index if settings are independent (Jansen 1999; Gregorutti et al.
+    2017): the share of the variance that involves the setting, interactions included. Shares need not add up to one.
 
-    All complete trials enter, whoever proposed them. `trials` has the columns of `Frontier.trials`; losses above
-    `ceiling` (the base-rate loss) count as it.
+    All complete trials enter, whichever sampler proposed them. `trials` has the columns of `Frontier.trials`. Losses above
+    `ceiling` (the base-rate loss) are clipped to it.
     """
-    chosen = trials.sample(min(len(trials), MOST_TRIALS), random_state=SEED)
-    loss = chosen["val_loss"].clip(upper=ceiling).to_numpy(np.float64)
-    if len(chosen) < FEWEST_TRIALS or np.ptp(loss) == 0:
+    sample = trials.sample(min(len(trials), MOST_TRIALS), random_state=SEED)
+    loss = sample["val_loss"].clip(upper=ceiling).to_numpy(np.float64)
+    if len(sample) < FEWEST_TRIALS or np.ptp(loss) == 0:
         return None
-    settings = settings_of(chosen)
-    place = {column: index for index, column in enumerate(settings.columns)}
+    settings = settings_of(sample)
+    index = {column: position for position, column in enumerate(settings.columns)}
     varied = {
-        name: [place[column] for column in columns]
+        name: [index[column] for column in columns]
         for name, columns in SETTINGS.items()
         if all(settings[column].nunique() > 1 for column in columns)
     }
     gain, added = _held_out(settings.to_numpy(np.float64), loss, varied)
     scale = 2 * float(loss.var())
-    found = Importance(trials=len(loss), r2=float(2 * gain.mean() / scale), p_value=_p_value(gain), contributions=())
-    if not found.explains:
-        return found
-    adjusted = holm([_p_value(each) for each in added.values()])
+    unranked = Importance(trials=len(loss), r2=float(2 * gain.mean() / scale), p_value=_p_value(gain), contributions=())
+    if not unranked.explains:
+        return unranked
+    adjusted = holm([_p_value(errors) for errors in added.values()])
     contributions = [
-        Contribution(setting=name, share=float(each.mean() / scale), error=float(stats.sem(each) / scale), p_value=p_value)
-        for (name, each), p_value in zip(added.items(), adjusted, strict=True)
+        Contribution(setting=name, share=float(errors.mean() / scale), error=float(stats.sem(errors) / scale), p_value=p_value)
+        for (name, errors), p_value in zip(added.items(), adjusted, strict=True)
     ]
-    ranked = sorted(contributions, key=lambda one: -one.share)
-    return Importance(trials=found.trials, r2=found.r2, p_value=found.p_value, contributions=ranked)
+    return replace(unranked, contributions=sorted(contributions, key=lambda contribution: -contribution.share))
 
 
 def settings_of(trials: pd.DataFrame) -> pd.DataFrame:
-    """What was varied, on the scale on which it was searched."""
+    """Return the searched settings of trials, each on the scale of its search."""
     return pd.DataFrame(
         {
             "depth": np.log2(trials["n_layers"]),
@@ -120,27 +118,31 @@ def settings_of(trials: pd.DataFrame) -> pd.DataFrame:
 def _held_out(
     settings: NDArray[np.float64], loss: NDArray[np.float64], groups: dict[str, list[int]]
 ) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
-    """Per trial, held out once: squared error of the mean less the forest's, and what permuting each group adds to it."""
+    """Return the gains of cross-validated forests, one value per trial, each trial held out once.
+
+    First the squared error of the mean minus that of the forest, (trials,); then, for each group of columns, the squared
+    error that permuting the group adds, (trials,).
+    """
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.model_selection import KFold
 
     gain, added = np.empty(len(loss)), {name: np.empty(len(loss)) for name in groups}
     rng = np.random.default_rng(SEED)
-    for fit, held in KFold(FOLDS, shuffle=True, random_state=SEED).split(settings):
+    for train, test in KFold(FOLDS, shuffle=True, random_state=SEED).split(settings):
         forest = RandomForestRegressor(TREES, min_samples_leaf=2, max_features=0.5, random_state=SEED)
-        forest.fit(settings[fit], loss[fit])
-        error = (loss[held] - forest.predict(settings[held])) ** 2
-        gain[held] = (loss[held] - loss[fit].mean()) ** 2 - error
+        forest.fit(settings[train], loss[train])
+        error = (loss[test] - forest.predict(settings[test])) ** 2
+        gain[test] = (loss[test] - loss[train].mean()) ** 2 - error
         for name, columns in groups.items():
-            permuted = np.tile(settings[held], (REPEATS, 1))
-            orders = np.concatenate([rng.permutation(held) for _ in range(REPEATS)])
+            permuted = np.tile(settings[test], (REPEATS, 1))
+            orders = np.concatenate([rng.permutation(test) for _ in range(REPEATS)])
             permuted[:, columns] = settings[orders][:, columns]
-            worse = (np.tile(loss[held], REPEATS) - forest.predict(permuted)) ** 2
-            added[name][held] = worse.reshape(REPEATS, -1).mean(axis=0) - error
+            permuted_error = (np.tile(loss[test], REPEATS) - forest.predict(permuted)) ** 2
+            added[name][test] = permuted_error.reshape(REPEATS, -1).mean(axis=0) - error
     return gain, added
 
 
 def _p_value(gains: NDArray[np.float64]) -> float:
-    """One-sided, that the mean over trials is not above zero."""
+    """Return the one-sided p-value that the mean over trials is not above zero."""
     error = stats.sem(gains)
     return float(stats.t.sf(gains.mean() / error, len(gains) - 1)) if error > 0 else 1.0

@@ -1,4 +1,4 @@
-"""Forecasts that were written down before their sweep existed: sealed, read back, and held against what the sweep found."""
+"""Forecasts registered before their sweep existed: made, stored, loaded and scored."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ State = Literal["open", "scored", "altered", "late"]
 QUANTITY = "lowest val_loss of the sweep's trials"
 MEANINGS: dict[State, str] = {
     "open": "its sweep has not ended",
-    "scored": "held against its sweep",
-    "altered": "its file is not the one that was sealed; it counts for nothing",
-    "late": "its sweep had begun before; it counts for nothing",
+    "scored": "compared with its sweep",
+    "altered": "its file was changed after it was registered; the forecast is invalid",
+    "late": "its sweep had started before it was registered; the forecast is invalid",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreregisteredForecast:
-    """One forecast of a frontier's next budget, and how it did."""
+    """A registered forecast of a frontier's next budget, with its score."""
 
     run_id: str
     budget: str
@@ -39,34 +39,35 @@ class PreregisteredForecast:
     forecast: Forecast
     state: State
     observed: float | None = None
-    """Lowest loss that the sweep found, and its run, where the forecast was scored."""
+    """Lowest loss of the sweep; None unless the forecast was scored."""
     observed_run_id: str = ""
+    """Run with the lowest loss; empty unless the forecast was scored."""
     score: Score | None = None
 
 
 def make_forecast(store: Store, frontier: Frontier, budget: str) -> Forecast:
-    """The lowest loss at a budget beyond those of the frontier.
+    """Return a forecast of the lowest loss at a budget beyond those of the frontier.
 
-    `InputError` where there are too few budgets or it is not beyond them, and where a sweep of it has been started for the
-    same question: what is known is not foretold.
+    `InputError` if there are too few budgets, if this one is not beyond them, or if its sweep has been started for the
+    same question.
     """
-    at, largest = _count(budget), frontier.entries[-1]
-    begun = _sweeps(store, frontier)
+    size, largest = _count(budget), frontier.entries[-1]
+    sweeps = _sweeps(store, frontier)
     fix = "its sweep has been started for this question; a forecast must come first. Name a larger budget."
-    require(len(begun) == 0 or at not in set(begun["budget"].map(_count)), "BUDGET", budget, fix)
-    where = f"{frontier.experiment}, horizon {frontier.horizon},"
-    fix = f"not beyond the {largest.budget} of {where[:-1]}; only larger budgets are foretold."
-    require(at > largest.n_params, "BUDGET", budget, fix)
-    there = ", ".join(entry.budget for entry in frontier.entries)
-    fix = f"{where} has {there} only; a forecast takes {FEWEST} budgets, sweep more first."
+    require(len(sweeps) == 0 or size not in set(sweeps["budget"].map(_count)), "BUDGET", budget, fix)
+    question = f"{frontier.experiment}, horizon {frontier.horizon}"
+    fix = f"not beyond the {largest.budget} of {question}; give a larger budget."
+    require(size > largest.n_params, "BUDGET", budget, fix)
+    budgets = ", ".join(entry.budget for entry in frontier.entries)
+    fix = f"{question}, has {budgets} only; a forecast needs {FEWEST} budgets, sweep more first."
     require(len(frontier.entries) >= FEWEST, "BUDGET", budget, fix)
     sizes, losses, errors = frontier_points(frontier)
-    return forecast(sizes, losses, at, error=errors)
+    return forecast(sizes, losses, size, error=errors)
 
 
-def register_forecast(store: Store, frontier: Frontier, budget: str, made: Forecast) -> str:
-    """Write a forecast as a run of its own; returns the run id."""
-    # Loads MLflow's client, which readers of a store need not wait for.
+def register_forecast(store: Store, frontier: Frontier, budget: str, prediction: Forecast) -> str:
+    """Write a forecast as a run of its own, with the digest of its file as a tag, and return the run id."""
+    # Imported here because it loads MLflow's client, which slows down readers of a store.
     from research.tracking.provenance import provenance
     from research.tracking.run_writer import RunLog
 
@@ -78,7 +79,7 @@ def register_forecast(store: Store, frontier: Frontier, budget: str, made: Forec
         "quantity": QUANTITY,
         "made_from": [entry.run_id for entry in frontier.entries],
         "trials": [entry.complete for entry in frontier.entries],
-        "forecast": json.loads(made.to_json()),
+        "forecast": json.loads(prediction.to_json()),
     }
     text = json.dumps(statement, indent=2, sort_keys=True) + "\n"
     log = RunLog.start(
@@ -89,74 +90,72 @@ def register_forecast(store: Store, frontier: Frontier, budget: str, made: Forec
         params={"budget": budget, "horizon": frontier.horizon, "context_length": frontier.context_length},
         tags={
             schema.STUDY_FINGERPRINT: frontier.study,
-            schema.SEAL: _seal_of(text),
-            schema.NOTE: f"{QUANTITY} at {budget}: {made.loss:.4f}, 95% [{made.low:.4f}, {made.high:.4f}]",
+            schema.SEAL: _digest(text),
+            schema.NOTE: f"{QUANTITY} at {budget}: {prediction.loss:.4f}, 95% [{prediction.low:.4f}, {prediction.high:.4f}]",
             **provenance({}).tags("analysis.forecast"),
         },
     )
     log.artifacts(lambda folder: _write_text(folder / schema.FORECAST_FILE, text))
-    log.finish("complete", metrics={"forecast/loss": made.loss, "forecast/low": made.low, "forecast/high": made.high})
+    metrics = {"forecast/loss": prediction.loss, "forecast/low": prediction.low, "forecast/high": prediction.high}
+    log.finish("complete", metrics=metrics)
     return log.run_id
 
 
 def load_forecasts(store: Store, frontiers: Sequence[Frontier]) -> dict[tuple[str, int], list[PreregisteredForecast]]:
-    """All forecasts by the frontier's key, oldest first."""
+    """Return all complete forecasts by the frontier's key, oldest first."""
     if not frontiers:
         return {}
     runs = query.runs(store, kinds=("forecast",))
     if runs.empty:
         return {}
-    done = runs[runs[schema.OUTCOME] == "complete"]
-    return {frontier.key: _of(store, frontier, done) for frontier in frontiers}
+    complete = runs[runs[schema.OUTCOME] == "complete"]
+    return {
+        frontier.key: [_scored(store, frontier, run) for run in _of_question(complete, frontier).to_dict("records")]
+        for frontier in frontiers
+    }
 
 
-def _of(store: Store, frontier: Frontier, runs: pd.DataFrame) -> list[PreregisteredForecast]:
-    same = (runs[schema.STUDY_FINGERPRINT] == frontier.study) & (runs["horizon"] == frontier.horizon)
-    mine = runs[same & (runs["context_length"] == frontier.context_length)]
-    return [_judged(store, frontier, run) for run in mine.to_dict("records")] if len(mine) else []
-
-
-def _judged(store: Store, frontier: Frontier, run: dict[Any, Any]) -> PreregisteredForecast:
+def _scored(store: Store, frontier: Frontier, run: dict[Any, Any]) -> PreregisteredForecast:
+    """Return the forecast of a run with its state, and its score if its sweep has ended."""
     text = Path(store.local_artifact(run["run_id"], schema.FORECAST_FILE)).read_text()
     budget = str(run["budget"])
     common = {
         "run_id": run["run_id"],
         "budget": budget,
         "made": pd.Timestamp(run["started"], unit="ms"),
-        "forecast": _forecast_in(text),
+        "forecast": Forecast.from_json(json.dumps(json.loads(text)["forecast"])),
     }
-    if _seal_of(text) != run[schema.SEAL]:
+    if _digest(text) != run[schema.SEAL]:
         return PreregisteredForecast(**common, state="altered")
     sweeps = _sweeps(store, frontier)
-    its = sweeps[sweeps["budget"].map(_count) == _count(budget)] if len(sweeps) else sweeps
-    if len(its) and its["started"].min() <= run["started"]:
+    own = sweeps[sweeps["budget"].map(_count) == _count(budget)] if len(sweeps) else sweeps
+    if len(own) and own["started"].min() <= run["started"]:
         return PreregisteredForecast(**common, state="late")
-    found = next((entry for entry in frontier.entries if _count(entry.budget) == _count(budget)), None)
-    if found is None or not (its[schema.OUTCOME] == "complete").any():
+    entry = next((entry for entry in frontier.entries if _count(entry.budget) == _count(budget)), None)
+    if entry is None or not (own[schema.OUTCOME] == "complete").any():
         return PreregisteredForecast(**common, state="open")
-    scored = score(common["forecast"], found.val_loss)
-    return PreregisteredForecast(**common, state="scored", observed=found.val_loss, observed_run_id=found.run_id, score=scored)
-
-
-def _forecast_in(text: str) -> Forecast:
-    return Forecast.from_json(json.dumps(json.loads(text)["forecast"]))
+    result = score(common["forecast"], entry.val_loss)
+    return PreregisteredForecast(**common, state="scored", observed=entry.val_loss, observed_run_id=entry.run_id, score=result)
 
 
 def _sweeps(store: Store, frontier: Frontier) -> pd.DataFrame:
-    """Sweeps of the question, running ones too: columns budget, started, outcome."""
+    """Return the sweeps of the question, running ones included: columns budget, started, outcome."""
     table = query.runs(store, kinds=("sweep",), experiment=frontier.experiment)
     if table.empty:
         return table
-    table = table.reindex(columns=[*table.columns, *({schema.OUTCOME} - set(table.columns))])
-    same = (table[schema.STUDY_FINGERPRINT] == frontier.study) & (table["context_length"] == frontier.context_length)
-    return table[same & (table["horizon"] == frontier.horizon)]
+    return _of_question(table.reindex(columns=[*table.columns, *({schema.OUTCOME} - set(table.columns))]), frontier)
+
+
+def _of_question(runs: pd.DataFrame, frontier: Frontier) -> pd.DataFrame:
+    same = (runs[schema.STUDY_FINGERPRINT] == frontier.study) & (runs["context_length"] == frontier.context_length)
+    return runs[same & (runs["horizon"] == frontier.horizon)]
 
 
 def _count(budget: str) -> int:
     return parse_count(str(budget), "BUDGET", "parameters")
 
 
-def _seal_of(text: str) -> str:
+def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -1,8 +1,8 @@
-"""How sure a budget's loss is, by three kinds of noise that are never added up. Numbers only.
+"""Uncertainty of a budget's loss from three kinds of noise, which are never added up. Numbers only.
 
-search      other random trials would have been drawn: bootstrap over the random trials
-seed        the same configuration would have been trained from other weights: spread over its replicates
-validation  other days would have been predicted: circular block bootstrap over days, the same days for every model
+search      the draw of the random trials: bootstrap over the random trials
+seed        the initial weights of one configuration: spread over its replicates
+validation  the choice of validation days: circular block bootstrap over days, the same days for every model
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analysis.results.tuning_curve import expected_best, search_error
 from research.evaluation.significance import standard_error
@@ -23,49 +24,46 @@ NAN = float("nan")
 
 @dataclass(frozen=True, kw_only=True)
 class LossUncertainty:
-    """One budget's loss, told in three ways, and the noise of each layer; NaN where the runs do not say."""
+    """Three estimates of one budget's loss and the noise of each kind; NaN if the runs do not determine it."""
 
     budget: str
     naive_best: float
-    """Smallest loss of all trials: chosen for being small, hence flattered."""
+    """Smallest loss of all trials, biased downwards because it was chosen for being small."""
     n: int
-    """Draws that the expected best is of: as many as the budget with the fewest random trials has; 0 without any."""
+    """Number of random trials of the budget with the fewest; 0 if it has none."""
     random_trials: int
     expected_best: float
-    """Of n random trials, whatever the number of trials of this budget."""
+    """Expected loss of the best of n random trials, comparable between budgets."""
     search: float
     """Standard error of `expected_best`: the noise of the search."""
     fresh_mean: float
-    """Mean loss of the winner on seeds that it was not chosen on."""
+    """Mean loss of the best configuration on seeds that it was not chosen on."""
     fresh_error: float
-    """Standard error of that mean: `seed` / sqrt(`fresh_seeds`)."""
+    """Standard error of `fresh_mean`: `seed` / sqrt(`fresh_seeds`)."""
     fresh_seeds: int
     seed: float
     """Standard deviation over fresh seeds of one configuration, pooled over the replicated ones of the budget."""
-    seed_freedom: int
-    """Degrees of freedom of `seed`."""
     rival: str
-    """Strongest baseline; empty without one."""
+    """Strongest baseline; empty if there is none."""
     validation: float
     """Standard error of the mean daily difference to the rival: the noise of the validation days."""
 
     @property
     def curse(self) -> float:
-        """Naive best minus the mean of its fresh seeds: the winner's curse, negative where the choice flattered."""
+        """Winner's curse: the naive best minus the mean of its fresh seeds, negative if the choice flattered."""
         return self.naive_best - self.fresh_mean
 
 
-def sureness(frontier: Frontier) -> list[LossUncertainty]:
-    """One per budget, in the order of the entries."""
+def loss_uncertainties(frontier: Frontier) -> list[LossUncertainty]:
+    """Return the uncertainty of each budget's loss, in the order of the entries."""
     n = min((len(entry.random_losses) for entry in frontier.entries), default=0)
     rival = min(frontier.baselines, key=lambda name: frontier.baselines[name], default="")
-    return [_sureness(entry, n, rival, frontier) for entry in frontier.entries]
+    return [_uncertainty(entry, n, rival, frontier.baseline_losses.get(rival)) for entry in frontier.entries]
 
 
-def _sureness(entry: BudgetResult, n: int, rival: str, frontier: Frontier) -> LossUncertainty:
+def _uncertainty(entry: BudgetResult, n: int, rival: str, rival_losses: NDArray[np.float64] | None) -> LossUncertainty:
     fresh = entry.replicates.get(entry.config, ())
-    seed, freedom = pooled_deviation(list(entry.replicates.values()))
-    other = frontier.baseline_losses.get(rival)
+    seed = pooled_deviation(list(entry.replicates.values()))
     return LossUncertainty(
         budget=entry.budget,
         naive_best=entry.val_loss,
@@ -77,20 +75,17 @@ def _sureness(entry: BudgetResult, n: int, rival: str, frontier: Frontier) -> Lo
         fresh_error=seed / len(fresh) ** 0.5 if fresh else NAN,
         fresh_seeds=len(fresh),
         seed=seed,
-        seed_freedom=freedom,
         rival=rival,
-        validation=NAN if other is None else standard_error(entry.day_losses - other),
+        validation=NAN if rival_losses is None else standard_error(entry.day_losses - rival_losses),
     )
 
 
-def pooled_deviation(groups: list[tuple[float, ...]]) -> tuple[float, int]:
-    """Standard deviation within groups and its degrees of freedom; NaN and 0 if no group has two values.
+def pooled_deviation(groups: list[tuple[float, ...]]) -> float:
+    """Return the standard deviation within groups; NaN if no group has two values.
 
-    Pooled, since two or three seeds of one configuration say next to nothing about a spread.
+    It is pooled because two or three seeds of one configuration hardly determine a spread.
     """
-    spread = [group for group in groups if len(group) > 1]
-    freedom = sum(len(group) - 1 for group in spread)
-    if not freedom:
-        return NAN, 0
-    squares = sum(float(np.var(group)) * len(group) for group in spread)
-    return (squares / freedom) ** 0.5, freedom
+    repeated = [group for group in groups if len(group) > 1]
+    freedom = sum(len(group) - 1 for group in repeated)
+    squares = sum(float(np.var(group)) * len(group) for group in repeated)
+    return (squares / freedom) ** 0.5 if freedom else NAN

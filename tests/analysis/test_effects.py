@@ -11,7 +11,7 @@ import pytest
 
 from analysis import effects as architecture_effects
 from analysis.options import EffectsOptions
-from analysis.results.architecture import effects, movements
+from analysis.results.architecture import effects, optimum_shifts
 from analysis.results.frontier import Frontier, frontiers
 from analysis.results.horizon_transfer import spearman_interval, transfers
 from analysis.results.importance import importance
@@ -114,7 +114,7 @@ def two_horizons(best: float) -> list[Frontier]:
 
 def test_a_best_shape_that_moves_with_the_horizon_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("analysis.results.architecture.importance", lambda *_: None)
-    still, moving = (movements(effects(two_horizons(best))) for best in (0.25, 0.06))
+    still, moving = (optimum_shifts(effects(two_horizons(best))) for best in (0.25, 0.06))
     assert [one.along for one in still] == ["budget", "budget", "horizon", "horizon"]
     by_horizon = {one.at: one for one in moving if one.along == "horizon"}
     assert by_horizon["sp500-threshold-1pct, 2K"].p_value < 0.01

@@ -12,7 +12,7 @@ import pytest
 from analysis.results.architecture import effects
 from analysis.results.frontier import frontiers
 from analysis.results.horizon_transfer import transfers
-from analysis.results.uncertainty import sureness
+from analysis.results.uncertainty import loss_uncertainties
 from benchmarks.clone_runs import Copy, add_copies
 from research.tracking.store import Store, open_store
 from tests.support.small_store import add_run
@@ -59,7 +59,7 @@ def test_ten_thousand_runs_take_seconds_and_few_files(store: Store, monkeypatch:
     monkeypatch.setattr(Store, "local_artifact", counted)
     began = time.perf_counter()
     found = frontiers(store, None)
-    layers = [sureness(one) for one in found]
+    layers = [loss_uncertainties(one) for one in found]
     told = effects(found)
     rows = transfers(store, found)
     seconds = time.perf_counter() - began

@@ -118,7 +118,7 @@ def test_a_running_sweep_shows_its_counts_its_best_and_the_time_left(store: Stor
     state = only(store)
     assert (state.done, state.running, state.left, state.replicates) == (4, 2, 3, 1)
     assert state.endings == {"crashed": 1, "interrupted": 1}
-    assert state.best == watching.Best(name="0001 d4 L4 h1 ff2", n_params=1789, val_loss=0.38)
+    assert state.best == watching.BestTrial(name="0001 d4 L4 h1 ff2", n_params=1789, val_loss=0.38)
     assert state.seconds_per_trial == pytest.approx(20.0, abs=1.0)
     # Three trials of 20 s and two with 15 s left, on two workers.
     assert state.seconds_left == pytest.approx((3 * 20 + 2 * 15) / 2, abs=2.0)

@@ -61,5 +61,5 @@ def test_figures_draw_what_the_tables_hold() -> None:
     assert list(line.get_ydata()) == [0.41, 0.43]
     steps = extrapolation.rollout(frontier(*FALLING))
     assert "found" in [text.get_text() for text in figures_scaling.rollout(steps, "t").axes[0].get_legend().get_texts()]
-    ahead = figures_scaling.fan(frontier(*FALLING), extrapolation.forecast_band(frontier(*FALLING)))
+    ahead = figures_scaling.frontier_figure(frontier(*FALLING), extrapolation.forecast_band(frontier(*FALLING)))
     assert any("next budgets" in text.get_text() for text in ahead.axes[0].get_legend().get_texts())

@@ -92,7 +92,7 @@ def test_two_budgets_are_too_few(store_root: Path) -> None:
     store = open_store(store_root)
     for budget in ("2K", "8K"):
         add_run(store, "0000 d4 L2 h1 ff2", budget=budget, loss=0.5)
-    with pytest.raises(InputError, match=r"threshold-1pct, horizon 1, has 2K, 8K only; a forecast takes 3 budgets"):
+    with pytest.raises(InputError, match=r"threshold-1pct, horizon 1, has 2K, 8K only; a forecast needs 3 budgets"):
         make_forecast(store, only(store), "32K")
 
 

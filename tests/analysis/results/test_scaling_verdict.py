@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from analysis.results.frontier import BudgetResult
-from analysis.results.scaling_verdict import judge, point_errors
-from analysis.results.uncertainty import sureness
+from analysis.results.scaling_verdict import point_errors, scaling_verdict_of
+from analysis.results.uncertainty import loss_uncertainties
 from tests.support.invented import entry, frontier
 
 RANDOM = np.array([0.42, 0.43, 0.41, 0.44, 0.45, 0.42])
@@ -23,18 +23,18 @@ def replicated(n_params: int, chosen: float, fresh: Sequence[float], **changes: 
 
 
 def test_below_three_budgets_there_is_no_verdict() -> None:
-    assert judge(frontier(entry(1_000, 0.4), entry(10_000, 0.39))) is None
+    assert scaling_verdict_of(frontier(entry(1_000, 0.4), entry(10_000, 0.39))) is None
 
 
 def test_what_was_chosen_for_its_loss_is_not_judged_where_fresh_seeds_are_there() -> None:
     # The chosen losses fall steeply; on fresh seeds nothing is left of it.
     seeds = [(0.420, 0.421, 0.419), (0.421, 0.420, 0.419), (0.419, 0.420, 0.421)]
     entries = [replicated(10**power, 0.42 - 0.01 * (power - 3), fresh) for power, fresh in zip((3, 4, 5), seeds, strict=True)]
-    found = judge(frontier(*entries))
+    found = scaling_verdict_of(frontier(*entries))
     assert found is not None
     assert found.basis == "fresh seeds"
     assert found.verdict.slope == pytest.approx(0, abs=0.003)
-    chosen = judge(frontier(*(entry(one.n_params, one.val_loss) for one in entries)))
+    chosen = scaling_verdict_of(frontier(*(entry(one.n_params, one.val_loss) for one in entries)))
     assert chosen is not None
     assert chosen.verdict.slope < -0.02
     assert any("REPLICATES=3" in caution for caution in chosen.cautions)
@@ -43,7 +43,7 @@ def test_what_was_chosen_for_its_loss_is_not_judged_where_fresh_seeds_are_there(
 
 def test_a_budget_without_fresh_seeds_is_left_out_and_named() -> None:
     entries = [replicated(10**power, 0.4, (0.42, 0.41, 0.43)) for power in (3, 4, 5)]
-    found = judge(frontier(*entries, entry(10**6, 0.1, random_losses=RANDOM)))
+    found = scaling_verdict_of(frontier(*entries, entry(10**6, 0.1, random_losses=RANDOM)))
     assert found is not None
     assert found.left_out == ("1000K",)
     assert found.verdict.n_budgets == 3
@@ -57,7 +57,7 @@ def test_every_layer_of_noise_widens_the_interval() -> None:
 
     def width(**changes: Any) -> float:
         entries = [replicated(size, 0.415, seeds, **changes) for size, seeds in zip(sizes, fresh, strict=True)]
-        found = judge(frontier(*entries))
+        found = scaling_verdict_of(frontier(*entries))
         assert found is not None
         assert found.search == (len(changes.get("random_losses", RANDOM)) > 1)
         return found.verdict.high - found.verdict.low
@@ -69,7 +69,7 @@ def test_every_layer_of_noise_widens_the_interval() -> None:
 
 
 def test_a_point_is_as_unsure_as_search_and_seed_together() -> None:
-    (one,) = sureness(frontier(replicated(1000, 0.4, (0.40, 0.42))))
+    (one,) = loss_uncertainties(frontier(replicated(1000, 0.4, (0.40, 0.42))))
     (error,) = point_errors([one])
     assert error == pytest.approx(np.hypot(one.search, one.seed))
-    assert point_errors(sureness(frontier(entry(1000, 0.4)))) == [0.0]
+    assert point_errors(loss_uncertainties(frontier(entry(1000, 0.4)))) == [0.0]

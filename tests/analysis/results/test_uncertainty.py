@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from analysis import leaderboard
 from analysis import uncertainty_table as sure_table
 from analysis.results.frontier import frontiers
-from analysis.results.uncertainty import LossUncertainty, pooled_deviation, sureness
+from analysis.results.uncertainty import LossUncertainty, loss_uncertainties, pooled_deviation
 from research.tracking.store import Store, open_store
 from tests.support.invented import entry, frontier
 from tests.support.small_store import BASE_RATE_LOSS, add_run
@@ -25,7 +25,8 @@ def told(losses: NDArray[np.float64], fresh: tuple[float, ...] = (), days: float
     """One budget whose random trials have these losses and whose winner has these fresh seeds."""
     replicates = {"winner": fresh}
     best = float(losses.min())
-    return sureness(frontier(entry(2000, best, noise=days, config="winner", random_losses=losses, replicates=replicates)))[0]
+    winner = entry(2000, best, noise=days, config="winner", random_losses=losses, replicates=replicates)
+    return loss_uncertainties(frontier(winner))[0]
 
 
 def test_each_layer_answers_to_its_own_noise_alone() -> None:
@@ -60,15 +61,15 @@ def test_the_winners_curse_of_pure_noise_is_the_expected_extreme() -> None:
 def test_the_common_n_is_that_of_the_budget_with_the_fewest_random_trials() -> None:
     few = entry(2000, 0.4, random_losses=RNG.normal(0.41, 0.01, 5))
     many = entry(20_000, 0.39, random_losses=RNG.normal(0.40, 0.01, 40))
-    first, second = sureness(frontier(few, many))
+    first, second = loss_uncertainties(frontier(few, many))
     assert (first.n, second.n) == (5, 5)
     assert first.expected_best == few.random_losses.min()
     assert second.expected_best > many.random_losses.min() + 0.005
 
 
 def test_a_spread_is_pooled_over_configurations() -> None:
-    assert pooled_deviation([(1.0, 3.0), (10.0, 10.0), (5.0,)]) == (1.0, 2)
-    assert np.isnan(pooled_deviation([(5.0,)])[0])
+    assert pooled_deviation([(1.0, 3.0), (10.0, 10.0), (5.0,)]) == 1.0
+    assert np.isnan(pooled_deviation([(5.0,)]))
 
 
 def test_what_is_missing_is_said_with_the_way_to_get_it() -> None:
@@ -100,7 +101,7 @@ def test_a_store_is_read_into_layers(store: Store) -> None:
     (made,) = found.entries
     assert sorted(made.random_losses) == [0.43, 0.47, BASE_RATE_LOSS]
     assert (made.complete, made.failed) == (4, 2)
-    (one,) = sureness(found)
+    (one,) = loss_uncertainties(found)
     assert (one.naive_best, one.n, one.expected_best, one.fresh_seeds) == (0.40, 3, 0.43, 2)
     assert one.fresh_mean == pytest.approx(0.45)
     assert one.curse == pytest.approx(-0.05)
