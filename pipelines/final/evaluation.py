@@ -14,7 +14,7 @@ from pipelines.final.evaluation_run import start_evaluation_run, write_evaluatio
 from pipelines.final.options import EvaluateOptions
 from pipelines.final.plan import FinalTrainingPlan
 from pipelines.final.predictions import chosen_thresholds, holdout_predictions, rows_before_test, seed_logits, seed_models
-from pipelines.final.rebuild import ReproducedTask, rebuilt
+from pipelines.final.rebuild import ReproducedTask, rebuild_task
 from pipelines.final.recovery import close_dead_runs
 from pipelines.final.table import print_evaluation
 from pipelines.final.walk_forward import evaluate_walk_forward, walk_forward_plan
@@ -97,7 +97,7 @@ def open_test_set(store: Store, options: EvaluateOptions, screen: Console) -> st
 
 def load_inputs(store: Store, final: RunRecord, *, walk_forward: bool) -> EvaluationInputs:
     """Load everything that can fail before the test set is opened: a failed evaluation still counts as an access."""
-    reproduced = rebuilt(store, final)
+    reproduced = rebuild_task(store, final)
     maps = calibration_maps(store, final)
     return EvaluationInputs(
         final=final,

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from pipelines.final.calibration import CalibrationMaps
 from pipelines.final.options import TrainOptions
-from pipelines.final.plan import FinalTrainingPlan, planned
+from pipelines.final.plan import FinalTrainingPlan, plan_training
 from pipelines.final.rebuild import ReproducedTask
 from pipelines.final.seed_run import train_seed
 from research.cli.console import print_line
@@ -54,7 +54,7 @@ def walk_forward_plan(store: Store, final: RunRecord, maps: CalibrationMaps, rep
     """
     seeds = len(str(final.params["seeds"]).split(","))
     options = TrainOptions(run=final.tags[schema.TRAINED_FROM], seeds=seeds, store=store.root)
-    plan = planned(store, options, reproduced)
+    plan = plan_training(store, options, reproduced)
     plan = replace(plan, method=maps.carried, calibration=maps.by_method[maps.carried])
     logged = final.tags[schema.FINAL_FINGERPRINT]
     fix = f"the plan computed here is {plan.fingerprint}; run make train again."

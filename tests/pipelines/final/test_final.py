@@ -25,7 +25,7 @@ from pipelines.final.accesses import earlier_accesses
 from pipelines.final.calibration import calibration_maps, out_of_sample_validation
 from pipelines.final.evaluation import open_test_set
 from pipelines.final.options import EvaluateOptions, TrainOptions
-from pipelines.final.rebuild import rebuilt
+from pipelines.final.rebuild import rebuild_task
 from pipelines.final.table import verdicts
 from pipelines.final.training import train_final
 from pipelines.final.walk_forward import walk_forward_plan
@@ -427,7 +427,7 @@ def test_a_calibrated_ensemble_answers_as_its_evaluation_says(trained: Trained, 
     # Replicates that came later would fit another map; what is trained again carries that of the final run.
     later = (np.array([-9.0, 0.1, 0.2, 0.3]), np.array([1, 0, 1, 0], dtype=np.int8))
     with patch("pipelines.final.plan.out_of_sample_validation", return_value=later):
-        maps, reproduced = calibration_maps(trained.store, final), rebuilt(trained.store, final)
+        maps, reproduced = calibration_maps(trained.store, final), rebuild_task(trained.store, final)
         assert walk_forward_plan(trained.store, final, maps, reproduced).seeds == SEEDS
 
 
