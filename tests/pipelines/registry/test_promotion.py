@@ -26,7 +26,7 @@ from pipelines.registry.options import PromoteOptions
 from pipelines.registry.promote import main as promote
 from pipelines.registry.rollback import RollbackOptions
 from pipelines.registry.rollback import main as rollback
-from pipelines.serving.latest_prediction import served
+from pipelines.serving.latest_prediction import served_model_info
 from pipelines.serving.predict import PredictOptions
 from pipelines.serving.predict import main as predict
 from research.errors import InputError
@@ -183,7 +183,7 @@ def test_from_the_sweep_to_use_and_back(trained: Store, capsys: pytest.CaptureFi
     assert tags(store, "2")[schema.FORCED] == ", ".join(failed)
 
     (version,) = chosen(store)
-    model = served(store, version)
+    model = served_model_info(store, version)
     task = rebuild_task(store, final).task.prepared
     rows = [*task.split.train, *task.split.validation]
     assert model.base_rate == pytest.approx(task.labels[rows].mean())
