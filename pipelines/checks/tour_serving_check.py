@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 import numpy as np
 import pandas as pd
 
-from pipelines.serving.latest_prediction import newest_snapshot, served
+from pipelines.serving.latest_prediction import newest_snapshot, served_model_info
 from pipelines.serving.packaging import as_table
 from research.errors import InputError
 from research.tracking import query, schema
@@ -31,7 +31,7 @@ def agreement(root: Path, alive: Callable[[], None], *, model: str, port: int) -
     """
     store = open_store(root, must_exist=True)
     (version,) = chosen(store, model)
-    known = served(store, version)
+    known = served_model_info(store, version)
     snapshot = newest_snapshot(store, known)
     bars = as_table({symbol: snapshot.of(symbol) for symbol in known.symbols})
     address = f"http://127.0.0.1:{port}"

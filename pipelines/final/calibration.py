@@ -1,4 +1,4 @@
-"""What a final run's calibration is fitted on, and how the model that carries it is read back."""
+"""Calibration maps of a final run: fitted on validation days, or read from its registered model."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from research.tracking.store import Store
 
 
 def out_of_sample_validation(store: Store, experiment_id: str, trial_id: str) -> tuple[Array, Labels]:
-    """Logits and labels of the validation days, by models that were not trained on them: the trial and its replicates.
+    """Return logits and labels (N,) of the validation days from models not trained on them: the trial and its replicates.
 
-    Their mean probability, as an ensemble answers. The ensemble itself has been trained on these days and would look
-    better calibrated there than it is.
+    The logits are those of the mean probability, as in an ensemble. The final ensemble itself was trained on these days, so
+    that it would look better calibrated there than it is.
     """
     replicates = query.runs_with_tag(store, experiment_id, schema.REPLICATE_OF, trial_id, kinds=("replicate",))
-    runs = [trial_id, *(one.run_id for one in replicates if one.outcome == "complete")]
-    tables = [query.predictions(store, run_id) for run_id in runs]
+    run_ids = [trial_id, *(run.run_id for run in replicates if run.outcome == "complete")]
+    tables = [query.predictions(store, run_id) for run_id in run_ids]
     labels = tables[0]["label"].to_numpy(np.int8)
-    assert all(np.array_equal(one["label"], labels) for one in tables)
-    return logits_of(np.mean([one["probability"] for one in tables], axis=0)), labels
+    assert all(np.array_equal(table["label"], labels) for table in tables)
+    return logits_of(np.mean([table["probability"] for table in tables], axis=0)), labels
 
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationMaps:
-    """The calibration that a final run's model carries, beside those that it might have been given."""
+    """The calibration map that a final run's model carries, with the alternatives to it."""
 
     by_method: dict[Method, Calibration]
     carried: Method
     interval: SeedInterval | None
-    """What the model says of further seeds; None of a single seed."""
+    """Interval over further seeds; None for a single seed."""
 
 
 def calibration_maps(store: Store, final: RunRecord) -> CalibrationMaps:
-    """Every map, fitted on the unseen validation days; that of the model from its files, as it answers where it is served."""
-    unseen = out_of_sample_validation(store, final.experiment_id, final.tags[schema.TRAINED_FROM])
+    """Return every map fitted on out-of-sample validation days; the carried one is read from the model, as it is served."""
+    validation = out_of_sample_validation(store, final.experiment_id, final.tags[schema.TRAINED_FROM])
     folder = store.local_artifact(final.run_id, schema.MODEL_FOLDER) / "artifacts"
     served = load_ensemble_output({file.stem: json.loads(file.read_text()) for file in folder.glob("*.json")})
-    # Those trained before there was any have none.
-    method: Method = final.params.get("calibration", "none")  # type: ignore[assignment]
-    fits = {one: fitted(one, *unseen) for one in METHODS}
-    return CalibrationMaps(by_method={**fits, method: served.calibration}, carried=method, interval=served.interval)
+    # Final runs from before there was a calibration have no such parameter.
+    carried: Method = final.params.get("calibration", "none")  # type: ignore[assignment]
+    maps = {method: fitted(method, *validation) for method in METHODS}
+    return CalibrationMaps(by_method={**maps, carried: served.calibration}, carried=carried, interval=served.interval)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipelines.final.calibration import out_of_sample_validation
 from pipelines.final.options import TrainOptions
-from pipelines.final.rebuild import ReproducedTask, rebuilt
+from pipelines.final.rebuild import ReproducedTask, rebuild_task
 from pipelines.trial.record import declared_params
 from pipelines.trial.task_record import task_tags
 from research.evaluation.calibration import Calibration, Method, as_json, fitted
@@ -95,10 +95,13 @@ def merged_task(task: Task) -> Task:
     return replace(task, prepared=prepared, evidence=evidence_of(prepared))
 
 
-def planned(store: Store, options: TrainOptions) -> FinalTrainingPlan:
-    """What these options ask for; `InputError` where the data or the code are no longer those of the trial."""
+def plan_training(store: Store, options: TrainOptions, reproduced: ReproducedTask | None = None) -> FinalTrainingPlan:
+    """Return the training that the options select; the trial's task is rebuilt if `reproduced` does not give it.
+
+    Raises `InputError` if the data or the code are no longer those of the trial.
+    """
     trial = best_trial(store, budget=options.budget, horizon=options.horizon, run=options.run)
-    known = rebuilt(store, trial)
+    known = reproduced or rebuild_task(store, trial)
     held = store.client.get_run(query.run_with_artifacts(store, trial.run_id)).data.tags
     device = choose_device(options.device)
     precision = held.get(schema.PRECISION, "float32")

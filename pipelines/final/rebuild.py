@@ -27,7 +27,7 @@ class ReproducedTask:
     found: TaskData
 
 
-def rebuilt(store: Store, run: RunRecord) -> ReproducedTask:
+def rebuild_task(store: Store, run: RunRecord) -> ReproducedTask:
     """The study of a trial, replicate or final run, from its logged spec.
 
     `InputError` if its parameters are not those of its fingerprint, or if bars, features or labels are other ones today.

@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from pipelines.final.options import TrainOptions
-from pipelines.final.plan import TRAINED_ON, FinalTrainingPlan, planned
+from pipelines.final.plan import TRAINED_ON, FinalTrainingPlan, plan_training
 from pipelines.final.recovery import close_dead_runs
 from pipelines.final.seed_run import train_seed, write_spec
 from pipelines.serving.packaging import log_model
@@ -32,7 +32,7 @@ SEEDS_MODEL = "-seeds"
 
 def train_final(store: Store, options: TrainOptions, console: Console) -> str:
     """Train, log and register; returns the run id of the final run, of the one that is there if it has been trained."""
-    plan = planned(store, options)
+    plan = plan_training(store, options)
     _print_opening(plan, console)
     with only_driver(store, f"final-{plan.fingerprint}", "training"):
         close_dead_runs(store)

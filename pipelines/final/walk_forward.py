@@ -1,4 +1,4 @@
-"""The chosen configuration trained again before each year of the test days, on all that was known by then."""
+"""Walk-forward evaluation: the chosen configuration is trained again before each test year on all earlier rows."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from rich.console import Console
 
 from pipelines.final.calibration import CalibrationMaps
 from pipelines.final.options import TrainOptions
-from pipelines.final.plan import FinalTrainingPlan, planned
+from pipelines.final.plan import FinalTrainingPlan, plan_training
+from pipelines.final.rebuild import ReproducedTask
 from pipelines.final.seed_run import train_seed
+from research.cli.console import print_line
 from research.errors import require
 from research.evaluation.holdout import HoldoutPredictions
 from research.models.patch_transformer import PatchTransformer
@@ -24,57 +26,62 @@ from research.tracking import schema
 from research.tracking.query import RunRecord
 from research.tracking.store import Store
 
-Saying = Callable[[TaskData, dict[int, NDArray[np.float64]]], HoldoutPredictions]
-"""From a split and the logits of each seed for its test rows to what the ensemble and every reference say of them."""
+Predict = Callable[[TaskData, dict[int, NDArray[np.float64]]], HoldoutPredictions]
+"""Function from a fold and each seed's logits of its test rows to the predictions of the ensemble and every reference."""
 
 
 def evaluate_walk_forward(
-    plan: FinalTrainingPlan, frozen: HoldoutPredictions, found: TaskData, saying: Saying, parent_id: str, console: Console
+    plan: FinalTrainingPlan, frozen: HoldoutPredictions, joined: TaskData, predict: Predict, parent_id: str, screen: Console
 ) -> HoldoutPredictions:
-    """What a model and references say that are trained again before every calendar year; one nested run per year and seed.
+    """Return the test predictions of a model and references that are trained again before each calendar year.
 
-    `frozen` is what the final run says of all test rows, `found` its joined split. Its answers stand for the first year, for
-    which there is nothing to add. Epochs and learning rates stay those of the final run: nothing is chosen again.
+    `frozen` has the final run's predictions of all test rows, `joined` the data with training and validation rows joined. The
+    first year keeps the final run's predictions, since no rows are added for it. Epochs and learning rates stay those of the
+    final run. Each year and seed is a nested run.
     """
     first, *later = np.unique(frozen.days.year)
-    plans = {int(year): replace(plan, trained_on=f"all before {year}") for year in later}
-    told = [_year(one, found, year, saying, parent_id, console) for year, one in plans.items()]
-    return HoldoutPredictions.pooled([frozen.of(frozen.days.year == first), *told])
+    parts = [frozen.of(frozen.days.year == first)]
+    for year in map(int, later):
+        yearly = replace(plan, trained_on=f"all before {year}")
+        parts.append(_year(yearly, joined, year, predict, parent_id, screen))
+    return HoldoutPredictions.pooled(parts)
 
 
-def plan_of(store: Store, final: RunRecord, maps: CalibrationMaps) -> FinalTrainingPlan:
-    """What the final run was trained by; `InputError` where it cannot be done again.
+def walk_forward_plan(store: Store, final: RunRecord, maps: CalibrationMaps, reproduced: ReproducedTask) -> FinalTrainingPlan:
+    """Return the plan that the final run was trained by; raise `InputError` if it cannot be repeated.
 
-    Its calibration is the one that it carries: replicates that came later would fit another.
+    The calibration is the one that the final run carries: replicates that were added later would fit another.
     """
     seeds = len(str(final.params["seeds"]).split(","))
-    asked = TrainOptions(run=final.tags[schema.TRAINED_FROM], seeds=seeds, store=store.root)
-    plan = replace(planned(store, asked), method=maps.carried, calibration=maps.by_method[maps.carried])
-    known = final.tags[schema.FINAL_FINGERPRINT]
-    require(plan.fingerprint == known, schema.FINAL_FINGERPRINT, known, f"it is {plan.fingerprint} here; make train again.")
+    options = TrainOptions(run=final.tags[schema.TRAINED_FROM], seeds=seeds, store=store.root)
+    plan = plan_training(store, options, reproduced)
+    plan = replace(plan, method=maps.carried, calibration=maps.by_method[maps.carried])
+    logged = final.tags[schema.FINAL_FINGERPRINT]
+    fix = f"the plan computed here is {plan.fingerprint}; run make train again."
+    require(plan.fingerprint == logged, schema.FINAL_FINGERPRINT, logged, fix)
     return plan
 
 
 def _year(
-    plan: FinalTrainingPlan, found: TaskData, year: int, saying: Saying, parent_id: str, console: Console
+    plan: FinalTrainingPlan, joined: TaskData, year: int, predict: Predict, parent_id: str, screen: Console
 ) -> HoldoutPredictions:
-    same = found.stationary is found.prepared
-    prepared = walk_forward_fold(found.prepared, year)
-    fold = replace(found, prepared=prepared, stationary=prepared if same else walk_forward_fold(found.stationary, year))
+    """Train every seed on the rows before `year` and return the predictions of that year."""
+    prepared = walk_forward_fold(joined.prepared, year)
+    same = joined.stationary is joined.prepared
+    fold = replace(joined, prepared=prepared, stationary=prepared if same else walk_forward_fold(joined.stationary, year))
     task = replace(plan.context.task, prepared=prepared, evidence=evidence_of(prepared))
     windows = prepared.dataset(plan.context.runtime.device)
     plan = replace(plan, context=replace(plan.context, task=task, windows=windows))
-    seeds = "1 seed" if len(plan.seeds) == 1 else f"{len(plan.seeds)} seeds"
-    rows = len(prepared.split.train)
-    console.print(f"{year}: {seeds} trained again on the {rows:,} rows known before it", highlight=False)
-    return saying(fold, dict(_seeds(plan, parent_id)))
+    seeds = f"{len(plan.seeds)} seed{'s' * (len(plan.seeds) != 1)}"
+    print_line(screen, f"{year}: {seeds} trained again on the {len(prepared.split.train):,} rows known before it")
+    return predict(fold, dict(_seed_logits(plan, parent_id)))
 
 
-def _seeds(plan: FinalTrainingPlan, parent_id: str) -> Iterator[tuple[int, NDArray[np.float64]]]:
-    """Seed and its logits of the test rows."""
-    context, spec = plan.context, plan.known.spec
-    dataset = context.task.prepared.dataset(torch.device("cpu"))
-    rows = dataset.rows(context.task.prepared.split.test)
+def _seed_logits(plan: FinalTrainingPlan, parent_id: str) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """Train each seed; yield it with its logits of the test rows."""
+    spec, prepared = plan.known.spec, plan.context.task.prepared
+    dataset = prepared.dataset(torch.device("cpu"))
+    rows = dataset.rows(prepared.split.test)
     for seed in plan.seeds:
         _, result = train_seed(plan, parent_id, seed, kind="retrained")
         model = PatchTransformer(spec.architecture, base_width=spec.training.base_width)

@@ -10,7 +10,7 @@ from pathlib import Path
 class PromoteOptions:
     """Make a tested version champion, if it passes every gate.
 
-    Exit code 2 where a gate is not passed; what was found is then on the version, and no alias has moved.
+    The exit code is 2 if a gate is not passed; the gates are then recorded on the version, and no alias has moved.
 
     examples:
       make promote BUDGET=20K HORIZON=1
@@ -18,16 +18,16 @@ class PromoteOptions:
     """
 
     budget: str = ""
-    """Budget of the final run, for example 20K."""
+    """Parameter budget of the final run, for example 20K."""
     horizon: int = 1
-    """Its horizon."""
+    """Horizon of the final run, in sessions."""
     run: str = ""
-    """A final run's id, or how it begins, instead of budget and horizon."""
+    """Id of a final run, or its first characters, instead of budget and horizon."""
     model: str = ""
-    """Name of a registered model, instead of the final run: its challenger, or the version given."""
+    """Name of a registered model, instead of a final run: its challenger, or the given version."""
     version: str = ""
     """Version of that model."""
     force: bool = False
-    """Promote past gates that are not passed; the version says which they were."""
+    """Promote despite gates that are not passed; they are recorded on the version."""
     store: Path = Path("mlruns")
     """Folder of the MLflow store; `MLFLOW_TRACKING_URI` names a server instead."""

@@ -1,4 +1,4 @@
-"""`make rollback`: the champion before the present one is champion again."""
+"""`make rollback`: make the previous champion champion again."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ class RollbackOptions:
     """
 
     model: str = ""
-    """Name of the registered model; may be left out where there is one with a champion only."""
+    """Name of the registered model; optional if only one has a champion."""
     store: Path = Path("mlruns")
     """Folder of the MLflow store; `MLFLOW_TRACKING_URI` names a server instead."""
 
 
 def main(options: RollbackOptions) -> None:
-    """Move the alias back, record it on both versions, say so."""
-    from rich.console import Console
-
+    """Move the alias back, record it on both versions and print the change."""
+    from research.cli.console import console
     from research.cli.next_steps import print_next
     from research.errors import InputError
     from research.tracking.champion_history import current_champions, roll_back
@@ -33,11 +32,11 @@ def main(options: RollbackOptions) -> None:
     store = open_store(options.store, must_exist=True)
     name = options.model
     if not name:
-        names = [one.name for one in current_champions(store)]
+        names = [champion.name for champion in current_champions(store)]
         if len(names) != 1:
-            there = f"give one of {', '.join(names)}" if names else "no model has a champion; see make promote"
-            raise InputError(f"MODEL=: {there}.")
+            fix = f"give one of {', '.join(names)}" if names else "no model has a champion; see make promote"
+            raise InputError(f"MODEL=: {fix}.")
         (name,) = names
     left, restored = roll_back(store, name)
     print(f"champion   {name} version {restored}, instead of version {left}")
-    print_next(Console(), options.store, f"make predict MODEL={name}", f"make rollback MODEL={name}")
+    print_next(console(), options.store, f"make predict MODEL={name}", f"make rollback MODEL={name}")

@@ -1,4 +1,4 @@
-"""What a registered model says about the newest days of a snapshot, and how old those days are."""
+"""Newest probabilities of a registered model, with the age of the data behind them."""
 
 from __future__ import annotations
 
@@ -26,71 +26,72 @@ from research.tracking.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class TestSummary:
-    """What the look at the test days said of a version."""
+    """Result of a version's evaluation on the test days."""
 
     run_id: str
-    """Of the evaluation."""
+    """Run id of the evaluation."""
     skill: float
-    """Against the training prior."""
+    """Skill against the training prior."""
     rows: int
     alarm: str
-    known: str
-    """Why it was no fresh test, in a few words; empty where it was one."""
+    caveat: str
+    """Reason why the evaluation was not an independent test, in a few words; empty if it was one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServedModelInfo:
-    """A registered version, with what its run says of it."""
+    """A registered version with what its run has logged."""
 
     version: SelectedVersion
     symbols: tuple[str, ...]
-    """Instruments that it was trained on."""
+    """Instruments that the model was trained on."""
     references: tuple[str, ...]
     """Instruments that its features compare with."""
     target: TargetSpec
     digest: str
-    """Snapshot that it was trained on."""
+    """Digest of the snapshot that the model was trained on."""
     base_rate: float | None
-    """Share of yes among its training labels; None where it was not logged."""
+    """Share of positives among its training labels; None if it was not logged."""
     skill: float | None
-    """On the validation days it was chosen on; None where it was not logged, as for a last training, which has none."""
+    """Skill on the validation days that selected the model; None if not logged, as for a final run, which has none."""
     test: TestSummary | None
-    """Of a tested version."""
+    """Summary of its evaluation; None if it was not tested."""
     alarm: str
-    """`none`, or what is wrong with the model."""
+    """`none`, or the model's defect."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataAge:
-    """How far the bars of one instrument reach."""
+    """Age of the newest bar of an instrument."""
 
     last: pd.Timestamp
     """Day of the last bar."""
     missed: int
-    """Sessions that are over since then."""
+    """Sessions that have ended since then."""
     calendar: str
-    """Exchange calendar they are counted by; empty where it is not known and weekdays are counted."""
+    """Exchange calendar of these sessions; empty if it is not known and weekdays are counted."""
 
     @property
-    def told(self) -> str:
-        """The last day and the sessions since then, in words."""
+    def text(self) -> str:
+        """The last day and the number of sessions since then, in words."""
         return f"{self.last:%Y-%m-%d}, {self.missed:,} {self.calendar or 'weekday'} session{'s' * (self.missed != 1)} ago"
 
 
-def served(store: Store, version: SelectedVersion) -> ServedModelInfo:
-    """Read what the version's run says, its sweep and its evaluation."""
-    found = store.client.get_run(version.run_id)
-    run, test = found.data, _test(store, found.info.experiment_id, version.run_id)
-    params = numbers(run.params)
-    target = part_from_params(TargetSpec, params)
+def served_model_info(store: Store, version: SelectedVersion) -> ServedModelInfo:
+    """Read what the run of a version, its sweep and its evaluation have logged."""
+    record = store.client.get_run(version.run_id)
+    run, test = record.data, _test_summary(store, record.info.experiment_id, version.run_id)
+    base_rate = run.metrics.get(schema.TRAIN_BASE_RATE)
+    if not base_rate and (parent := run.tags.get(schema.PARENT)):
+        base_rate = store.client.get_run(parent).data.metrics.get(f"{schema.SWEEP_PREFIX}{schema.TRAIN_BASE_RATE}")
     references = (run.params[name] for name in ("index", "volatility_index"))
     return ServedModelInfo(
         version=version,
         symbols=tuple(run.params["symbol"].split(",")),
-        references=tuple(one for one in references if one != "none"),
-        target=target,
+        references=tuple(symbol for symbol in references if symbol != "none"),
+        target=part_from_params(TargetSpec, numbers(run.params)),
         digest=run.tags[schema.SNAPSHOT_DIGEST],
-        base_rate=run.metrics.get(schema.TRAIN_BASE_RATE) or _base_rate(store, run.tags.get(schema.PARENT)),
+        base_rate=base_rate,
         skill=run.metrics.get("val_skill"),
         test=test,
         alarm=test.alarm if test else run.tags.get(schema.ALARM, "none"),
@@ -98,71 +99,68 @@ def served(store: Store, version: SelectedVersion) -> ServedModelInfo:
 
 
 def newest_snapshot(store: Store, model: ServedModelInfo, data: str = "") -> Snapshot:
-    """What `data` selects, as for a sweep; the newest snapshot of the data that the model was trained on if empty."""
+    """Return the snapshot that `data` selects, as for a sweep; if empty, the newest one of the model's training data."""
     return ingest(data, store) if data else load_snapshot(newest_after(model.digest, store.snapshots), store.snapshots)
 
 
-def ages(model: ServedModelInfo, snapshot: Snapshot, now: datetime) -> dict[str, DataAge]:
-    """How far each instrument's bars reach, those of the references too: old ones make old features."""
-    return {symbol: _age(snapshot, symbol, now) for symbol in dict.fromkeys([*model.symbols, *model.references])}
+def data_ages(model: ServedModelInfo, snapshot: Snapshot, now: datetime) -> dict[str, DataAge]:
+    """Return the age of each instrument's bars, including references: old reference bars make old features."""
+    ages = {}
+    for symbol in dict.fromkeys([*model.symbols, *model.references]):
+        last = pd.Timestamp(snapshot.of(symbol).index[-1])
+        name = snapshot.manifest.instruments.get(symbol, {}).get("calendar", "")
+        missed = sessions_missed(last, calendar_named(name) if name else None, now)
+        ages[symbol] = DataAge(last=last, missed=missed, calendar=name)
+    return ages
 
 
-def require_fresh(found: dict[str, DataAge], snapshot: Snapshot, most: int) -> None:
-    """Refuse bars that end more than `most` sessions ago."""
-    symbol, oldest = max(found.items(), key=lambda item: item[1].missed)
-    if oldest.missed > most:
+def require_fresh(ages: dict[str, DataAge], snapshot: Snapshot, limit: int) -> None:
+    """Raise `InputError` if the bars of an instrument end more than `limit` sessions ago."""
+    symbol, oldest = max(ages.items(), key=lambda item: item[1].missed)
+    if oldest.missed > limit:
         raise InputError(
-            f"MAX_AGE={most}: the bars of {symbol} in snapshot {snapshot.digest} end {oldest.told}; bring them up to date "
-            "(make data DATA=<name>), give newer DATA, or STALE_OK=1 to see what the model said then."
+            f"MAX_AGE={limit}: the bars of {symbol} in snapshot {snapshot.digest} end {oldest.text}; update them with "
+            "make data DATA=<name>, give newer DATA, or STALE_OK=1 for predictions at the last available bar."
         )
 
 
-def probabilities(store: Store, model: ServedModelInfo, snapshot: Snapshot, days: int) -> pd.DataFrame:
-    """The newest `days` answers per instrument: columns symbol, date and what the model tells, probability among it.
+def newest_probabilities(store: Store, model: ServedModelInfo, snapshot: Snapshot, days: int) -> pd.DataFrame:
+    """Return the newest `days` rows per instrument: columns symbol, date, probability and the model's other outputs.
 
-    The model gets the whole history: features that forget slowly are then those of training.
+    The model gets the whole history, so that features with a long memory are those of training.
     """
-    names = dict.fromkeys([*model.symbols, *model.references])
+    symbols = dict.fromkeys([*model.symbols, *model.references])
     loaded = load(store, model.version)
     try:
-        said = loaded.predict(as_table({name: snapshot.of(name) for name in names}), params={"days": days})
+        table = loaded.predict(as_table({symbol: snapshot.of(symbol) for symbol in symbols}), params={"days": days})
     except MlflowException as error:
-        # A model refuses bars with an error of its own code, which is not the class of the same name here.
+        # The model's own copy of the code raises its own `InputError`, which is not the class imported here.
         raise InputError(f"MODEL={model.version.name}: {sentence_of(str(error))}") from error
-    assert isinstance(said, pd.DataFrame)
-    if "symbol" not in said.columns:
-        said.insert(0, "symbol", model.symbols[0])
-    return said.groupby("symbol", sort=False).tail(days).reset_index(drop=True)
+    assert isinstance(table, pd.DataFrame)
+    if "symbol" not in table.columns:
+        table.insert(0, "symbol", model.symbols[0])
+    return table.groupby("symbol", sort=False).tail(days).reset_index(drop=True)
 
 
-def _age(snapshot: Snapshot, symbol: str, now: datetime) -> DataAge:
-    last = pd.Timestamp(snapshot.of(symbol).index[-1])
-    name = snapshot.manifest.instruments.get(symbol, {}).get("calendar", "")
-    calendar = calendar_named(name) if name else None
-    return DataAge(last=last, missed=sessions_missed(last, calendar, now), calendar=name)
-
-
-def _base_rate(store: Store, parent: str | None) -> float | None:
-    if parent is None:
-        return None
-    rate: float | None = store.client.get_run(parent).data.metrics.get(f"{schema.SWEEP_PREFIX}{schema.TRAIN_BASE_RATE}")
-    return rate
-
-
-def _test(store: Store, experiment_id: str, run_id: str) -> TestSummary | None:
-    """The first complete evaluation of a final run; a trial has none."""
-    looks = query.runs_with_tag(store, experiment_id, schema.FINAL_RUN, run_id, kinds=("evaluation",))
-    first = next((one for one in looks if one.outcome == "complete"), None)
+def _test_summary(store: Store, experiment_id: str, run_id: str) -> TestSummary | None:
+    """Return the first complete evaluation of a final run; None if there is none, as for a trial."""
+    evaluations = query.runs_with_tag(store, experiment_id, schema.FINAL_RUN, run_id, kinds=("evaluation",))
+    first = next((run for run in evaluations if run.outcome == "complete"), None)
     if first is None:
         return None
-    spread, skill = first.metrics["test_spread"], first.metrics["test_skill"]
-    rows, alarm = int(first.metrics["test_n"]), alarm_of(spread, skill)
-    return TestSummary(run_id=first.run_id, skill=skill, rows=rows, alarm=alarm, known=_known(first.tags))
+    skill = first.metrics["test_skill"]
+    return TestSummary(
+        run_id=first.run_id,
+        skill=skill,
+        rows=int(first.metrics["test_n"]),
+        alarm=alarm_of(first.metrics["test_spread"], skill),
+        caveat=_caveat(first.tags),
+    )
 
 
-def _known(tags: Mapping[str, str]) -> str:
-    """As the evaluation itself warned: whoever reads the number here has not seen that."""
+def _caveat(tags: Mapping[str, str]) -> str:
+    """Return the evaluation's own warning in short, for readers who see its skill only here."""
     if schema.SECOND_LOOK in tags:
-        return "second look, no test"
+        return "second look, not a test"
     related = tags.get(schema.LOOKS_RELATED, "0") != "0"
-    return "no fresh test: the configuration had seen these days" if related else ""
+    return "no fresh test: the configuration was evaluated on these days before" if related else ""

@@ -1,7 +1,7 @@
-"""The code that a registered model carries: the modules that answering needs, under a package name of their own.
+"""The code that a registered model carries: the modules that prediction needs, in a package with a unique name.
 
-Answers then come from what was registered, whatever is installed or checked out later, and versions with different code
-answer side by side in one process.
+Predictions then come from the registered code, whatever is installed or checked out later, and versions with different code
+can be used in one process.
 """
 
 from __future__ import annotations
@@ -16,38 +16,38 @@ from research.fingerprint import digest_bytes
 from research.tracking import schema
 
 LIBRARY = Path(research.__file__).parent
-"""Folder of the library that models are registered from."""
+"""Folder of the library whose modules are copied."""
 IMPORT = re.compile(r"^(\s*(?:from|import) )research\b", re.MULTILINE)
 DATA_SUFFIXES = (".cpp",)
-"""Files that modules read from their own folder."""
+"""Suffixes of data files that modules read from their own folder."""
 
 
 def write_own_code(script: Path, folder: Path, library: Path = LIBRARY) -> tuple[Path, Path]:
-    """Copy a script and the modules of the library that it needs into `folder`.
+    """Copy a script and the library modules that it needs into `folder`; return the paths of the copied script and package.
 
-    Returns the paths of the copied script and of the package. The package is named after the digest of its content, and the
-    copies import from it instead of from `research`.
+    The package is named after the digest of its content, and the copies import from it instead of from `research`.
     """
     sources = {path.relative_to(library): path for path in _needed_files(script, library)}
     texts = {path: source.read_text() for path, source in sorted(sources.items())}
-    own_script = script.read_text()
-    digest = digest_bytes(own_script.encode(), *(f"{path.as_posix()}\n{text}".encode() for path, text in texts.items()))
+    script_text = script.read_text()
+    digest = digest_bytes(script_text.encode(), *(f"{path.as_posix()}\n{text}".encode() for path, text in texts.items()))
     name = f"{schema.OWN_CODE}{digest}"
     for path, text in texts.items():
         copy = folder / name / path
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_text(_renamed(text, name) if path.suffix == ".py" else text)
     copied_script = folder / script.name
-    copied_script.write_text(_renamed(own_script, name))
+    copied_script.write_text(_renamed(script_text, name))
     return copied_script, folder / name
 
 
 def _renamed(source: str, name: str) -> str:
+    """Return the source with its imports from the library replaced by imports from the package `name`."""
     return IMPORT.sub(rf"\g<1>{name}", source)
 
 
 def _needed_files(script: Path, library: Path) -> set[Path]:
-    """Return every file of the library that the script imports, directly or through others, with the data files beside it."""
+    """Return every library file that the script imports, directly or indirectly, with the data files of the same folders."""
     needed: set[Path] = set()
     waiting = [script]
     while waiting:
@@ -60,7 +60,7 @@ def _needed_files(script: Path, library: Path) -> set[Path]:
 
 
 def _imported_modules(source: str) -> Iterator[str]:
-    """Yield the dotted names of the library that a source imports when it runs; imports for types alone load nothing."""
+    """Yield the dotted library names that a source imports at run time; `TYPE_CHECKING` blocks are skipped."""
     waiting: list[ast.AST] = [ast.parse(source)]
     while waiting:
         node = waiting.pop()
@@ -76,7 +76,7 @@ def _imported_modules(source: str) -> Iterator[str]:
 
 
 def _files_of(module: str, library: Path) -> Iterator[Path]:
-    """Yield the file of a module, those of the packages around it and its data files; nothing for a name that is no module."""
+    """Yield the files of a module, its parent packages and its data; nothing if the name is not a module."""
     folder = library
     for part in module.split(".")[1:]:
         yield folder / "__init__.py"

@@ -1,4 +1,4 @@
-"""From the best trial to a registered model that takes raw bars and returns probabilities."""
+"""Packaging of trained weights as an MLflow model that takes raw bars and returns probabilities."""
 
 from __future__ import annotations
 
@@ -31,35 +31,35 @@ from research.tracking.store import Store
 SERVED_FILE = Path(__file__).with_name("served_model.py")
 REQUIREMENTS = ("mlflow", "torch", "numpy", "pandas", "TA-Lib", "safetensors", "scipy", "pyarrow")
 EXAMPLE_DAYS = 40
-"""Days of each instrument that the input example asks about; what features and context need comes before them."""
-
+"""Number of days predicted in the input example; the bars that features and context need come before them."""
 DIVIDENDS = "dividends"
 
 
 def log_model(
-    store: Store, run_id: str, task: Task, spec: TrialSpec, weights: Sequence[Path], answering: EnsembleOutput | None = None
+    store: Store, run_id: str, task: Task, spec: TrialSpec, weights: Sequence[Path], output: EnsembleOutput | None = None
 ) -> None:
-    """Log the model to a run; of several weights files, one per seed, it gives the mean probability."""
+    """Log the model to a run; with several weights files, one per seed, it predicts the mean probability."""
     with tempfile.TemporaryDirectory() as folder:
-        _save_model(Path(folder), task, spec, weights, answering or EnsembleOutput())
+        _save_model(Path(folder), task, spec, weights, output or EnsembleOutput())
         store.client.log_artifacts(run_id, str(Path(folder) / schema.MODEL_FOLDER), schema.MODEL_FOLDER)
 
 
-def _save_model(folder: Path, task: Task, spec: TrialSpec, weights: Sequence[Path], answering: EnsembleOutput) -> None:
+def _save_model(folder: Path, task: Task, spec: TrialSpec, weights: Sequence[Path], output: EnsembleOutput) -> None:
     standardiser = task.prepared.standardiser
     scaler = {
         "mean": standardiser.mean.tolist(),
         "scale": standardiser.scale.tolist(),
         "allowed": task.snapshot.manifest.allowed,
     }
-    told = {"scaler": json.dumps(scaler), "spec": canonical_json(spec)}
-    told |= {name: json.dumps(values, indent=2) for name, values in answering.files().items()}
-    for name, text in told.items():
-        (folder / f"{name}.json").write_text(text)
-    copies = [folder / f"weights_{place:03d}.safetensors" for place in range(len(weights))]
-    for source, copy in zip(weights, copies, strict=True):
-        # All seeds' files have one name, and the model's artifacts lie in one folder.
-        shutil.copyfile(source, copy)
+    files = {"scaler": json.dumps(scaler), "spec": canonical_json(spec)}
+    files |= {name: json.dumps(values, indent=2) for name, values in output.files().items()}
+    artifacts = {name: folder / f"{name}.json" for name in files}
+    for name, text in files.items():
+        artifacts[name].write_text(text)
+    for index, source in enumerate(weights):
+        # The weights of all seeds have the same file name, and the model's artifacts share one folder.
+        artifacts[f"weights_{index:03d}"] = folder / f"weights_{index:03d}.safetensors"
+        shutil.copyfile(source, artifacts[f"weights_{index:03d}"])
     example = example_of(task)
     script, package = write_own_code(SERVED_FILE, folder / "own_code")
     with _importable(package):
@@ -67,11 +67,8 @@ def _save_model(folder: Path, task: Task, spec: TrialSpec, weights: Sequence[Pat
             folder / schema.MODEL_FOLDER,
             python_model=str(script),
             code_paths=[str(package)],
-            artifacts={
-                **{copy.stem: str(copy) for copy in copies},
-                **{name: str(folder / f"{name}.json") for name in told},
-            },
-            signature=signature_of(example, has_interval=answering.interval is not None),
+            artifacts={name: str(path) for name, path in artifacts.items()},
+            signature=signature_of(example, has_interval=output.interval is not None),
             input_example=example,
             pip_requirements=[f"{name}=={version(name).split('+')[0]}" for name in REQUIREMENTS],
         )
@@ -79,7 +76,7 @@ def _save_model(folder: Path, task: Task, spec: TrialSpec, weights: Sequence[Pat
 
 @contextmanager
 def _importable(package: Path) -> Iterator[None]:
-    """Let MLflow import the package while it saves the model, and forget it afterwards: its folder is a temporary one."""
+    """Make the package importable while MLflow saves the model, and unload it afterwards: its folder is temporary."""
     sys.path.insert(0, str(package.parent))
     try:
         yield
@@ -90,53 +87,43 @@ def _importable(package: Path) -> Iterator[None]:
 
 
 def example_of(task: Task, days: int = EXAMPLE_DAYS) -> pd.DataFrame:
-    """The bars behind the newest `days` answers, in the form that the registered model takes: dates as text, OHLCV as numbers.
+    """Return the bars that the newest `days` predictions need, in the form that the registered model takes.
 
-    Dividends are there where the instruments pay any, and a column symbol where there are several instruments or the
-    features compare with others.
+    Dates are text, prices and volumes numbers. There is a column of dividends if an instrument pays any, and a column symbol
+    if there are several instruments or the features compare with others.
     """
-    return as_table(_newest(task, days))
+    features = task.spec.features
+    references = {"index": features.index, "volatility_index": features.volatility_index}
+    context = feature_set_named(features.feature_set, **references).warm_up + task.prepared.context_length - 1
+    bars = {symbol: task.snapshot.of(symbol).tail(context + days) for symbol in task.spec.data.symbols}
+    # A reference with other sessions has another number of rows between the same two days.
+    first = min(table.index[0] for table in bars.values()) - pd.Timedelta(days=OLDEST)
+    return as_table(bars | {name: task.snapshot.of(name).loc[first:] for name in references.values() if name})
 
 
 def as_table(bars: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Bars by instrument in the form that the registered model takes."""
-    columns = [*OHLCV, *([DIVIDENDS] if any(_pays(one) for one in bars.values()) else [])]
-    tables = [_as_text(one.reindex(columns=columns, fill_value=0.0)).assign(symbol=name) for name, one in bars.items()]
+    """Return the bars of several instruments as one table in the form that the registered model takes."""
+    pays = any(DIVIDENDS in table.columns and bool((table[DIVIDENDS] > 0).any()) for table in bars.values())
+    columns = [*OHLCV, *([DIVIDENDS] if pays else [])]
+    tables = []
+    for symbol, table in bars.items():
+        values = table.reindex(columns=columns, fill_value=0.0).astype(np.float64).rename_axis("date").reset_index()
+        tables.append(values.assign(date=values["date"].dt.strftime("%Y-%m-%d"), symbol=symbol))
     example = pd.concat(tables, ignore_index=True)[["symbol", "date", *columns]]
     return example if len(bars) > 1 else example.drop(columns="symbol")
 
 
-def _newest(task: Task, days: int) -> dict[str, pd.DataFrame]:
-    """Newest bars of each instrument, and those of the features' references that stand beside them."""
-    features = task.spec.features
-    references = {"index": features.index, "volatility_index": features.volatility_index}
-    before = feature_set_named(features.feature_set, **references).warm_up + task.prepared.context_length - 1
-    bars = {symbol: task.snapshot.of(symbol).tail(before + days) for symbol in task.spec.data.symbols}
-    # A reference with other sessions has another number of rows between the same two days.
-    first = min(one.index[0] for one in bars.values()) - pd.Timedelta(days=OLDEST)
-    return bars | {name: task.snapshot.of(name).loc[first:] for name in references.values() if name}
-
-
 def signature_of(example: pd.DataFrame, *, has_interval: bool = False) -> ModelSignature:
-    """Columns of the example in, a probability per day (and instrument) out, with low and high of an ensemble.
+    """Return the model's signature: the example's columns in; probability, and low and high of an ensemble, out.
 
-    A symbol and dividends may be given where the example has none: MLflow keeps columns that a signature does not know from
-    the model, which would then answer for another instrument's bars, or for prices that it cannot adjust.
+    Symbol and dividends are optional if the example has none. MLflow drops columns that a signature does not know; the model
+    would then predict for another instrument's bars, or from prices that it cannot adjust.
     """
     texts = [name for name in ("symbol", "date") if name in example.columns]
     kinds = {"symbol": "string", "date": "string", **dict.fromkeys([*OHLCV, DIVIDENDS], "double")}
-    numbers = ["probability", *(["low", "high"] if has_interval else [])]
+    outputs = ["probability", *(["low", "high"] if has_interval else [])]
     return ModelSignature(
         inputs=Schema([ColSpec(kind, name, required=name in example.columns) for name, kind in kinds.items()]),
         params=ParamSchema([ParamSpec("days", DataType.long, 0)]),
-        outputs=Schema([*(ColSpec("string", name) for name in texts), *(ColSpec("double", name) for name in numbers)]),
+        outputs=Schema([*(ColSpec("string", name) for name in texts), *(ColSpec("double", name) for name in outputs)]),
     )
-
-
-def _pays(bars: pd.DataFrame) -> bool:
-    return DIVIDENDS in bars.columns and bool((bars[DIVIDENDS] > 0).any())
-
-
-def _as_text(bars: pd.DataFrame) -> pd.DataFrame:
-    table = bars.astype(np.float64).rename_axis("date").reset_index()
-    return table.assign(date=table["date"].dt.strftime("%Y-%m-%d"))

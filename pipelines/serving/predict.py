@@ -18,13 +18,9 @@ if TYPE_CHECKING:
     from research.tracking.store import Store
 
 
-WIDTH = 120
-"""Of the table where there is no terminal."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class PredictOptions:
-    """Ask registered models about the newest days of their data.
+    """Print the probabilities of registered models for the newest days of their data.
 
     examples:
       make predict
@@ -33,34 +29,33 @@ class PredictOptions:
     """
 
     model: str = ""
-    """Name of one registered model; all of them if not given."""
+    """Name of a registered model; all of them if not given."""
     data: str = ""
-    """As for a sweep; the newest snapshot of the data that each model was trained on if not given."""
+    """Data, as for a sweep; the newest snapshot of each model's training data if not given."""
     days: int = 1
-    """Newest days to show of each instrument."""
+    """Number of newest days to show for each instrument."""
     max_age: int = 1
-    """Most sessions that may have ended since the last bar; older data are refused."""
+    """Largest number of sessions that may have ended since the last bar; older data are refused."""
     stale_ok: bool = False
-    """Show what the model says of older data all the same."""
+    """Accept older data, and mark their predictions as stale."""
     store: Path = Path("mlruns")
     """Folder of the MLflow store; `MLFLOW_TRACKING_URI` names a server instead."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelPrediction:
-    """What one model said."""
+    """Newest predictions of one model."""
 
     model: ServedModelInfo
-    said: pd.DataFrame
-    """symbol, date, probability, and low and high where several seeds are inside."""
+    table: pd.DataFrame
+    """Columns symbol, date, probability, and low and high for an ensemble."""
     lines: list[str]
-    """What must be known before the numbers are read."""
+    """Description of the model and its data, with warnings."""
 
 
 def main(options: PredictOptions) -> None:
-    """Print what must be known of each model, then one table; a model that is refused says why, the exit code is then 2."""
-    from rich.console import Console
-
+    """Print a description of each model, then one table; exit with code 2 if a model is refused."""
+    from research.cli.console import console
     from research.cli.next_steps import print_next
     from research.cli.run import MISTAKE
     from research.errors import InputError, require
@@ -70,86 +65,92 @@ def main(options: PredictOptions) -> None:
     require(options.days >= 1, "DAYS", options.days, "give 1 or more.")
     require(options.max_age >= 0, "MAX_AGE", options.max_age, "give 0 or more sessions.")
     store = open_store(options.store, must_exist=True)
-    models = chosen(store, options.model)
-    console, refused, answers = Console(), 0, []
-    for version in models:
+    versions = chosen(store, options.model)
+    predictions = []
+    for version in versions:
         try:
-            answers.append(ask(store, version, options))
-        except InputError as problem:
-            if len(models) == 1:
+            predictions.append(predict_version(store, version, options))
+        except InputError as error:
+            if len(versions) == 1:
                 raise
-            print(f"error: {version.name}: {problem}", file=sys.stderr)
-            refused += 1
-    console = console if console.is_terminal else Console(width=WIDTH)
-    show(answers, console)
-    if answers:
-        print_next(console, options.store, f"make serve MODEL={answers[0].model.version.name}", "make report")
-    if refused:
+            print(f"error: {version.name}: {error}", file=sys.stderr)
+    screen = console()
+    print_predictions(predictions, screen)
+    if predictions:
+        print_next(screen, options.store, f"make serve MODEL={predictions[0].model.version.name}", "make report")
+    if len(predictions) < len(versions):
         raise SystemExit(MISTAKE)
 
 
-def ask(store: Store, version: SelectedVersion, options: PredictOptions) -> ModelPrediction:
-    """One model's newest probabilities; `InputError` where its data are too old or do not fit."""
+def predict_version(store: Store, version: SelectedVersion, options: PredictOptions) -> ModelPrediction:
+    """Return a model's newest probabilities; raise `InputError` if its data are too old or do not fit."""
     from datetime import UTC, datetime
 
-    from pipelines.serving.latest_prediction import ages, newest_snapshot, probabilities, require_fresh, served
+    from pipelines.serving.latest_prediction import (
+        data_ages,
+        newest_probabilities,
+        newest_snapshot,
+        require_fresh,
+        served_model_info,
+    )
 
-    model = served(store, version)
+    model = served_model_info(store, version)
     snapshot = newest_snapshot(store, model, options.data)
-    found = ages(model, snapshot, datetime.now(UTC))
+    ages = data_ages(model, snapshot, datetime.now(UTC))
     if not options.stale_ok:
-        require_fresh(found, snapshot, options.max_age)
-    said = probabilities(store, model, snapshot, options.days)
-    return ModelPrediction(model=model, said=said, lines=lines(model, snapshot.digest, found, options.max_age))
+        require_fresh(ages, snapshot, options.max_age)
+    table = newest_probabilities(store, model, snapshot, options.days)
+    return ModelPrediction(model=model, table=table, lines=description(model, snapshot.digest, ages, options.max_age))
 
 
-def lines(model: ServedModelInfo, digest: str, found: dict[str, DataAge], most: int) -> list[str]:
-    """What must be known before the numbers are read."""
-    told = [f"model      {model.version.title}", f"question   {model.target.question}"]
-    told += [f"data       snapshot {digest}: {symbol} ends {age.told}" for symbol, age in found.items()]
-    if any(age.missed > most for age in found.values()):
-        told.append("stale      these are answers of then, not of today")
+def description(model: ServedModelInfo, digest: str, ages: dict[str, DataAge], limit: int) -> list[str]:
+    """Return the lines about a model and its data; data older than `limit` sessions are marked as stale."""
+    lines = [f"model      {model.version.title}", f"question   {model.target.question}"]
+    lines += [f"data       snapshot {digest}: {symbol} ends {age.text}" for symbol, age in ages.items()]
+    if any(age.missed > limit for age in ages.values()):
+        lines.append("stale      predictions for the last available bar, not for today")
     standing = standing_of(model)
     if model.alarm != "none":
-        told.append(f"alarm      {model.alarm}: it says nothing that the base rate does not{standing and f' ({standing})'}")
+        in_brackets = f" ({standing})" if standing else ""
+        lines.append(f"alarm      {model.alarm}: it predicts nothing beyond the base rate{in_brackets}")
     elif standing:
-        told.append(f"standing   {standing}")
-    return told
+        lines.append(f"standing   {standing}")
+    return lines
 
 
 def standing_of(model: ServedModelInfo) -> str:
-    """Its skill on test days, or else on the validation days it was chosen on, and whether its gates were passed."""
+    """Return the skill on test days with the gates, or on validation days if not tested; empty if there is none."""
     if model.test:
         gates = f"; gates {model.version.gates}" if model.version.gates else ""
-        found = f"evaluation {model.test.run_id[:12]}" + (model.test.known and f"; {model.test.known}")
-        return f"skill {model.test.skill:+.3f} on {model.test.rows:,} test rows ({found}){gates}"
+        caveat = f"; {model.test.caveat}" if model.test.caveat else ""
+        evaluation = f"evaluation {model.test.run_id[:12]}{caveat}"
+        return f"skill {model.test.skill:+.3f} on {model.test.rows:,} test rows ({evaluation}){gates}"
     return "" if model.skill is None else f"skill {model.skill:+.3f} on the validation days that it was chosen on"
 
 
-def show(answers: Sequence[ModelPrediction], console: Console) -> None:
-    """What must be known of each model, then one table of all."""
-    for answer in answers:
-        for line in answer.lines:
-            console.print(line, soft_wrap=True, highlight=False, markup=False)
-        console.print()
-    if answers:
-        console.print(table_of(answers))
+def print_predictions(predictions: Sequence[ModelPrediction], screen: Console) -> None:
+    """Print the description of each model, then one table of all predictions."""
+    from research.cli.console import print_line
+
+    for prediction in predictions:
+        for line in (*prediction.lines, ""):
+            print_line(screen, line, markup=False)
+    if predictions:
+        screen.print(table_of(predictions))
 
 
-def table_of(answers: Sequence[ModelPrediction]) -> Table:
-    """One row per model, instrument and day, beside the share of yes in training and what the seeds said."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
+def table_of(predictions: Sequence[ModelPrediction]) -> Table:
+    """Return a table with a row per model, instrument and day, with the range over seeds and the training base rate."""
+    from research.cli.console import plain_table
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for heading in ("symbol", "horizon", "after close of", "probability", "seeds", "base rate", "model"):
-        table.add_column(heading, justify="left" if heading in ("symbol", "model") else "right", no_wrap=True)
-    for answer in answers:
-        model, said = answer.model, answer.said
+    columns = ("symbol", "horizon", "after close of", "probability", "seeds", "base rate", "model")
+    table = plain_table("", columns, left=("symbol", "model"))
+    for prediction in predictions:
+        model = prediction.model
         rate = "-" if model.base_rate is None else f"{model.base_rate:.3f}"
-        for row in said.to_dict("records"):
+        title = f"{model.version.name} v{model.version.version}"
+        for row in prediction.table.to_dict("records"):
             seeds = f"{row['low']:.3f} .. {row['high']:.3f}" if row.keys() >= {"low", "high"} else "-"
-            asked = [str(row["symbol"]), str(model.target.horizon), str(row["date"])]
-            title = f"{model.version.name} v{model.version.version}"
-            table.add_row(*asked, f"{row['probability']:.3f}", seeds, rate, title)
+            label = [str(row["symbol"]), str(model.target.horizon), str(row["date"])]
+            table.add_row(*label, f"{row['probability']:.3f}", seeds, rate, title)
     return table

@@ -10,7 +10,7 @@ SERVE_PORT = 5001
 
 @dataclass(frozen=True, kw_only=True)
 class ServeOptions:
-    """Answer bars with probabilities over HTTP, on the loopback address.
+    """Serve probabilities for bars over HTTP, on the loopback address.
 
     examples:
       make serve MODEL=sp500-threshold-1pct-3K-h1
@@ -19,7 +19,7 @@ class ServeOptions:
     """
 
     model: str = ""
-    """Name of the registered model; may be left out where there is one only."""
+    """Name of the registered model; optional if there is only one."""
     port: int = SERVE_PORT
     """Port on 127.0.0.1."""
     store: Path = Path("mlruns")
@@ -27,7 +27,7 @@ class ServeOptions:
 
 
 def main(options: ServeOptions) -> None:
-    """Serve until Ctrl-C."""
+    """Serve until Ctrl-C is pressed."""
     from contextlib import suppress
 
     from pipelines.serving.ports import HOST, require_free
@@ -37,10 +37,10 @@ def main(options: ServeOptions) -> None:
 
     require_free(options.port, "serve", SERVE_PORT + 1)
     store = open_store(options.store, must_exist=True)
-    models = chosen(store, options.model)
-    if len(models) > 1:
-        raise InputError(f"MODEL=: there are several; give one of {', '.join(one.name for one in models)}.")
-    (version,) = models
+    versions = chosen(store, options.model)
+    if len(versions) > 1:
+        raise InputError(f"MODEL=: there are several; give one of {', '.join(version.name for version in versions)}.")
+    (version,) = versions
     model = load(store, version)
     import uvicorn
 
@@ -54,5 +54,5 @@ def main(options: ServeOptions) -> None:
 
 
 def curl(port: int) -> str:
-    """What to type to send a file of bars."""
+    """Return the command that sends a CSV file of bars to the server."""
     return f"curl -H 'Content-Type: text/csv' --data-binary @bars.csv http://127.0.0.1:{port}/invocations"

@@ -27,7 +27,7 @@ class UiOptions:
 
 
 def main(options: UiOptions) -> None:
-    """Become the MLflow server; Ctrl-C ends it."""
+    """Replace this process with the MLflow server; Ctrl-C ends it."""
     from pipelines.serving.ports import HOST, require_free
     from research.errors import InputError
     from research.tracking.store import open_store
@@ -35,7 +35,7 @@ def main(options: UiOptions) -> None:
     store = open_store(options.store, must_exist=True)
     if not store.is_local:
         where = store.patience.where
-        raise InputError(f"MLFLOW_TRACKING_URI={where}: that server has pages of its own; open them in a browser.")
+        raise InputError(f"MLFLOW_TRACKING_URI={where}: that server has its own pages; open them in a browser.")
     require_free(options.port, "ui", UI_PORT + 2)
     print(f"MLflow on http://{HOST}:{options.port}  (Ctrl-C ends it)", flush=True)
     # One worker and no job runner: the server then takes half a gigabyte instead of two.

@@ -30,7 +30,7 @@ class ChampionRecord:
     """`passed` or `not passed: …`; empty if no gate was evaluated."""
 
 
-def promote(store: Store, version: ModelVersion, *, final: str, evaluation: str, forced: Sequence[str]) -> str:
+def make_champion(store: Store, version: ModelVersion, *, final: str, evaluation: str, forced: Sequence[str]) -> str:
     """Make a version champion and return the version that it replaces, empty if there was none.
 
     The alias moves after all records: a kill before it leaves the old champion, and `_line` reads the succession by the alias.

@@ -20,7 +20,7 @@ from analysis.report.report import main
 from pipelines.options import SweepOptions
 from research.task.build import BUNDLED_ENDS
 from research.tracking import query, schema
-from research.tracking.champion_history import promote
+from research.tracking.champion_history import make_champion
 from research.tracking.registry import register_apart, version_of
 from research.tracking.run_writer import RunLog
 from research.tracking.store import Store, open_store
@@ -183,7 +183,7 @@ def test_the_model_in_use_is_told_with_its_gates(store_root: Path) -> None:
     assert version is not None
     gates = {"gates": [{"name": "beats logistic", "passed": False}]}
     store.client.set_model_version_tag(name, version.version, schema.GATES, json.dumps(gates))
-    promote(store, version, final=final.run_id, evaluation=evaluation.run_id, forced=["beats logistic"])
+    make_champion(store, version, final=final.run_id, evaluation=evaluation.run_id, forced=["beats logistic"])
     evaluations = query.runs(store, kinds=("evaluation",))
     assert champions(store, evaluations, {"sp500-direction"}) == []
     (table,) = section(champions(store, evaluations, {"sp500-threshold-1pct"})).blocks

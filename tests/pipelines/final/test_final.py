@@ -21,12 +21,14 @@ from sklearn.linear_model import LogisticRegression
 from analysis.backtest.predictions import backtest_input
 from analysis.backtest.results import run_backtest
 from analysis.options import BacktestOptions
+from pipelines.final.accesses import earlier_accesses
 from pipelines.final.calibration import calibration_maps, out_of_sample_validation
-from pipelines.final.evaluation import earlier_accesses, open_test_set
+from pipelines.final.evaluation import open_test_set
 from pipelines.final.options import EvaluateOptions, TrainOptions
+from pipelines.final.rebuild import rebuild_task
 from pipelines.final.table import verdicts
 from pipelines.final.training import train_final
-from pipelines.final.walk_forward import plan_of
+from pipelines.final.walk_forward import walk_forward_plan
 from pipelines.serving.packaging import example_of
 from pipelines.sweep.driver import run_sweep
 from pipelines.sweep.state import Sweep
@@ -240,7 +242,7 @@ def test_metrics_are_those_of_the_stored_predictions(trained: Trained, evaluated
     ("low", "high", "dm_p", "ends"),
     [
         (-0.02, -0.001, 0.01, "against the logistic regression: better than it"),
-        (-0.02, -0.001, 0.2, "better than it, but not shown: Diebold-Mariano does not agree (p 0.200)"),
+        (-0.02, -0.001, 0.2, "better than it, but not significant by the Diebold-Mariano test (p 0.200)"),
         (-0.02, 0.001, 0.01, "better than it, but inside the noise"),
     ],
 )
@@ -285,7 +287,7 @@ def test_a_second_look_is_refused_and_marked_where_it_is_insisted_on(trained: Tr
         open_test_set(trained.store, asked(trained, again=True), Console(file=told, width=110))
     # It takes no alias, even where the first one came to nothing.
     noted.assert_not_called()
-    assert "SECOND LOOK: this model has seen these days 2 times" in told.getvalue()
+    assert "SECOND LOOK: this model was evaluated on these days 2 times before" in told.getvalue()
     # 881 test days hold blocks of 60; the area is told with their interval.
     metrics = evaluated.metrics
     assert "blocks of 60;" in told.getvalue()
@@ -355,7 +357,7 @@ def test_an_evaluation_says_which_other_questions_opened_its_days(trained: Train
 def test_what_a_look_needs_is_read_before_the_days_are_opened(trained: Trained, evaluated: RunRecord) -> None:
     """Weights that are gone, or code that has moved on, must not use up the look."""
     looks = len(records(trained.store, "evaluation"))
-    for needed in ("seed_models", "calibration_maps", "chosen_thresholds", "plan_of"):
+    for needed in ("seed_models", "calibration_maps", "chosen_thresholds", "walk_forward_plan"):
         with (
             patch(f"pipelines.final.evaluation.{needed}", side_effect=InputError("gone")),
             pytest.raises(InputError, match="gone"),
@@ -403,7 +405,7 @@ def test_a_calibrated_ensemble_answers_as_its_evaluation_says(trained: Trained, 
     told = io.StringIO()
     evaluation_id = open_test_set(trained.store, asked(trained, budget="", run=final_id), Console(file=told, width=110))
     # A map that is chosen after a look at what it would do has seen the test.
-    assert "NO FRESH TEST: this configuration has seen these days" in told.getvalue()
+    assert "NO FRESH TEST: this configuration was evaluated on these days" in told.getvalue()
     (run,) = [one for one in records(trained.store, "evaluation") if one.run_id == evaluation_id]
     table = said(trained, run)
     (version,) = trained.store.client.search_model_versions(f"run_id='{final_id}'")
@@ -425,7 +427,8 @@ def test_a_calibrated_ensemble_answers_as_its_evaluation_says(trained: Trained, 
     # Replicates that came later would fit another map; what is trained again carries that of the final run.
     later = (np.array([-9.0, 0.1, 0.2, 0.3]), np.array([1, 0, 1, 0], dtype=np.int8))
     with patch("pipelines.final.plan.out_of_sample_validation", return_value=later):
-        assert plan_of(trained.store, final, calibration_maps(trained.store, final)).seeds == SEEDS
+        maps, reproduced = calibration_maps(trained.store, final), rebuild_task(trained.store, final)
+        assert walk_forward_plan(trained.store, final, maps, reproduced).seeds == SEEDS
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from pipelines.final.options import EvaluateOptions, TrainOptions
 from pipelines.final.training import train_final
 from pipelines.sweep.driver import run_sweep
 from research.models.baselines import BASELINES
+from research.task.build import assemble
 from research.task.windows import WindowDataset
 from research.tracking import query, schema
 from research.tracking.store import open_store
@@ -51,10 +52,15 @@ def test_every_year_of_the_test_is_met_by_a_model_that_was_trained_on_what_came_
 
         known: list[WindowDataset] = []
         told = io.StringIO()
-        with patch.object(WindowDataset, "gather", gather):
+        with (
+            patch.object(WindowDataset, "gather", gather),
+            patch("pipelines.final.rebuild.assemble", wraps=assemble) as assembled,
+        ):
             run_id = open_test_set(
                 store, EvaluateOptions(budget="2K", walk_forward=True, store=root), Console(file=told, width=120)
             )
+    # The evaluation and its walk-forward plan share one rebuilt task.
+    assembled.assert_called_once()
     prepared = sweep.context.task.prepared
     days, test = prepared.days, prepared.split.test
     before = np.concatenate([prepared.split.train, prepared.split.validation])

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from pipelines.final.evaluation import open_test_set
 from pipelines.final.options import EvaluateOptions, TrainOptions
-from pipelines.final.rebuild import rebuilt
+from pipelines.final.rebuild import rebuild_task
 from pipelines.final.recovery import close_dead_runs
 from pipelines.final.training import train_final
 from pipelines.registry.gates import REFERENCES, GateEvidence, evaluate_gates, evidence_of, looks_of_others, warnings
@@ -26,7 +26,7 @@ from pipelines.registry.options import PromoteOptions
 from pipelines.registry.promote import main as promote
 from pipelines.registry.rollback import RollbackOptions
 from pipelines.registry.rollback import main as rollback
-from pipelines.serving.latest_prediction import served
+from pipelines.serving.latest_prediction import served_model_info
 from pipelines.serving.predict import PredictOptions
 from pipelines.serving.predict import main as predict
 from research.errors import InputError
@@ -183,8 +183,8 @@ def test_from_the_sweep_to_use_and_back(trained: Store, capsys: pytest.CaptureFi
     assert tags(store, "2")[schema.FORCED] == ", ".join(failed)
 
     (version,) = chosen(store)
-    model = served(store, version)
-    task = rebuilt(store, final).task.prepared
+    model = served_model_info(store, version)
+    task = rebuild_task(store, final).task.prepared
     rows = [*task.split.train, *task.split.validation]
     assert model.base_rate == pytest.approx(task.labels[rows].mean())
     predict(PredictOptions(store=root, stale_ok=True))
@@ -207,7 +207,7 @@ def look_at_the_same_moment(store: Store) -> None:
 
     def together(*given: object) -> object:
         both.wait(30)
-        return rebuilt(*given)  # type: ignore[arg-type]
+        return rebuild_task(*given)  # type: ignore[arg-type]
 
     def one() -> None:
         try:
@@ -215,7 +215,7 @@ def look_at_the_same_moment(store: Store) -> None:
         except InputError as problem:
             ended.append(str(problem))
 
-    with patch("pipelines.final.evaluation.rebuilt", together), patch("pipelines.trial.figures.save"):
+    with patch("pipelines.final.evaluation.rebuild_task", together), patch("pipelines.trial.figures.save"):
         threads = [threading.Thread(target=one) for _ in range(2)]
         for thread in threads:
             thread.start()
@@ -315,7 +315,7 @@ def test_two_promotions_of_a_version_at_the_same_moment_are_one_step_back(store_
     one, two = invented(store), invented(store)
     ask_for(one)
     version = store.client.get_model_version(NAME, two.version)
-    replaced = [succession.promote(store, version, final="f", evaluation="e", forced=()) for _ in range(2)]
+    replaced = [succession.make_champion(store, version, final="f", evaluation="e", forced=()) for _ in range(2)]
     assert replaced == [one.version] * 2
     assert roll_back(store, NAME) == (two.version, one.version)
 
@@ -465,7 +465,7 @@ def test_looks_of_other_questions_are_on_the_versions_page_and_close_nothing(
         one.store.client.set_tag(run.run_id, name, value)
     ask_for(one)
     assert alias(one.store, schema.CHAMPION) == one.version
-    told = "of other questions at these test days: 2 times before: sp500-threshold-1pct h3 (2)"
+    told = "evaluations of other questions on these test days: 2 times before: sp500-threshold-1pct h3 (2)"
     assert told in capsys.readouterr().out
     assert told in one.store.client.get_model_version(NAME, one.version).description
     assert "h3 (2)" in json.loads(tags(one.store, one.version)[schema.GATES])["looks_of_other_questions"]

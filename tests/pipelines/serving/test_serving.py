@@ -19,9 +19,15 @@ import pytest
 from mlflow.exceptions import MlflowException
 from rich.console import Console
 
-from pipelines.serving.latest_prediction import ages, newest_snapshot, probabilities, require_fresh, served
+from pipelines.serving.latest_prediction import (
+    data_ages,
+    newest_probabilities,
+    newest_snapshot,
+    require_fresh,
+    served_model_info,
+)
 from pipelines.serving.packaging import as_table
-from pipelines.serving.predict import ModelPrediction, PredictOptions, main, show, standing_of
+from pipelines.serving.predict import ModelPrediction, PredictOptions, main, print_predictions, standing_of
 from pipelines.serving.serve import ServeOptions, curl
 from pipelines.serving.serve import main as serve
 from pipelines.sweep.state import Sweep
@@ -113,7 +119,7 @@ def test_the_newest_days_alone_are_answered_as_among_all_of_them(
     asked = {**json.loads(as_json(bars)), "params": {"days": 5}}
     status, told = ask(server[0], json.dumps(asked).encode())
     assert (status, [one["date"] for one in told["predictions"]]) == (200, newest["date"].tolist())
-    for wrong, words in ((-1, "days=-1: give how many of the newest days"), ("five", "days")):
+    for wrong, words in ((-1, "days=-1: give the number of newest days"), ("five", "days")):
         status, told = ask(server[0], json.dumps({**asked, "params": {"days": wrong}}).encode())
         assert status == 400
         assert words in told["message"]
@@ -146,22 +152,22 @@ MALFORMED: dict[str, tuple[Spoil, str]] = {
     "a price that is not there": (with_value("close", None), "a price is not finite on 2018-10-18"),
     "a volume that is not there": (with_value("volume", float("nan")), "volume is negative or not finite on 2018-10-18"),
     "too few rows": (lambda bars: bars.tail(258), "258 bars are too few; give at least 259"),
-    "no rows": (lambda bars: bars.head(0), "there are no bars; send some"),
+    "no rows": (lambda bars: bars.head(0), "there are no bars; send at least one"),
     "another instrument": (lambda bars: bars.assign(symbol="AAPL"), "symbol=AAPL: the model was trained on"),
     "an instrument that is not named": (lambda bars: bars.assign(symbol=None), "symbol is missing in some rows"),
     "a negative price": (with_value("low", -1.0), "a price is not positive on 2018-10-18"),
-    "a high below the low": (with_value("high", 1.0), "high is below open, low or close on 2018-10-18; send them mended"),
+    "a high below the low": (with_value("high", 1.0), "high is below open, low or close on 2018-10-18; send corrected bars"),
     "a day that comes twice": (with_value("date", "2018-10-17"), "a date comes twice on 2018-10-17"),
-    "a word for a price": (with_value("close", "abc"), "column close has 'abc', which is no number"),
-    "a number written as text": (with_value("close", "2800.5"), "column close has '2800.5', which is no number"),
-    "a boolean for a volume": (with_value("volume", True), "column volume has 'True', which is no number"),
-    "a list for a price": (with_value("open", [1.0]), "column open has .* which is no number"),
-    "text for dividends": (lambda bars: bars.assign(dividends="none"), "column dividends has 'none', which is no number"),
+    "a word for a price": (with_value("close", "abc"), "column close has 'abc', which is not a number"),
+    "a number written as text": (with_value("close", "2800.5"), "column close has '2800.5', which is not a number"),
+    "a boolean for a volume": (with_value("volume", True), "column volume has 'True', which is not a number"),
+    "a list for a price": (with_value("open", [1.0]), "column open has .* which is not a number"),
+    "text for dividends": (lambda bars: bars.assign(dividends="none"), "column dividends has 'none', which is not a number"),
     "a word for a day": (with_value("date", "yesterday"), "date=yesterday: not a day"),
     "a number for a day": (lambda bars: bars.assign(date=20181231), "column date"),
     "a time zone": (lambda bars: bars.assign(date=bars["date"] + "T00:00:00Z"), "dates without a time zone"),
     "a time of day": (lambda bars: bars.assign(date=bars["date"] + "T09:30:00"), "a date has a time of day"),
-    "a column twice": (lambda bars: pd.concat([bars, bars[["close"]]], axis=1), "column close comes twice"),
+    "a column twice": (lambda bars: pd.concat([bars, bars[["close"]]], axis=1), "column close is duplicated"),
 }
 
 
@@ -246,23 +252,23 @@ def test_stale_data_are_refused_with_their_last_day_and_shown_when_asked_for(
     said = zip(newest["date"], newest["probability"], strict=True)
     assert rows == [["^GSPC", "1", day, f"{p:.3f}", "-", rate, NAME, "v1"] for day, p in said]
     assert "version 1 (challenger, there is no champion)" in shown
-    assert "answers of then, not of today" in shown
+    assert "predictions for the last available bar, not for today" in shown
 
 
 def test_the_range_over_seeds_is_shown_where_there_is_one(store: Store) -> None:
-    model, told = served(store, chosen(store)[0]), io.StringIO()
+    model, told = served_model_info(store, chosen(store)[0]), io.StringIO()
     said = pd.DataFrame({"symbol": ["^GSPC"], "date": ["2018-12-31"], "probability": [0.3], "low": [0.25], "high": [0.4]})
-    show([ModelPrediction(model=model, said=said, lines=["first"])], Console(file=told, width=120))
+    print_predictions([ModelPrediction(model=model, table=said, lines=["first"])], Console(file=told, width=120))
     assert told.getvalue().startswith("first\n")
     assert " 0.300  0.250 .. 0.400 " in told.getvalue()
 
 
 def test_age_counts_sessions_that_are_over(store: Store) -> None:
-    model = served(store, chosen(store)[0])
+    model = served_model_info(store, chosen(store)[0])
     snapshot = newest_snapshot(store, model)
     # New Year's Day has no session; that of 2 January 2019 ends at 21:00 UTC.
     for now, missed in ((datetime(2019, 1, 2, 20, tzinfo=UTC), 0), (datetime(2019, 1, 2, 21, 30, tzinfo=UTC), 1)):
-        found = ages(model, snapshot, now)
+        found = data_ages(model, snapshot, now)
         assert found["^GSPC"].missed == missed
         require_fresh(found, snapshot, missed)
     with pytest.raises(InputError, match=r"MAX_AGE=0: the bars of \^GSPC .* end 2018-12-31, 1 XNYS session ago"):
@@ -295,8 +301,8 @@ def test_a_champion_is_asked_before_the_challenger(store: Store) -> None:
     [
         ({}, ")"),
         ({schema.LOOKS_RELATED: "0"}, ")"),
-        ({schema.LOOKS_RELATED: "2"}, "; no fresh test: the configuration had seen these days)"),
-        ({schema.LOOKS_RELATED: "2", schema.SECOND_LOOK: "1 before"}, "; second look, no test)"),
+        ({schema.LOOKS_RELATED: "2"}, "; no fresh test: the configuration was evaluated on these days before)"),
+        ({schema.LOOKS_RELATED: "2", schema.SECOND_LOOK: "1 before"}, "; second look, not a test)"),
     ],
 )
 def test_a_skill_that_is_no_fresh_test_says_so(store: Store, tags: dict[str, str], words: str) -> None:
@@ -307,16 +313,16 @@ def test_a_skill_that_is_no_fresh_test_says_so(store: Store, tags: dict[str, str
     log.finish("complete", metrics={"test_skill": 0.1, "test_spread": 0.1, "test_n": 881.0})
     try:
         expected = f"skill +0.100 on 881 test rows (evaluation {log.run_id[:12]}{words}"
-        assert standing_of(served(store, version)) == expected
+        assert standing_of(served_model_info(store, version)) == expected
     finally:
         store.client.delete_run(log.run_id)
 
 
 def test_bars_of_another_instrument_are_no_data_for_the_model(store: Store, sweep: Sweep) -> None:
-    model, snapshot = served(store, chosen(store)[0]), sweep.context.task.snapshot
+    model, snapshot = served_model_info(store, chosen(store)[0]), sweep.context.task.snapshot
     other = type(snapshot)(manifest=snapshot.manifest, bars={"^IXIC": snapshot.of("^IXIC")}, folder=snapshot.folder)
     with pytest.raises(InputError, match=r"SYMBOL=\^GSPC: not in snapshot .*; give one of \^IXIC"):
-        probabilities(store, model, other, 1)
+        newest_probabilities(store, model, other, 1)
 
 
 def test_of_several_models_each_is_asked_and_the_server_wants_a_name(
