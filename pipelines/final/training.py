@@ -22,7 +22,7 @@ from research.models.weights import load_weights
 from research.task.windows import predict_float64
 from research.tracking import query, schema
 from research.tracking.process_identity import ProcessId
-from research.tracking.registry import RegisteredVersion, register_apart
+from research.tracking.registry import RegisteredVersion, has_own_code, register_apart
 from research.tracking.run_writer import RunLog
 from research.tracking.store import Store
 
@@ -39,7 +39,8 @@ def train_final(store: Store, options: TrainOptions, console: Console) -> str:
         done = query.runs_with_tag(
             store, plan.context.experiment_id, schema.FINAL_FINGERPRINT, plan.fingerprint, kinds=("final",)
         )
-        if known := next((one for one in done if one.outcome == "complete"), None):
+        # A model without code of its own answers no longer: it is trained and registered again.
+        if known := next((run for run in done if run.outcome == "complete" and has_own_code(store, run.run_id)), None):
             # A kill after the last word to the run may have come before the version.
             _register(plan, known.run_id)
             console.print(f"trained before as run {known.run_id}; nothing to do", highlight=False)

@@ -18,7 +18,7 @@ from research.cli.next_steps import print_next, with_store_argument
 from research.errors import InputError
 from research.tracking import champion_history, schema
 from research.tracking.query import RunRecord
-from research.tracking.registry import holder_of, named_version, version_of
+from research.tracking.registry import holder_of, named_version, require_own_code, version_of
 from research.tracking.run_lookup import final_run
 from research.tracking.store import Store
 
@@ -31,7 +31,8 @@ VERDICTS = {True: "passed", False: "not passed"}
 def promote_candidate(store: Store, options: PromoteOptions, screen: Console) -> None:
     """Judge a final run's version, record the gates, and make it champion if all are passed or if forced.
 
-    Raises `InputError` with the names of the gates that are not passed; no alias has moved then.
+    Raises `InputError` with the names of the gates that are not passed; no alias has moved then. A version without code of
+    its own is refused.
     """
     tag_tested_versions(store)
     final, version = candidate(store, options)
@@ -40,6 +41,7 @@ def promote_candidate(store: Store, options: PromoteOptions, screen: Console) ->
     if champion and str(champion.version) == str(version.version):
         print_line(screen, f"{title} is champion already; nothing was moved", markup=False)
         return
+    require_own_code(store, name=version.name, version=str(version.version), run_id=final.run_id)
     evidence = evidence_of(store, final)
     gates = evaluate_gates(evidence)
     _print_gates(title, evidence, gates, screen)

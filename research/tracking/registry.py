@@ -75,14 +75,26 @@ def load(store: Store, version: SelectedVersion) -> PyFuncModel:
     """
     import mlflow.pyfunc
 
-    folder = store.local_artifact(version.run_id, schema.MODEL_FOLDER)
-    if not list((folder / "code").glob(f"{schema.OWN_CODE}*")):
-        raise InputError(
-            f"MODEL={version.name}: version {version.version} carries no code of its own, so its answers would change with "
-            "the installed code; register it again with `make train` or a new `make sweep`."
-        )
-    model: PyFuncModel = mlflow.pyfunc.load_model(str(folder))
+    require_own_code(store, name=version.name, version=version.version, run_id=version.run_id)
+    model: PyFuncModel = mlflow.pyfunc.load_model(str(store.local_artifact(version.run_id, schema.MODEL_FOLDER)))
     return model
+
+
+def require_own_code(store: Store, *, name: str, version: str, run_id: str) -> None:
+    """Raise `InputError` for a version without code of its own, with the command that registers its configuration again."""
+    if has_own_code(store, run_id):
+        return
+    trial = store.client.get_run(run_id).data.tags.get(schema.TRAINED_FROM, run_id)
+    raise InputError(
+        f"MODEL={name}: version {version} carries no code of its own, so its answers would change with the installed code; "
+        f"`make train RUN={trial[:12]}` trains and registers it again."
+    )
+
+
+def has_own_code(store: Store, run_id: str) -> bool:
+    """Return whether the model of a run carries the code that it answers with."""
+    folder = store.local_artifact(run_id, schema.MODEL_FOLDER) / "code"
+    return any(folder.glob(f"{schema.OWN_CODE}*"))
 
 
 def sentence_of(message: str) -> str:

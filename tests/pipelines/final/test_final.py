@@ -193,6 +193,17 @@ def test_the_same_training_is_not_done_twice(trained: Trained) -> None:
     assert commands_to_type(told.getvalue(), trained.store.root) == [f"make evaluate RUN={trained.final.run_id[:12]}"]
 
 
+def test_a_model_without_code_of_its_own_is_trained_again(trained: Trained) -> None:
+    options = TrainOptions(run=trained.final.tags[schema.TRAINED_FROM], seeds=2, device="cpu", store=trained.store.root)
+    (package,) = (trained.store.local_artifact(trained.final.run_id, schema.MODEL_FOLDER) / "code").glob(f"{schema.OWN_CODE}*")
+    old = package.rename(package.with_name("research"))
+    try:
+        with patch("pipelines.final.training._open", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+            train_final(trained.store, options, QUIET)
+    finally:
+        old.rename(package)
+
+
 def test_a_training_that_is_stopped_leaves_closed_runs_and_registers_nothing(trained: Trained) -> None:
     options = TrainOptions(budget="2K", seeds=1, device="cpu", store=trained.store.root)
     with patch("pipelines.final.seed_run.save_weights", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):

@@ -96,9 +96,16 @@ def closed(
     params = {"budget": "2K", "horizon": 1, "test_start": "2015-07-01"}
     log = RunLog.start(store, experiment_id=experiment, kind=kind, name=kind, params=params, tags=tags, parent_id=parent)
     if model:
-        log.artifacts(lambda folder: ((folder / "model").mkdir(), (folder / "model" / "MLmodel").write_text("{}")))
+        log.artifacts(lambda folder: write_model(folder / schema.MODEL_FOLDER))
     log.finish("complete", metrics=metrics)
     return log.run_id
+
+
+def write_model(folder: Path) -> None:
+    package = folder / "code" / f"{schema.OWN_CODE}0"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (folder / "MLmodel").write_text("{}")
 
 
 def alias(store: Store, name: str) -> str | None:
@@ -527,4 +534,15 @@ def test_what_is_no_tested_final_run_is_refused_with_the_way_there(store_root: P
     ):
         with pytest.raises(InputError, match=words):
             promote(PromoteOptions(**options, force=True, store=store_root))  # type: ignore[arg-type]
+    assert alias(store, schema.CHAMPION) is None
+
+
+def test_a_version_without_code_of_its_own_is_not_promoted(store_root: Path) -> None:
+    store = open_store(store_root)
+    candidate = invented(store)
+    (package,) = (store.local_artifact(candidate.final.run_id, schema.MODEL_FOLDER) / "code").iterdir()
+    package.rename(package.with_name("research"))
+    trial = candidate.final.tags[schema.TRAINED_FROM][:12]
+    with pytest.raises(InputError, match=f"version {candidate.version} carries no code of its own.*`make train RUN={trial}`"):
+        promote(PromoteOptions(run=candidate.final.run_id, force=True, store=store_root))
     assert alias(store, schema.CHAMPION) is None
