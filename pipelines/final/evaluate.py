@@ -1,4 +1,4 @@
-"""`make evaluate`: the one look at the test days that a final run gets."""
+"""`make evaluate`: evaluate a final run on its test days, once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pipelines.final.options import EvaluateOptions
 
 
 def main(options: EvaluateOptions) -> None:
-    """Open the test days, log an `evaluation` run, print what they say."""
+    """Open the test days, log an `evaluation` run and print the results."""
     from research.counts import parse_count
     from research.errors import require
 
@@ -15,10 +15,8 @@ def main(options: EvaluateOptions) -> None:
     if options.budget:
         parse_count(options.budget, "BUDGET", "parameters")
 
-    from rich.console import Console
-
     from pipelines.final.evaluation import open_test_set
+    from research.cli.console import console
     from research.tracking.store import open_store
 
-    console = Console()
-    open_test_set(open_store(options.store, must_exist=True), options, console if console.is_terminal else Console(width=110))
+    open_test_set(open_store(options.store, must_exist=True), options, console())

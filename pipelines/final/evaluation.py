@@ -102,7 +102,7 @@ def load_inputs(store: Store, final: RunRecord, *, walk_forward: bool) -> Evalua
     return EvaluationInputs(
         final=final,
         reproduced=reproduced,
-        joined=rows_before_test(reproduced.found),
+        joined=rows_before_test(reproduced.data),
         maps=maps,
         thresholds=chosen_thresholds(store, final, maps),
         models=seed_models(store, final, reproduced),

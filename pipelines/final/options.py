@@ -1,4 +1,4 @@
-"""What a user may say about the last training and the look at the test. Light to import, so that `--help` answers at once."""
+"""Options of `make train` and `make evaluate`; the module imports little, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ class TrainOptions:
     """
 
     budget: str = ""
-    """Budget of the sweep whose best trial is taken, for example 20K."""
+    """Parameter budget of the sweep whose best trial is trained, for example 20K."""
     horizon: int = 1
-    """Its horizon."""
+    """Horizon of that sweep, in sessions."""
     run: str = ""
-    """A trial's run id, or how it begins, instead of budget and horizon."""
+    """Run id of a trial, or its first characters, instead of budget and horizon."""
     seeds: int = 3
-    """Fresh seeds; the answer is the mean of their probabilities."""
+    """Number of fresh seeds; the model predicts the mean of their probabilities."""
     calibration: Literal["none", "temperature", "isotonic"] = "none"
-    """Map of the probabilities that the registered model carries, fitted on the trial's validation predictions."""
+    """Calibration map of the registered model, fitted on the trial's validation predictions."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
     threads: int | None = None
-    """CPU threads; one per core if not given."""
+    """Number of CPU threads; one per core if not given."""
     store: Path = Path("mlruns")
     """Folder of the MLflow store."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions:
-    """Open the test days for a final run, once: loss, skill, baselines, calibration, by year and by volatility.
+    """Evaluate a final run on its test days, once: loss, skill, baselines, calibration, by year and by volatility.
 
     examples:
       make evaluate BUDGET=20K HORIZON=1
@@ -47,14 +47,14 @@ class EvaluateOptions:
     """
 
     budget: str = ""
-    """Budget of the final run, for example 20K."""
+    """Parameter budget of the final run, for example 20K."""
     horizon: int = 1
-    """Its horizon."""
+    """Horizon of the final run, in sessions."""
     run: str = ""
-    """A final run's id, or how it begins, instead of budget and horizon."""
+    """Id of a final run, or its first characters, instead of budget and horizon."""
     again: bool = False
-    """Look again at test days that this run has been evaluated on; the evaluation is marked as a second look."""
+    """Repeat an evaluation of this run; the new one is marked as a second look."""
     walk_forward: bool = False
-    """In the same look, train model and references again before each calendar year, on all days that were known by then."""
+    """Also evaluate model and references trained again before each calendar year, on all rows known by then."""
     store: Path = Path("mlruns")
     """Folder of the MLflow store."""

@@ -1,4 +1,4 @@
-"""What the last training trains, and what says that it is the same as what was chosen."""
+"""The plan of a final training: the chosen configuration, its data, seeds and length."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from research.tracking.run_writer import Value
 from research.tracking.store import Store
 
 FIRST_FRESH = 1000
-"""Distance of the first seed to the trial's own; replicates take those that follow it directly."""
+"""Distance of the first fresh seed from the trial's; replicates use the seeds next to the trial's."""
 TRAINED_ON = "train+validation"
 
 
@@ -50,47 +50,52 @@ class FinalContext:
 
 @dataclass(frozen=True, kw_only=True)
 class FinalTrainingPlan:
-    """What is trained, and what says that it is the same as what was chosen."""
+    """A chosen configuration with the data, seeds and number of epochs of its final training."""
 
     trial: RunRecord
     """The run whose configuration is trained again."""
-    known: ReproducedTask
+    reproduced: ReproducedTask
     context: FinalContext
-    """Its study has the joined rows."""
+    """Shared context; its task has training and validation rows joined."""
     seeds: tuple[int, ...]
     stop_after: int
-    """Epochs: those after which the trial was best."""
+    """Number of epochs: the best epoch of the trial."""
     method: Method
     calibration: Calibration
-    """Fitted on the validation days as models saw them that had not been trained on them."""
+    """Calibration fitted on the trial's out-of-sample validation predictions."""
     trained_on: str = TRAINED_ON
-    """Which rows, in words."""
+    """Training rows, in words."""
 
     @property
     def title(self) -> str:
-        """Name of the run and of the registered model's end, for example `20K-h1`."""
-        return f"{self.context.budget.label}-{self.known.task.title}"
+        """Suffix of the names of the run and the registered model, for example `20K-h1`."""
+        return f"{self.context.budget.label}-{self.reproduced.task.title}"
 
     def spec(self, seed: int) -> TrialSpec:
-        """The trial's spec on another seed."""
-        return replace(self.known.spec, training=replace(self.known.spec.training, seed=seed))
+        """Return the trial's spec with another seed."""
+        return replace(self.reproduced.spec, training=replace(self.reproduced.spec.training, seed=seed))
 
     def params(self, seed: int) -> dict[str, Value]:
-        """What a run of this plan says about itself."""
-        said: dict[str, Value] = {"trained_on": self.trained_on, "epochs_trained": self.stop_after, "calibration": self.method}
-        return {**declared_params(self.spec(seed), self.context.budget), **said}
+        """Return the parameters of a run of this plan."""
+        declared = declared_params(self.spec(seed), self.context.budget)
+        return {**declared, "trained_on": self.trained_on, "epochs_trained": self.stop_after, "calibration": self.method}
 
     @property
     def fingerprint(self) -> str:
-        """Equal for two plans that would give the same ensemble."""
-        chosen = self.known.spec.config_fingerprint
-        identity = {"configuration": chosen, "trained_on": self.trained_on, "epochs": self.stop_after, "seeds": self.seeds}
-        # Those of runs without a calibration stay what they were before there was one.
+        """Fingerprint that two plans share if they train the same ensemble."""
+        configuration = self.reproduced.spec.config_fingerprint
+        identity = {
+            "configuration": configuration,
+            "trained_on": self.trained_on,
+            "epochs": self.stop_after,
+            "seeds": self.seeds,
+        }
+        # Without a calibration the fingerprint stays that of runs from before there was one.
         return fingerprint(identity if self.method == "none" else {**identity, "calibration": as_json(self.calibration)})
 
 
 def merged_task(task: Task) -> Task:
-    """The same study with training and validation rows as one training split."""
+    """Return the same task with training and validation rows as one training split."""
     prepared = merge_train_validation(task.prepared)
     return replace(task, prepared=prepared, evidence=evidence_of(prepared))
 
@@ -101,14 +106,14 @@ def plan_training(store: Store, options: TrainOptions, reproduced: ReproducedTas
     Raises `InputError` if the data or the code are no longer those of the trial.
     """
     trial = best_trial(store, budget=options.budget, horizon=options.horizon, run=options.run)
-    known = reproduced or rebuild_task(store, trial)
-    held = store.client.get_run(query.run_with_artifacts(store, trial.run_id)).data.tags
+    reproduced = reproduced or rebuild_task(store, trial)
+    tags = store.client.get_run(query.run_with_artifacts(store, trial.run_id)).data.tags
     device = choose_device(options.device)
-    precision = held.get(schema.PRECISION, "float32")
+    precision = tags.get(schema.PRECISION, "float32")
     runtime = Runtime(device=device, threads=options.threads or DEFAULT_THREADS, precision=precision)  # type: ignore[arg-type]
     runtime.apply()
     record = provenance(hardware(device))
-    task = merged_task(known.task)
+    task = merged_task(reproduced.task)
     context = FinalContext(
         store=store,
         experiment_id=trial.experiment_id,
@@ -120,10 +125,10 @@ def plan_training(store: Store, options: TrainOptions, reproduced: ReproducedTas
         checkpoints=(store.root / "checkpoints").resolve(),
         windows=task.prepared.dataset(device),
     )
-    first = known.spec.training.seed + FIRST_FRESH
+    first = reproduced.spec.training.seed + FIRST_FRESH
     return FinalTrainingPlan(
         trial=trial,
-        known=known,
+        reproduced=reproduced,
         context=context,
         seeds=tuple(range(first, first + options.seeds)),
         stop_after=int(trial.metrics["best_epoch"]),

@@ -1,4 +1,4 @@
-"""What a final run's ensemble and every reference say of the test rows, after one training or another."""
+"""Test predictions of a final run's ensemble and of every reference."""
 
 from __future__ import annotations
 
@@ -27,26 +27,27 @@ from research.tracking.query import RunRecord
 from research.tracking.store import Store
 
 ROLLING = "rolling_prior"
+"""Name of the rolling prior among the references."""
 
 
-def holdout_predictions(found: TaskData, seeds: dict[int, NDArray[np.float64]], maps: CalibrationMaps) -> HoldoutPredictions:
-    """The answers to the test rows: of the seeds, given as logits, and of every reference, fitted on the training rows."""
-    prepared = found.prepared
+def holdout_predictions(data: TaskData, seeds: dict[int, NDArray[np.float64]], maps: CalibrationMaps) -> HoldoutPredictions:
+    """Return the test predictions of the model, from its seeds' logits, and of references fitted on the training rows."""
+    prepared = data.prepared
     rows = prepared.split.test
     logits = ensemble(np.stack(list(seeds.values())))
-    calibrated: dict[str, NDArray[np.float64]] = {method: one(logits) for method, one in maps.by_method.items()}
-    fitted = baseline_rows(found, "test")
-    references = {name: logits_of(baseline(fitted)) for name, baseline in BASELINES.items()}
+    calibrated: dict[str, NDArray[np.float64]] = {method: calibrate(logits) for method, calibrate in maps.by_method.items()}
+    rows_of_baselines = baseline_rows(data, "test")
+    references = {name: logits_of(baseline(rows_of_baselines)) for name, baseline in BASELINES.items()}
     return HoldoutPredictions(
         days=prepared.days[rows],
         symbols=np.array([part.symbol for part in prepared.parts])[prepared.symbols[rows]],
         label_ends=prepared.label_ends(rows),
         labels=prepared.labels_of("test"),
-        volatility=found.volatility[rows],
+        volatility=data.volatility[rows],
         logits={
             MODEL: calibrated[maps.carried],
             "prior": references["prior"],
-            ROLLING: logits_of(_rolling(found)),
+            ROLLING: logits_of(_rolling_prior(data)),
             **{name: logits for name, logits in references.items() if name != "prior"},
         },
         seeds=seeds,
@@ -54,49 +55,48 @@ def holdout_predictions(found: TaskData, seeds: dict[int, NDArray[np.float64]], 
         carried=maps.carried,
         interval=maps.interval,
         base_rate=float(prepared.labels_of("train").mean()),
-        horizon=found.spec.target.horizon,
+        horizon=data.spec.target.horizon,
     )
 
 
-def rows_before_test(found: TaskData) -> TaskData:
-    """Training and validation rows as one, for the model's features and for those of the baselines."""
-    prepared = merge_train_validation(found.prepared)
-    same = found.stationary is found.prepared
-    return replace(found, prepared=prepared, stationary=prepared if same else merge_train_validation(found.stationary))
+def rows_before_test(data: TaskData) -> TaskData:
+    """Join training and validation rows, for the model's features and for those of the baselines."""
+    prepared = merge_train_validation(data.prepared)
+    same = data.stationary is data.prepared
+    return replace(data, prepared=prepared, stationary=prepared if same else merge_train_validation(data.stationary))
 
 
-def seed_models(store: Store, final: RunRecord, known: ReproducedTask) -> dict[int, PatchTransformer]:
-    """Seed -> its trained model."""
+def seed_models(store: Store, final: RunRecord, reproduced: ReproducedTask) -> dict[int, PatchTransformer]:
+    """Return seed -> its trained model."""
     return {
-        int(one.params["seed"]): load_weights(
-            known.spec.architecture,
-            store.local_artifact(one.run_id, schema.SEED_WEIGHTS),
-            base_width=known.spec.training.base_width,
+        int(run.params["seed"]): load_weights(
+            reproduced.spec.architecture,
+            store.local_artifact(run.run_id, schema.SEED_WEIGHTS),
+            base_width=reproduced.spec.training.base_width,
         )
-        for one in query.children(store, final.experiment_id, final.run_id)
+        for run in query.children(store, final.experiment_id, final.run_id)
     }
 
 
-def seed_logits(models: Mapping[int, PatchTransformer], found: TaskData) -> dict[int, NDArray[np.float64]]:
-    """Seed -> logits of the test rows."""
-    dataset = found.prepared.dataset(torch.device("cpu"))
-    rows = dataset.rows(found.prepared.split.test)
+def seed_logits(models: Mapping[int, PatchTransformer], data: TaskData) -> dict[int, NDArray[np.float64]]:
+    """Return seed -> logits (N,) of the test rows."""
+    dataset = data.prepared.dataset(torch.device("cpu"))
+    rows = dataset.rows(data.prepared.split.test)
     return {seed: predict_float64(model, dataset, rows) for seed, model in models.items()}
 
 
 def chosen_thresholds(store: Store, final: RunRecord, maps: CalibrationMaps) -> dict[str, float]:
-    """Chosen on validation days as models saw them that had not been trained on them, calibrated as the answers are."""
+    """Return rule -> threshold, chosen on out-of-sample validation predictions, calibrated as the model is."""
     logits, labels = out_of_sample_validation(store, final.experiment_id, final.tags[schema.TRAINED_FROM])
     return thresholds(expit(maps.by_method[maps.carried](logits)), labels)
 
 
-def _rolling(found: TaskData) -> NDArray[np.float64]:
-    """Share of positives among the year of labels that was known at each test row's close, of its own instrument."""
-    prepared, test = found.prepared, found.prepared.split.test
-    places = prepared.symbols
+def _rolling_prior(data: TaskData) -> NDArray[np.float64]:
+    """Return (N,) shares of positives in the year of labels known at each test row's close, per instrument."""
+    prepared, test = data.prepared, data.prepared.split.test
     rates = np.empty(len(test))
-    for place, part in enumerate(prepared.parts):
-        mine = places[test] == place
-        first = int(np.argmax(places == place))
-        rates[mine] = rolling_rate(part.target.labels, test[mine] - first, part.target.spec.horizon)
+    for index, part in enumerate(prepared.parts):
+        of_part = prepared.symbols[test] == index
+        first_row = int(np.argmax(prepared.symbols == index))
+        rates[of_part] = rolling_rate(part.target.labels, test[of_part] - first_row, part.target.spec.horizon)
     return rates

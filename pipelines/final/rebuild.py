@@ -1,4 +1,4 @@
-"""A study as one of its runs saw it: the same bytes, features and labels, or an error that says what has changed."""
+"""The task of a logged run, rebuilt: the same bars, features and labels, or an error that names what has changed."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from research.tracking.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class ReproducedTask:
-    """What a run was trained for and on."""
+    """Spec and task of a run, rebuilt from what it has logged."""
 
     spec: TrialSpec
     task: Task
-    found: TaskData
+    data: TaskData
 
 
 def rebuild_task(store: Store, run: RunRecord) -> ReproducedTask:
-    """The study of a trial, replicate or final run, from its logged spec.
+    """Return the task of a trial, replicate or final run, rebuilt from its logged spec.
 
-    `InputError` if its parameters are not those of its fingerprint, or if bars, features or labels are other ones today.
+    Raises `InputError` if the parameters do not match the fingerprint, or if bars, features or labels have changed.
     """
-    told = json.loads(store.local_artifact(query.run_with_artifacts(store, run.run_id), schema.SPEC_FILE).read_text())
-    spec = trial_spec_from_run(run, task_spec_from_json(told["study"]))
+    logged = json.loads(store.local_artifact(query.run_with_artifacts(store, run.run_id), schema.SPEC_FILE).read_text())
+    spec = trial_spec_from_run(run, task_spec_from_json(logged["study"]))
     options = options_of(spec, thin=schema.THIN_EVIDENCE in run.tags)
     snapshot = ingest(spec.task.data.snapshot_digest, store)
     require_same_clock(options, snapshot)
-    found = assemble(options, snapshot.bars, digest=snapshot.digest, source=snapshot.manifest.source)
-    task = replace(build_task(options, snapshot, found), family=spec.architecture.family)
-    now = task_tags(task)
+    data = assemble(options, snapshot.bars, digest=snapshot.digest, source=snapshot.manifest.source)
+    task = replace(build_task(options, snapshot, data), family=spec.architecture.family)
+    tags = task_tags(task)
     for tag in (schema.SNAPSHOT_DIGEST, schema.STUDY_FINGERPRINT, schema.FEATURE_DIGEST, schema.TARGET_DIGEST):
         commit = run.tags[schema.GIT_COMMIT][:12]
-        fix = f"it is {now[tag]} when computed here; check out commit {commit} of the run, or sweep again."
-        require(now[tag] == run.tags[tag], tag, run.tags[tag], fix)
-    return ReproducedTask(spec=spec, task=task, found=found)
+        fix = f"it is {tags[tag]} when computed here; check out commit {commit} of the run, or sweep again."
+        require(tags[tag] == run.tags[tag], tag, run.tags[tag], fix)
+    return ReproducedTask(spec=spec, task=task, data=data)

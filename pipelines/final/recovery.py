@@ -1,4 +1,4 @@
-"""What killed last trainings and evaluations left undone: the next of either, or a promotion, does it."""
+"""Recovery after a killed `train` or `evaluate`; run at the start of `train`, `evaluate` and `promote`."""
 
 from __future__ import annotations
 
@@ -10,32 +10,33 @@ from research.tracking.run_writer import RunLog
 from research.tracking.store import Store
 
 KINDS = ("final_seed", "final", "retrained", "evaluation")
+"""Kinds of runs that `train` and `evaluate` start."""
 
 
 def close_dead_runs(store: Store) -> None:
-    """Close what killed processes left open in the store, as `interrupted`; one that is alive keeps its runs.
+    """Close runs whose process died, as `interrupted`; runs of a live process stay open.
 
-    An evaluation stays a look at the test days.
+    A closed evaluation still counts as an access to the test days.
     """
-    # Nested runs are read before their parents: one that is seen then has its parent seen.
+    # Kinds of nested runs are read before their parents, so that the parent of every run read is read too.
     runs = query.runs_of_kind(store, list(query.experiments(store)), KINDS)
-    left = [run for run in runs if run.status == "RUNNING"]
-    owners = {run.run_id: DriverClaim.read(run.tags[schema.OWNER]) for run in left if schema.OWNER in run.tags}
-    for run in left:
+    open_runs = [run for run in runs if run.status == "RUNNING"]
+    owners = {run.run_id: DriverClaim.read(run.tags[schema.OWNER]) for run in open_runs if schema.OWNER in run.tags}
+    for run in open_runs:
         owner = owners.get(run.tags.get(schema.PARENT, run.run_id))
-        # It may have ended by itself since it was read.
+        # The run may have ended since it was read.
         if (owner is None or owner.is_gone) and RunLog(store, run.run_id).tags_and_status()[1] == "RUNNING":
             close_run(store, run, "its process died")
     tag_tested_versions(store)
 
 
 def tag_tested_versions(store: Store) -> None:
-    """Say on the version of every final run that it was tested, where a kill came between its evaluation and that word.
+    """Tag the tested versions that a process did not tag because it was killed after their evaluation.
 
-    It becomes challenger as it would have then: not where another version of its model was tested later.
+    Such a version becomes challenger, as it would have, unless another version of its model was tested later.
     """
     runs = query.runs_of_kind(store, list(query.experiments(store)), ("evaluation",))
-    taken: set[str] = set()
+    tested_models: set[str] = set()
     for run in reversed(runs):
         if run.outcome != "complete" or schema.SECOND_LOOK in run.tags:
             continue
@@ -43,5 +44,5 @@ def tag_tested_versions(store: Store) -> None:
         if version is None:
             continue
         if not is_tested(version):
-            note_tested(store, run.tags[schema.FINAL_RUN], run.run_id, challenges=version.name not in taken)
-        taken.add(version.name)
+            note_tested(store, run.tags[schema.FINAL_RUN], run.run_id, challenges=version.name not in tested_models)
+        tested_models.add(version.name)

@@ -1,4 +1,4 @@
-"""One seed of the last training: a nested run, trained on what the plan says and asserted to be what was chosen."""
+"""One seed of a final training: a nested run whose model and settings are checked against the plan."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from research.training.trial_state import EpochRecord
 def train_seed(
     plan: FinalTrainingPlan, parent_id: str, seed: int, *, kind: Literal["final_seed", "retrained"]
 ) -> tuple[str, TrainingResult]:
-    """Train one seed as a nested run, which keeps its model where it is a `final_seed`; returns the run and its result."""
+    """Train one seed as a nested run; return its run id and result. A `final_seed` also logs its model."""
     context, spec = plan.context, plan.spec(seed)
     log = RunLog.start(
         context.store,
@@ -51,24 +51,28 @@ def train_seed(
         inputs=task_inputs(context.task),
     )
     with log.ending():
-        result = _trained(plan, spec, log)
+        result = _train(plan, spec, log)
         log.artifacts(lambda folder: _write(folder, spec, result, context))
         if kind == "final_seed":
             _log_model(plan, log.run_id, result)
-    last = result.epochs[-1]
-    seconds = sum(one.seconds for one in result.epochs)
-    found = {"train_loss_last": last.train_loss, "epochs_run": float(len(result.epochs)), "training_seconds": seconds}
-    size = {"n_params": plan.trial.metrics["n_params"], "samples_per_second": result.samples_per_second}
-    log.finish("complete", metrics={**found, **size, **data_metrics(context.task)})
+    seconds = sum(epoch.seconds for epoch in result.epochs)
+    metrics = {
+        "train_loss_last": result.epochs[-1].train_loss,
+        "epochs_run": float(len(result.epochs)),
+        "training_seconds": seconds,
+        "n_params": plan.trial.metrics["n_params"],
+        "samples_per_second": result.samples_per_second,
+    }
+    log.finish("complete", metrics={**metrics, **data_metrics(context.task)})
     return log.run_id, result
 
 
-def _trained(plan: FinalTrainingPlan, spec: TrialSpec, log: RunLog) -> TrainingResult:
+def _train(plan: FinalTrainingPlan, spec: TrialSpec, log: RunLog) -> TrainingResult:
     context = plan.context
     try:
         micro_batch = micro_batch_for(spec, WorkerResources(runtime=context.runtime, devices=(context.runtime.device,)))
-    except InfeasibleError as problem:
-        raise InputError(f"DEVICE={context.runtime.device}: {problem}; give a device with more memory.") from None
+    except InfeasibleError as error:
+        raise InputError(f"DEVICE={context.runtime.device}: {error}; give a device with more memory.") from None
     runtime = replace(context.runtime, micro_batch=micro_batch)
     model = build_model(spec.architecture, spec.training, runtime.device)
     trainer = FixedLengthTrainer(
@@ -76,30 +80,31 @@ def _trained(plan: FinalTrainingPlan, spec: TrialSpec, log: RunLog) -> TrainingR
     )
     _require_same(plan, spec, parameters_of(model), trainer)
 
-    def heard(_: EpochRecord) -> bool:
+    def keep_training(_: EpochRecord) -> bool:
         return True
 
-    # An interrupted seed goes on from here when the command is given again.
-    checkpoint = (
-        context.checkpoints / f"final-{fingerprint({'plan': plan.fingerprint, 'seed': spec.training.seed})}.safetensors"
-    )
-    result = trainer.run(RunListener(log, heard), checkpoint)
+    # An interrupted seed continues from this checkpoint when the command is repeated.
+    identity = fingerprint({"plan": plan.fingerprint, "seed": spec.training.seed})
+    checkpoint = context.checkpoints / f"final-{identity}.safetensors"
+    result = trainer.run(RunListener(log, keep_training), checkpoint)
     checkpoint.unlink(missing_ok=True)
     return result
 
 
 def _require_same(plan: FinalTrainingPlan, spec: TrialSpec, n_parameters: int, trainer: FixedLengthTrainer) -> None:
-    """What was chosen must be what is trained: its size, its settings, its question."""
+    """Raise `InputError` unless size, settings and data of the model to train are those that were chosen."""
     require_counted_size(n_parameters, spec.architecture, plan.context.budget)
     chosen = int(plan.trial.metrics["n_params"])
     require(n_parameters == chosen, "n_params", chosen, f"the model built here has {n_parameters:,}; nothing was trained.")
-    # Validated instruments and training windows are read off the study before its splits were joined.
-    require_applied(declared_params(spec, plan.context.budget), {**applied_settings(trainer), **task_params(plan.known.task)})
+    # Validated instruments and training windows are those of the task before its splits were joined.
+    require_applied(
+        declared_params(spec, plan.context.budget), {**applied_settings(trainer), **task_params(plan.reproduced.task)}
+    )
 
 
 def _log_model(plan: FinalTrainingPlan, run_id: str, result: TrainingResult) -> None:
-    """The single model, calibrated as the ensemble is; its weights lie in its files and nowhere else."""
-    context, spec = plan.context, plan.known.spec
+    """Log the single model with the ensemble's calibration; its weights are stored in no other artifact."""
+    context, spec = plan.context, plan.reproduced.spec
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / schema.WEIGHTS_FILE
         save_weights(result.weights, weights)
@@ -114,5 +119,5 @@ def _write(folder: Path, spec: TrialSpec, result: TrainingResult, context: Final
 
 
 def write_spec(spec: TrialSpec, folder: Path) -> None:
-    """The spec as JSON, beside a run's other files."""
+    """Write the spec as JSON to a run's folder."""
     (folder / schema.SPEC_FILE).write_text(json.dumps(json.loads(canonical_json(spec)), indent=2) + "\n")

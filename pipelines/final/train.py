@@ -1,4 +1,4 @@
-"""`make train`: the last training of a sweep's best configuration, on training and validation days, over fresh seeds."""
+"""`make train`: train a sweep's best configuration on training and validation days, over fresh seeds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pipelines.final.options import TrainOptions
 
 
 def main(options: TrainOptions) -> None:
-    """Train, log a `final` run with one nested run per seed, register the ensemble."""
+    """Train, log a `final` run with one nested run per seed and register the ensemble."""
     from research.counts import parse_count
     from research.errors import require
 
@@ -16,10 +16,8 @@ def main(options: TrainOptions) -> None:
         parse_count(options.budget, "BUDGET", "parameters")
     require(options.seeds >= 1, "SEEDS", options.seeds, "give 1 or more.")
 
-    from rich.console import Console
-
     from pipelines.final.training import train_final
+    from research.cli.console import console
     from research.tracking.store import open_store
 
-    console = Console()
-    train_final(open_store(options.store, must_exist=True), options, console if console.is_terminal else Console(width=110))
+    train_final(open_store(options.store, must_exist=True), options, console())

@@ -1,4 +1,4 @@
-"""The last training: one configuration, all rows before the test, several fresh seeds, one ensemble."""
+"""The final training: one configuration on all rows before the test, several fresh seeds, one ensemble."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pipelines.final.seed_run import train_seed, write_spec
 from pipelines.serving.packaging import log_model
 from pipelines.sweep.driver_lock import DriverLease, only_driver
 from pipelines.trial.task_record import data_metrics, task_inputs
+from research.cli.console import print_line
 from research.cli.next_steps import print_next
 from research.evaluation.ensemble import EnsembleOutput, SeedInterval, seed_interval
 from research.models.weights import load_weights
@@ -27,44 +28,49 @@ from research.tracking.run_writer import RunLog
 from research.tracking.store import Store
 
 SEEDS_MODEL = "-seeds"
-"""End of the name under which the single seeds of all final runs of a model are registered."""
+"""Suffix of the registered model that holds the single seeds of a model's final runs."""
 
 
-def train_final(store: Store, options: TrainOptions, console: Console) -> str:
-    """Train, log and register; returns the run id of the final run, of the one that is there if it has been trained."""
+def train_final(store: Store, options: TrainOptions, screen: Console) -> str:
+    """Train, log and register the ensemble; return its run id, or that of the same training if it was done before."""
     plan = plan_training(store, options)
-    _print_opening(plan, console)
+    _print_plan(plan, screen)
     with only_driver(store, f"final-{plan.fingerprint}", "training"):
         close_dead_runs(store)
-        done = query.runs_with_tag(
-            store, plan.context.experiment_id, schema.FINAL_FINGERPRINT, plan.fingerprint, kinds=("final",)
-        )
-        # A model without code of its own answers no longer: it is trained and registered again.
-        if known := next((run for run in done if run.outcome == "complete" and has_own_code(store, run.run_id)), None):
-            # A kill after the last word to the run may have come before the version.
-            _register(plan, known.run_id)
-            console.print(f"trained before as run {known.run_id}; nothing to do", highlight=False)
-            print_next(console, options.store, f"make evaluate RUN={known.run_id[:12]}")
-            return known.run_id
-        log = _open(plan)
+        if run_id := _completed_run(plan):
+            # A process killed after it completed the run may not have registered the version.
+            _register(plan, run_id)
+            print_line(screen, f"trained before as run {run_id}; nothing to do")
+            print_next(screen, options.store, f"make evaluate RUN={run_id[:12]}")
+            return run_id
+        log = _start_run(plan)
         with log.ending(), DriverLease(log):
-            weights = [_train_seed(plan, log.run_id, seed, console) for seed in plan.seeds]
-            _conclude(plan, log, weights)
+            weights = [_train_seed(plan, log.run_id, seed, screen) for seed in plan.seeds]
+            _finish_run(plan, log, weights)
         registered = _register(plan, log.run_id)
-    console.print(
-        f"\nregistered {registered.name} version {registered.version}, its single seeds as {registered.name}{SEEDS_MODEL}; "
-        "no alias was moved",
-        soft_wrap=True,
-        highlight=False,
+    name = registered.name
+    print_line(
+        screen,
+        f"\nregistered {name} version {registered.version}, its single seeds as {name}{SEEDS_MODEL}; no alias was moved",
     )
-    print_next(console, options.store, f"make evaluate RUN={log.run_id[:12]}")
-    console.print("      it opens the test days, once", highlight=False)
+    print_next(screen, options.store, f"make evaluate RUN={log.run_id[:12]}")
+    print_line(screen, "      it opens the test days, once")
     return log.run_id
 
 
-def _open(plan: FinalTrainingPlan) -> RunLog:
-    """The parent, with what its seeds share; the spec beside it is the trial's own."""
-    context, spec = plan.context, plan.known.spec
+def _completed_run(plan: FinalTrainingPlan) -> str | None:
+    """Return the run id of the same training if it was completed before."""
+    context = plan.context
+    runs = query.runs_with_tag(
+        context.store, context.experiment_id, schema.FINAL_FINGERPRINT, plan.fingerprint, kinds=("final",)
+    )
+    # A model without code of its own is refused when it is to predict: it is trained and registered again.
+    return next((run.run_id for run in runs if run.outcome == "complete" and has_own_code(context.store, run.run_id)), None)
+
+
+def _start_run(plan: FinalTrainingPlan) -> RunLog:
+    """Start the parent run with what all seeds share; its spec file is that of the trial."""
+    context, spec = plan.context, plan.reproduced.spec
     log = RunLog.start(
         context.store,
         experiment_id=context.experiment_id,
@@ -89,50 +95,52 @@ def _open(plan: FinalTrainingPlan) -> RunLog:
     return log
 
 
-def _train_seed(plan: FinalTrainingPlan, parent_id: str, seed: int, console: Console) -> Path:
-    """Train one seed; returns where its weights lie."""
+def _train_seed(plan: FinalTrainingPlan, parent_id: str, seed: int, screen: Console) -> Path:
+    """Train one seed and return the path of its weights."""
     run_id, result = train_seed(plan, parent_id, seed, kind="final_seed")
-    seconds = sum(one.seconds for one in result.epochs)
-    console.print(f"seed {seed}: training loss {result.epochs[-1].train_loss:.4f}, {seconds:.0f} s", highlight=False)
+    seconds = sum(epoch.seconds for epoch in result.epochs)
+    print_line(screen, f"seed {seed}: training loss {result.epochs[-1].train_loss:.4f}, {seconds:.0f} s")
     return plan.context.store.local_artifact(run_id, schema.SEED_WEIGHTS)
 
 
-def _conclude(plan: FinalTrainingPlan, log: RunLog, weights: list[Path]) -> None:
+def _finish_run(plan: FinalTrainingPlan, log: RunLog, weights: list[Path]) -> None:
+    """Log the ensemble and its metrics, and complete the run."""
     task = plan.context.task
-    interval = _interval(plan, weights) if len(weights) > 1 else None
-    answering = EnsembleOutput(calibration=plan.calibration, interval=interval)
-    log_model(plan.context.store, log.run_id, task, plan.known.spec, weights, answering)
-    told = {"n_params": plan.trial.metrics["n_params"], schema.TRAIN_BASE_RATE: task.training_base_rate}
-    width = {"seed_interval_half_width": interval.half_width} if interval else {}
-    log.finish("complete", metrics={**told, **width, **data_metrics(task)})
+    interval = _seed_interval(plan, weights) if len(weights) > 1 else None
+    output = EnsembleOutput(calibration=plan.calibration, interval=interval)
+    log_model(plan.context.store, log.run_id, task, plan.reproduced.spec, weights, output)
+    metrics = {"n_params": plan.trial.metrics["n_params"], schema.TRAIN_BASE_RATE: task.training_base_rate}
+    if interval:
+        metrics["seed_interval_half_width"] = interval.half_width
+    log.finish("complete", metrics={**metrics, **data_metrics(task)})
 
 
 def _register(plan: FinalTrainingPlan, run_id: str) -> RegisteredVersion:
-    """The ensemble as a version of the sweep's model, each single seed as one of a model beside it."""
-    store, label = plan.context.store, plan.known.spec.architecture.label
-    name = f"{plan.known.task.experiment}-{plan.title}"
+    """Register the ensemble as a version of the sweep's model, and each seed as a version of its `-seeds` model."""
+    store, label = plan.context.store, plan.reproduced.spec.architecture.label
+    name = f"{plan.reproduced.task.experiment}-{plan.title}"
 
-    def version(model: str, run: str, description: str) -> RegisteredVersion:
+    def register(model: str, run: str, description: str) -> RegisteredVersion:
         val_loss, study = plan.trial.metrics["val_loss"], plan.context.tags[schema.STUDY_FINGERPRINT]
         return register_apart(store, name=model, run_id=run, val_loss=val_loss, study=study, description=description)
 
-    for one in query.children(store, plan.context.experiment_id, run_id):
-        told = f"seed {one.params['seed']} of final run {run_id[:12]}: {label}, trained on {TRAINED_ON}."
-        version(name + SEEDS_MODEL, one.run_id, told)
-    told = f"final: {label}, mean probability of {len(plan.seeds)} seed{'s' * (len(plan.seeds) != 1)}, trained on {TRAINED_ON}."
-    return version(name, run_id, told)
+    for run in query.children(store, plan.context.experiment_id, run_id):
+        description = f"seed {run.params['seed']} of final run {run_id[:12]}: {label}, trained on {TRAINED_ON}."
+        register(name + SEEDS_MODEL, run.run_id, description)
+    seeds = f"{len(plan.seeds)} seed{'s' * (len(plan.seeds) != 1)}"
+    return register(name, run_id, f"final: {label}, mean probability of {seeds}, trained on {TRAINED_ON}.")
 
 
-def _interval(plan: FinalTrainingPlan, weights: list[Path]) -> SeedInterval:
-    """From what the seeds say of the validation days: they are the newest before the test."""
-    spec = plan.known.spec
+def _seed_interval(plan: FinalTrainingPlan, weights: list[Path]) -> SeedInterval:
+    """Return the interval over seeds from their predictions of the validation days, the newest before the test."""
+    spec = plan.reproduced.spec
     dataset = plan.context.task.prepared.dataset(torch.device("cpu"))
-    rows = dataset.rows(plan.known.task.prepared.split.validation)
-    models = (load_weights(spec.architecture, one, base_width=spec.training.base_width) for one in weights)
+    rows = dataset.rows(plan.reproduced.task.prepared.split.validation)
+    models = (load_weights(spec.architecture, path, base_width=spec.training.base_width) for path in weights)
     return seed_interval(np.stack([predict_float64(model, dataset, rows) for model in models]))
 
 
-def _print_opening(plan: FinalTrainingPlan, console: Console) -> None:
+def _print_plan(plan: FinalTrainingPlan, screen: Console) -> None:
     task, trial = plan.context.task, plan.trial
     days = task.prepared.days[task.prepared.split.train]
     epochs = f"{plan.stop_after} epoch{'s' if plan.stop_after > 1 else ''}"
@@ -140,9 +148,9 @@ def _print_opening(plan: FinalTrainingPlan, console: Console) -> None:
         f"chosen     {trial.name} (run {trial.run_id[:12]}): {int(trial.metrics['n_params']):,} parameters, "
         f"val_loss {trial.metrics['val_loss']:.4f} after {epochs}",
         f"question   {task.spec.target.question} features {task.spec.features.feature_set}; "
-        f"snapshot {task.snapshot.digest}, features and labels as they were",
+        f"snapshot {task.snapshot.digest}, features and labels as in the trial",
         f"training   {len(days):,} rows {days.min():%Y-%m-%d} .. {days.max():%Y-%m-%d}: training and validation together, "
         "no label reaches into the test",
-        f"length     {epochs} at the trial's own learning rates; nothing is left to stop on",
+        f"length     {epochs} at the trial's learning rates; no validation rows are left for early stopping",
     ):
-        console.print(line, soft_wrap=True, highlight=False)
+        print_line(screen, line)

@@ -79,7 +79,7 @@ def _year(
 
 def _seed_logits(plan: FinalTrainingPlan, parent_id: str) -> Iterator[tuple[int, NDArray[np.float64]]]:
     """Train each seed; yield it with its logits of the test rows."""
-    spec, prepared = plan.known.spec, plan.context.task.prepared
+    spec, prepared = plan.reproduced.spec, plan.context.task.prepared
     dataset = prepared.dataset(torch.device("cpu"))
     rows = dataset.rows(prepared.split.test)
     for seed in plan.seeds:

@@ -526,11 +526,11 @@ def test_what_is_no_tested_final_run_is_refused_with_the_way_there(store_root: P
     for options, words in (
         ({"model": "single", "version": "1"}, f"single seeds.*make promote RUN={one.final.run_id[:12]}"),
         ({"run": one.final.run_id}, f"make evaluate RUN={one.final.run_id[:12]}"),
-        ({"model": NAME, "version": "2"}, f"version 2 is a trial's.*make train RUN={trial[:12]}"),
+        ({"model": NAME, "version": "2"}, f"version 2 is from a trial.*make train RUN={trial[:12]}"),
         ({"model": NAME, "version": "9"}, "VERSION=9: .* give one of 1, 2"),
         ({"model": "none"}, f"there are: single, {NAME}"),
         ({"model": NAME, "run": "1"}, "give one of them"),
-        ({"version": "1", "budget": "2K"}, "say of which MODEL"),
+        ({"version": "1", "budget": "2K"}, "give its MODEL too"),
     ):
         with pytest.raises(InputError, match=words):
             promote(PromoteOptions(**options, force=True, store=store_root))  # type: ignore[arg-type]
