@@ -1,4 +1,4 @@
-"""A task: bars, features, targets and a split become windows on a device.
+"""Turn bars, features, targets and a split into the windows of a task.
 
-Windows never leave this room unsplit; no model and no store is known here.
+Windows leave this package split only. Knows no model and no store.
 """

@@ -14,7 +14,7 @@ class TaskOptions:
     """Data, features, target and split of a task."""
 
     data: str = "bundled"
-    """Where bars come from: `bundled` (S&P 500 and Nasdaq, 1999-2018), `synthetic:bars=20000,signal=0.3,lag=20`, a CSV or
+    """Source of the bars: `bundled` (S&P 500 and Nasdaq, 1999-2018), `synthetic:bars=20000,signal=0.3,lag=20`, a CSV or
     Parquet file, the name of a data set that `make data` brought in, or a snapshot's digest."""
     symbol: str = ""
     """Instrument inside the data; ^GSPC or the only one if not given."""

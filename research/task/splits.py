@@ -59,7 +59,7 @@ def holdout(target: Target, spec: SplitSpec, first_row: int, context_length: int
 def walk_forward(
     target: Target, first_year: int, last_year: int, first_row: int, context_length: int, embargo: int = 0
 ) -> Iterator[Split]:
-    """Yield one split per calendar year: it validates on that year and trains on all earlier rows, purged, less the embargo.
+    """Yield one split per calendar year: validation is that year, training all earlier rows, purged and less the embargo.
 
     The test part stays empty: pooled over the years, every validation day is predicted exactly once.
     """

@@ -43,11 +43,11 @@ def label(frame: pd.DataFrame, spec: TargetSpec) -> Target:
         raise InputError(f"HORIZON={spec.horizon}: the data have only {len(frame)} sessions; give a shorter horizon.")
     close, watched = (frame[column].to_numpy(np.float64) for column in ("close", spec.touch))
     ahead = np.lib.stride_tricks.sliding_window_view(watched[1:], spec.horizon)
-    known = np.asarray(CONDITIONS[spec.kind](close[: -spec.horizon], ahead, spec.threshold))
+    hits = np.asarray(CONDITIONS[spec.kind](close[: -spec.horizon], ahead, spec.threshold))
     if spec.shuffled is not None:
-        known = np.random.default_rng(spec.shuffled).permutation(known)
+        hits = np.random.default_rng(spec.shuffled).permutation(hits)
     labels = np.full(len(frame), -1, dtype=np.int8)
-    labels[: len(known)] = known
+    labels[: len(hits)] = hits
     days = pd.DatetimeIndex(frame.index)
     digest = digest_bytes(canonical_json(spec).encode(), days.to_numpy().astype("datetime64[D]").tobytes(), labels.tobytes())
     return Target(spec=spec, days=days, labels=labels, digest=digest)

@@ -112,8 +112,8 @@ def require_same_clock(options: TaskOptions, snapshot: Snapshot) -> None:
             own, other = calendars.get(symbol, ""), calendars.get(reference, "")
             if own and other and own != other:
                 raise InputError(
-                    f"{field}={reference}: it trades by {other} and {symbol} by {own}, whose closes of one date are hours "
-                    "apart; give a reference of the same exchange."
+                    f"{field}={reference}: its calendar is {other} and that of {symbol} is {own}, with closes hours apart; "
+                    "give a reference of the same exchange."
                 )
 
 

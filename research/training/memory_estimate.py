@@ -125,7 +125,8 @@ def memory_plan(
         gradients=0 if low else weights,
         optimizer=moments,
         activations=micro_batch * (_kept(a, 1) + _streams(a) if low else _kept(a, a.n_layers)),
-        noise=micro_batch * _noise(a),
+        # Sixteen bits per number and dropout site.
+        noise=micro_batch * HALF * (1 + 2 * a.n_layers) * a.n_patches * a.d_model,
         backward=micro_batch * FLOAT * family_of(a).backward(a) + (block_bytes(a) + (FLOAT + HALF) * widest if low else 0),
         evaluation=EVALUATION_BATCH * _evaluated(a) + (FLOAT * widest if low else 0),
         best_copy=weights,
@@ -193,11 +194,6 @@ def _kept(a: ArchitectureSpec, blocks: int) -> int:
     embedding = a.context_length * a.n_features + n * a.patch_length * a.n_features
     head = n * (2 * d + 2)
     return FLOAT * (embedding + blocks * family_of(a).kept(a) + head)
-
-
-def _noise(a: ArchitectureSpec) -> int:
-    """Return the bytes of the random bits of one window, for all sites."""
-    return HALF * (1 + 2 * a.n_layers) * a.n_patches * a.d_model
 
 
 def _streams(a: ArchitectureSpec) -> int:

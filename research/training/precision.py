@@ -58,14 +58,14 @@ class _Probe:
 
     def seconds(self, precision: Precision) -> float:
         """Return the seconds of the fastest of several passes: other load on the machine only slows them down."""
-        return min(self._timed(precision) for _ in range(PROBE_RUNS))
-
-    def _timed(self, precision: Precision) -> float:
-        began = time.perf_counter()
-        self._pass(precision)
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        return time.perf_counter() - began
+        seconds = []
+        for _ in range(PROBE_RUNS):
+            began = time.perf_counter()
+            self._pass(precision)
+            if self._device.type == "cuda":
+                torch.cuda.synchronize(self._device)
+            seconds.append(time.perf_counter() - began)
+        return min(seconds)
 
     def _pass(self, precision: Precision) -> None:
         self._model.zero_grad(set_to_none=True)

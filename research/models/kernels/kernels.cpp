@@ -1,9 +1,9 @@
-// What a narrow transformer spends its time on besides matrix products: attention over a dozen tokens, GELU, dropout, and
-// the update of hundreds of small arrays.
+// The operations, besides matrix products, that dominate the time of a narrow transformer: attention over a dozen tokens,
+// GELU, dropout, and the update of hundreds of small arrays.
 //
 // R windows, N tokens, H heads, W head width; qkv is [R, N, 3, H, W]. Arrays are float32 and contiguous unless a stride is
-// given. Sixteen lanes are sixteen tokens or numbers; the compiler maps them to whatever the processor has.
-// NaN and infinity pass through, so that a diverged training is seen as one.
+// given. Sixteen lanes are sixteen tokens or numbers; the compiler maps them to the processor's vectors.
+// NaN and infinity are passed on, so that divergence is detected.
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -22,7 +22,7 @@ inline lanes all(float x) { return lanes{} + x; }
 inline lanes exp_of(lanes x) {
     x = x < -87.0f ? all(-87.0f) : x;
     x = x > 88.0f ? all(88.0f) : x;
-    // Adding and taking away 1.5 * 2^23 rounds to the nearest whole number, which then stands in the low bits.
+    // Adding and subtracting 1.5 * 2^23 rounds to the nearest whole number, which is then in the low bits.
     const lanes shifted = x * 1.44269504f + 12582912.0f, k = shifted - 12582912.0f;
     const lanes r = x - k * 0.693359375f + k * 2.12194440e-4f;
     lanes p = 1.9875691500e-4f * r + 1.3981999507e-3f;
@@ -33,29 +33,29 @@ inline lanes exp_of(lanes x) {
     return (p * r * r + r + 1.0f) * (lanes)(((whole)shifted + 127) << 23);
 }
 
-// ---- attention: sixteen queries at a time are the lanes, so that no sum or maximum runs across them ----
+// ---- attention: the lanes are sixteen queries, so that no sum or maximum runs across lanes ----
 
 template <int FIXED> struct Attention {
     const int N, H, W_;
     const float scale;
     int width() const { return FIXED ? FIXED : W_; }
 
-    // rows[w] has number w of up to sixteen tokens from `first` on; lanes beyond the last token are zero
-    void turn(lanes *rows, const float *x, long step, int first) const {
-        const int W = width(), there = N - first < LANES ? N - first : LANES;
+    // rows[w] gets entry w of up to sixteen tokens from `first` on; lanes beyond the last token are zero
+    void transpose(lanes *rows, const float *x, long step, int first) const {
+        const int W = width(), n = N - first < LANES ? N - first : LANES;
         float numbers[MOST_WIDTH][LANES];
         for (int w = 0; w < W; w++)
-            for (int i = there; i < LANES; i++) numbers[w][i] = 0;
-        for (int i = 0; i < there; i++)
+            for (int i = n; i < LANES; i++) numbers[w][i] = 0;
+        for (int i = 0; i < n; i++)
             for (int w = 0; w < W; w++) numbers[w][i] = x[(first + i) * step + w];
         for (int w = 0; w < W; w++) rows[w] = load(numbers[w]);
     }
 
-    void turn_back(const lanes *rows, float *x, long step, int first) const {
-        const int W = width(), there = N - first < LANES ? N - first : LANES;
+    void scatter(const lanes *rows, float *x, long step, int first) const {
+        const int W = width(), n = N - first < LANES ? N - first : LANES;
         float numbers[MOST_WIDTH][LANES];
         for (int w = 0; w < W; w++) store(numbers[w], rows[w]);
-        for (int i = 0; i < there; i++)
+        for (int i = 0; i < n; i++)
             for (int w = 0; w < W; w++) x[(first + i) * step + w] = numbers[w][i];
     }
 
@@ -69,63 +69,63 @@ template <int FIXED> struct Attention {
         }
     }
 
-    // out[w] = sum over j of shares[j] x[j][w]
-    void mix(lanes *out, const lanes *shares, const float *x, long step) const {
+    // out[w] = sum over j of weights[j] x[j][w]
+    void mix(lanes *out, const lanes *weights, const float *x, long step) const {
         const int W = width();
         for (int w = 0; w < W; w++) out[w] = lanes{};
         for (int j = 0; j < N; j++)
-            for (int w = 0; w < W; w++) out[w] += shares[j] * x[j * step + w];
+            for (int w = 0; w < W; w++) out[w] += weights[j] * x[j * step + w];
     }
 
-    // x[j] += sum over the sixteen tokens i of shares[j][i] y[first + i]
-    void spread(float *x, long step, const lanes *shares, const float *y, long y_step, int first) const {
-        const int W = width(), there = N - first < LANES ? N - first : LANES;
+    // x[j] += sum over the sixteen tokens i of weights[j][i] y[first + i]
+    void accumulate(float *x, long step, const lanes *weights, const float *y, long y_step, int first) const {
+        const int W = width(), n = N - first < LANES ? N - first : LANES;
         for (int j = 0; j < N; j++) {
-            float share[LANES], sum[MOST_WIDTH];
-            store(share, shares[j]);
+            float weight[LANES], sum[MOST_WIDTH];
+            store(weight, weights[j]);
             for (int w = 0; w < W; w++) sum[w] = first ? x[j * step + w] : 0.0f;
-            for (int i = 0; i < there; i++)
-                for (int w = 0; w < W; w++) sum[w] += share[i] * y[(first + i) * y_step + w];
+            for (int i = 0; i < n; i++)
+                for (int w = 0; w < W; w++) sum[w] += weight[i] * y[(first + i) * y_step + w];
             for (int w = 0; w < W; w++) x[j * step + w] = sum[w];
         }
     }
 
-    void shares_of(lanes *p, const lanes *q, const float *k, long step) const {
+    void softmax(lanes *p, const lanes *q, const float *k, long step) const {
         products(p, q, k, step);
-        lanes most = p[0], total = {};
-        for (int j = 1; j < N; j++) most = p[j] > most ? p[j] : most;
-        for (int j = 0; j < N; j++) { p[j] = exp_of((p[j] - most) * scale); total += p[j]; }
+        lanes maximum = p[0], total = {};
+        for (int j = 1; j < N; j++) maximum = p[j] > maximum ? p[j] : maximum;
+        for (int j = 0; j < N; j++) { p[j] = exp_of((p[j] - maximum) * scale); total += p[j]; }
         total = 1.0f / total;
         for (int j = 0; j < N; j++) p[j] *= total;
     }
 
     void forward(const float *q, float *out) const {
         const long D = (long)H * width(), step = 3 * D;
-        lanes turned[MOST_WIDTH], p[MOST_TOKENS];
+        lanes rows[MOST_WIDTH], p[MOST_TOKENS];
         for (int first = 0; first < N; first += LANES) {
-            turn(turned, q, step, first);
-            shares_of(p, turned, q + D, step);
-            mix(turned, p, q + 2 * D, step);
-            turn_back(turned, out, D, first);
+            transpose(rows, q, step, first);
+            softmax(p, rows, q + D, step);
+            mix(rows, p, q + 2 * D, step);
+            scatter(rows, out, D, first);
         }
     }
 
     void backward(const float *q, const float *g, float *dq) const {
         const long D = (long)H * width(), step = 3 * D;
         const float *k = q + D, *v = q + 2 * D;
-        lanes turned[MOST_WIDTH], p[MOST_TOKENS], d[MOST_TOKENS];
+        lanes rows[MOST_WIDTH], p[MOST_TOKENS], d[MOST_TOKENS];
         for (int first = 0; first < N; first += LANES) {
-            turn(turned, q, step, first);
-            shares_of(p, turned, k, step);
-            turn(turned, g, D, first);
-            products(d, turned, v, step);
+            transpose(rows, q, step, first);
+            softmax(p, rows, k, step);
+            transpose(rows, g, D, first);
+            products(d, rows, v, step);
             lanes inner = {};
             for (int j = 0; j < N; j++) inner += p[j] * d[j];
             for (int j = 0; j < N; j++) d[j] = p[j] * (d[j] - inner) * scale;
-            mix(turned, d, k, step);
-            turn_back(turned, dq, step, first);
-            spread(dq + D, step, d, q, step, first);
-            spread(dq + 2 * D, step, p, g, D, first);
+            mix(rows, d, k, step);
+            scatter(rows, dq, step, first);
+            accumulate(dq + D, step, d, q, step, first);
+            accumulate(dq + 2 * D, step, p, g, D, first);
         }
     }
 };
@@ -149,19 +149,19 @@ template <int W> void backward_all(const float *qkv, const float *g, float *dqkv
 
 // ---- GELU x Phi(x), Phi by Abramowitz & Stegun 7.1.26: absolute error of erf below 1.5e-7 ----
 
-inline lanes normal_share(lanes x, lanes &bell) {
+inline lanes normal_cdf(lanes x, lanes &density) {
     const lanes size = (x < 0.0f ? -x : x) * 0.70710678f, t = 1.0f / (1.0f + 0.3275911f * size);
-    bell = exp_of(-size * size);
-    const lanes tail = ((((1.061405429f * t - 1.453152027f) * t + 1.421413741f) * t - 0.284496736f) * t + 0.254829592f) * t * bell;
+    density = exp_of(-size * size);
+    const lanes tail = ((((1.061405429f * t - 1.453152027f) * t + 1.421413741f) * t - 0.284496736f) * t + 0.254829592f) * t * density;
     return x < 0.0f ? 0.5f * tail : 1.0f - 0.5f * tail;
 }
 
-inline lanes gelu(lanes x) { lanes bell; return x * normal_share(x, bell); }
-inline lanes gelu_slope(lanes x) { lanes bell; const lanes share = normal_share(x, bell); return share + x * bell * 0.39894228f; }
+inline lanes gelu(lanes x) { lanes density; return x * normal_cdf(x, density); }
+inline lanes gelu_slope(lanes x) { lanes density; const lanes weight = normal_cdf(x, density); return weight + x * density * 0.39894228f; }
 
 }  // namespace
 
-// Head widths of the grids are known here, so that their loops become straight vector code.
+// The grids' head widths are compile-time constants, so that their loops become straight vector code.
 #define BY_WIDTH(call) \
     switch (W) { \
         case 4: call(4); break; \
@@ -189,23 +189,23 @@ void attention_backward(const float *qkv, const float *g, float *dqkv, long R, l
 #undef CALL
 }
 
-// out = base + kept x, where a number is kept if its sixteen random bits reach the threshold of its copy; base may be null.
-// Windows lie `stride` numbers apart in the noise and are `width` long.
+// out = base + kept x. A number is kept if its sixteen random bits reach the threshold of its copy; base may be null.
+// Windows are `stride` numbers apart in the noise and `width` long.
 void dropped_sum(const float *base, const float *x, const int16_t *noise, float *out, long R, long width, long stride,
                  const int16_t *thresholds, const float *scales, long per_copy, int threads) {
     #pragma omp parallel for num_threads(threads) if (threads > 1)
     for (long r = 0; r < R; r++) {
-        const int16_t least = thresholds[r / per_copy], *bits = noise + r * stride;
-        const float scale = scales[r / per_copy], *in = x + r * width, *under = base + (base ? r * width : 0);
+        const int16_t threshold = thresholds[r / per_copy], *bits = noise + r * stride;
+        const float scale = scales[r / per_copy], *in = x + r * width, *base_row = base + (base ? r * width : 0);
         float *to = out + r * width;
         if (base)
-            for (long i = 0; i < width; i++) to[i] = under[i] + (bits[i] >= least ? in[i] * scale : 0.0f);
+            for (long i = 0; i < width; i++) to[i] = base_row[i] + (bits[i] >= threshold ? in[i] * scale : 0.0f);
         else
-            for (long i = 0; i < width; i++) to[i] = bits[i] >= least ? in[i] * scale : 0.0f;
+            for (long i = 0; i < width; i++) to[i] = bits[i] >= threshold ? in[i] * scale : 0.0f;
     }
 }
 
-// out = gelu(x), or g times its slope where there is a gradient g.
+// out = gelu(x), or g times its slope if a gradient g is given.
 void gelu_all(const float *x, const float *g, float *out, long n, int threads) {
     #pragma omp parallel for num_threads(threads) if (threads > 1)
     for (long i = 0; i <= n - LANES; i += LANES)
@@ -218,34 +218,34 @@ void gelu_all(const float *x, const float *g, float *out, long n, int threads) {
     std::memcpy(out + done, &last, rest);
 }
 
-// Sum of the squares of all numbers of some arrays; lanes hold at most a few thousand of them before a double takes over.
+// Sum of the squares of all numbers of the arrays. Lanes sum at most a few thousand numbers, which a double then adds up.
 double square_sum(const float *const *arrays, const long *sizes, long count, int) {
     constexpr long CHUNK = 256 * LANES;
     double sum = 0;
     for (long a = 0; a < count; a++)
         for (long first = 0; first < sizes[a]; first += CHUNK) {
             const float *x = arrays[a] + first;
-            const long there = sizes[a] - first < CHUNK ? sizes[a] - first : CHUNK;
+            const long n = sizes[a] - first < CHUNK ? sizes[a] - first : CHUNK;
             lanes squares = {};
             long i = 0;
-            for (; i <= there - LANES; i += LANES) squares += load(x + i) * load(x + i);
-            for (; i < there; i++) sum += (double)x[i] * x[i];
+            for (; i <= n - LANES; i += LANES) squares += load(x + i) * load(x + i);
+            for (; i < n; i++) sum += (double)x[i] * x[i];
             for (int lane = 0; lane < LANES; lane++) sum += squares[lane];
         }
     return sum;
 }
 
-// AdamW of some arrays whose gradients are first multiplied by `clip`; `kept` is 1 - rate * decay, `size` is the rate over
-// the first moment's bias correction, `root` the square root of the second one's.
+// AdamW update with gradients multiplied by `clip`. `kept` is 1 - rate * decay, `size` the rate divided by the first moment's
+// bias correction, `root` the square root of the second moment's bias correction.
 void adamw(float *const *weights, const float *const *gradients, float *const *means, float *const *squares, const long *sizes,
            long count, float clip, float kept, float first, float second, float size, float root, float epsilon, int threads) {
     const float inverse_root = 1.0f / root, new_first = 1.0f - first, new_second = 1.0f - second;
     #pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
     for (long a = 0; a < count; a++) {
         float *__restrict w = weights[a], *__restrict m = means[a], *__restrict v = squares[a];
-        const float *__restrict given = gradients[a];
+        const float *__restrict gradient = gradients[a];
         for (long i = 0; i < sizes[a]; i++) {
-            const float g = given[i] * clip;
+            const float g = gradient[i] * clip;
             m[i] += (g - m[i]) * new_first;
             v[i] = v[i] * second + g * g * new_second;
             w[i] = w[i] * kept - size * m[i] / (std::sqrt(v[i]) * inverse_root + epsilon);

@@ -13,8 +13,9 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -190,32 +191,25 @@ def _as_c(value: Tensor | float | None) -> Any:
 def _cached() -> Path:
     """Return the user's cache file for this source, these flags and this kind of processor."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    about = (SOURCE.read_bytes(), " ".join(FLAGS).encode(), platform.machine().encode(), _processor().encode())
-    return home / "tapescale" / f"kernels-{hashlib.sha256(b'|'.join(about)).hexdigest()[:16]}.so"
-
-
-def _processor() -> str:
-    """Return the processor's instruction sets, which -march=native uses: machines may share a cache."""
+    # -march=native depends on the processor's instruction sets, and machines may share a cache.
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else [platform.processor()]
-    return next((line for line in lines if line.startswith(("flags", "Features"))), lines[0] if lines else "")
+    processor = next((line for line in lines if line.startswith(("flags", "Features"))), lines[0] if lines else "")
+    about = (SOURCE.read_bytes(), " ".join(FLAGS).encode(), platform.machine().encode(), processor.encode())
+    return home / "tapescale" / f"kernels-{hashlib.sha256(b'|'.join(about)).hexdigest()[:16]}.so"
 
 
 def _compile(path: Path) -> bool:
     """Build under a temporary name and rename, since several processes may start at once; return whether it succeeded."""
     compilers = [compiler for name in COMPILERS if (compiler := shutil.which(name))]
-    # Apple's clang has no OpenMP: one thread then.
-    options = [(*FLAGS, *extra) for extra in (("-fopenmp",), ())]
-    return any(_build([compiler, *flags], path) for compiler in compilers for flags in options)
-
-
-def _build(command: Sequence[str], path: Path) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         built = Path(folder) / path.name
-        try:
-            subprocess.run([*command, str(SOURCE), "-o", str(built)], check=True, capture_output=True, timeout=COMPILE_SECONDS)
-        except (subprocess.SubprocessError, OSError):
-            return False
-        os.replace(built, path)
-    return True
+        # Apple's clang has no OpenMP: one thread then.
+        for compiler, extra in product(compilers, (("-fopenmp",), ())):
+            command = [compiler, *FLAGS, *extra, str(SOURCE), "-o", str(built)]
+            with suppress(subprocess.SubprocessError, OSError):
+                subprocess.run(command, check=True, capture_output=True, timeout=COMPILE_SECONDS)
+                os.replace(built, path)
+                return True
+    return False

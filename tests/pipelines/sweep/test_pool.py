@@ -318,7 +318,7 @@ def test_a_reference_of_another_exchange_is_refused(sweep: Sweep):
     tokyo = replace(snapshot, manifest=replace(snapshot.manifest, instruments=elsewhere))
     asked = TaskOptions(symbol="^GSPC", features="s50", index="^IXIC")
     require_same_clock(asked, snapshot)
-    with pytest.raises(InputError, match=r"INDEX=\^IXIC: it trades by XTKS and \^GSPC by XNYS"):
+    with pytest.raises(InputError, match=r"INDEX=\^IXIC: its calendar is XTKS and that of \^GSPC is XNYS"):
         require_same_clock(asked, tokyo)
 
 

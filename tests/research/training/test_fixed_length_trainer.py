@@ -1,4 +1,4 @@
-"""The last training follows the trial epoch by epoch, ends where it was told to, and looks at no validation day."""
+"""A final training follows the trial epoch by epoch, stops after the fixed number of epochs and uses no validation day."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def final(stop_after: int, listener: Listening, checkpoint: Path | None = None) 
 
 def test_it_is_the_trials_own_training_cut_short() -> None:
     """Rates, losses and weights are those of the trial's schedule of five epochs, not of one of two."""
-    heard, whole = Listening(), Listening()
-    found = final(2, heard)
+    listening, whole = Listening(), Listening()
+    found = final(2, listening)
     Trainer(build_model(ARCHITECTURE, LONG, CPU), dataset(), SPLIT, LONG, Runtime(device=CPU, threads=1)).run(whole)
-    assert [one.learning_rate for one in heard.records] == [one.learning_rate for one in whole.records[:2]]
-    assert [one.train_loss for one in heard.records] == [one.train_loss for one in whole.records[:2]]
-    assert all(math.isnan(one.val_loss) for one in heard.records)
+    assert [record.learning_rate for record in listening.records] == [record.learning_rate for record in whole.records[:2]]
+    assert [record.train_loss for record in listening.records] == [record.train_loss for record in whole.records[:2]]
+    assert all(math.isnan(record.val_loss) for record in listening.records)
     assert (found.best_epoch, len(found.epochs), len(found.val_logits)) == (2, 2, 0)
 
 
