@@ -60,6 +60,6 @@ def test_figures_draw_what_the_tables_hold() -> None:
     (line,) = (line for line in drawn.axes[0].lines if len(line.get_xdata()))
     assert list(line.get_ydata()) == [0.41, 0.43]
     steps = extrapolation.rollout(frontier(*FALLING))
-    assert "found" in [text.get_text() for text in figures_scaling.rollout(steps, "t").axes[0].get_legend().get_texts()]
+    assert "observed" in [text.get_text() for text in figures_scaling.rollout(steps, "t").axes[0].get_legend().get_texts()]
     ahead = figures_scaling.frontier_figure(frontier(*FALLING), extrapolation.forecast_band(frontier(*FALLING)))
     assert any("next budgets" in text.get_text() for text in ahead.axes[0].get_legend().get_texts())
