@@ -102,7 +102,6 @@ def _state(store: Store, parent: RunRecord, names: dict[str, str]) -> SweepState
     open_runs = [run for run in trained if parent.status == "RUNNING" and run.status == "RUNNING"]
     settled = [run for run in trials if run.outcome not in (None, "interrupted")]
     complete = [run for run in trials if run.outcome == "complete"]
-    best = min(complete, key=lambda run: run.metrics["val_loss"], default=None)
     steps = query.metric_history(store, [run.run_id for run in open_runs], schema.PROGRESS_STEP)
     epochs = query.metric_history(store, [run.run_id for run in open_runs], f"{schema.EPOCH_PREFIX}val_loss")
     return SweepState(
@@ -117,12 +116,17 @@ def _state(store: Store, parent: RunRecord, names: dict[str, str]) -> SweepState
         running=sum(run.kind == "trial" for run in open_runs),
         endings=dict(Counter(run.outcome for run in trials if run.outcome not in (None, "complete"))),
         replicates=sum(run.kind == "replicate" and run.outcome == "complete" for run in runs),
-        best=BestTrial(name=best.name, n_params=int(best.metrics["n_params"]), val_loss=best.metrics["val_loss"])
-        if best
-        else None,
+        best=_best_trial(complete),
         seconds_per_trial=_seconds_per_trial(settled),
         trainings=[_training(run, steps[run.run_id], [epoch for _, epoch in epochs[run.run_id]], now) for run in open_runs],
     )
+
+
+def _best_trial(complete: Sequence[RunRecord]) -> BestTrial | None:
+    best = min(complete, key=lambda run: run.metrics["val_loss"], default=None)
+    if best is None:
+        return None
+    return BestTrial(name=best.name, n_params=int(best.metrics["n_params"]), val_loss=best.metrics["val_loss"])
 
 
 def _seconds_per_trial(settled: Sequence[RunRecord]) -> float | None:
