@@ -1,4 +1,4 @@
-"""Drawing only: numbers in, figure out. Readable in grey, no decoration."""
+"""Style and common parts of all figures, which stay readable in grey."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ DASHES = ("--", "-.", ":", (0, (6, 2, 1, 2, 1, 2)))
 LINES = ("-", "--", "-.", ":", (0, (6, 2, 1, 2, 1, 2)), (0, (1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
 SHADES = ("#0a6cbd", "#1b1f24", "#c2571a", "#6b7280", "#2f855a", "#8b5cf6")
-"""By place of a budget: line, marker and shade differ at once, so that a grey print still tells them apart."""
+"""Styles by index of a budget: line, marker and shade all differ, so that a grey print stays readable."""
 FORMATS = (".png", ".pdf")
 NARROWEST_PAGE = 5.6
-"""Inches."""
+"""Smallest width of a figure of panels, in inches."""
 
 
 def save(figure: Figure, path: Path, numbers: pd.DataFrame | None = None) -> None:
-    """Write PNG and PDF, whatever the path's suffix, and the numbers as CSV beside them."""
+    """Write PNG and PDF, whatever the path's suffix, and the numbers as a CSV file of the same name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for axes in figure.axes:
-        # A data set's name makes a title of any length.
+        # The length of a title depends on the name of the data set.
         axes.title.set_wrap(True)
-    # Type 42 keeps text as text: journals refuse matplotlib's own type 3.
+    # Type 42 keeps text as text; journals refuse matplotlib's default, type 3.
     with rc_context({"pdf.fonttype": 42}):
         for suffix in FORMATS:
             figure.savefig(path.with_suffix(suffix), dpi=150)
@@ -41,13 +41,13 @@ def save(figure: Figure, path: Path, numbers: pd.DataFrame | None = None) -> Non
 
 
 def report_path(folder: Path, name: str, frontier: Frontier) -> Path:
-    """Where a figure of this question is kept."""
-    about = (frontier.experiment, f"h{frontier.horizon}", frontier.features, f"c{frontier.context_length}", frontier.study[:6])
-    return folder / f"{'-'.join((name, *about))}.png"
+    """Return the path of a figure of one question."""
+    parts = (frontier.experiment, f"h{frontier.horizon}", frontier.features, f"c{frontier.context_length}", frontier.study[:6])
+    return folder / f"{'-'.join((name, *parts))}.png"
 
 
 def one_panel(title: str, x: str, y: str) -> tuple[Figure, Axes]:
-    """A figure with one pair of axes and no frame around it."""
+    """Return a figure with one pair of axes without a frame."""
     figure = Figure(figsize=(5.6, 3.6), layout="constrained")
     axes = figure.add_subplot()
     axes.set(xlabel=x, ylabel=y)
@@ -57,15 +57,15 @@ def one_panel(title: str, x: str, y: str) -> tuple[Figure, Axes]:
 
 
 def hide_frame(axes: Axes) -> None:
-    """No lines but those that carry a scale."""
+    """Remove the spines without a scale."""
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def panels(count: int, columns: int, *, side: float = 2.4, share: bool = True) -> tuple[Figure, list[Axes]]:
-    """Small panels in rows, those left over removed."""
+    """Return a figure with `count` small panels in rows of up to `columns`; `side` is a panel's side in inches."""
     columns = min(count, columns)
     rows = -(-count // columns)
-    # One panel alone would leave no room for the title above it and the legend beside it.
+    # A single panel would be too narrow for the title above it and the legend at its right.
     figure = Figure(figsize=(max(side * columns + 0.6, NARROWEST_PAGE), side * rows + 0.6), layout="constrained")
     grid = figure.subplots(rows, columns, sharex=share, sharey=share, squeeze=False).ravel()
     for axes in grid[count:]:
@@ -78,22 +78,22 @@ def panels(count: int, columns: int, *, side: float = 2.4, share: bool = True) -
     return figure, list(grid[:count])
 
 
-def budget_style(place: int) -> dict[str, Any]:
-    """Line style, marker and shade of the budget at this place, smallest first."""
+def budget_style(index: int) -> dict[str, Any]:
+    """Return line style, marker and shade of a budget by its index, smallest budget first."""
     return {
-        "linestyle": LINES[place % len(LINES)],
-        "marker": MARKERS[place % len(MARKERS)],
-        "color": SHADES[place % len(SHADES)],
+        "linestyle": LINES[index % len(LINES)],
+        "marker": MARKERS[index % len(MARKERS)],
+        "color": SHADES[index % len(SHADES)],
         "markersize": 4,
         "linewidth": 1.3,
     }
 
 
 def loss_against_size(frontier: Frontier, *, named: bool = True) -> Figure:
-    """Every complete trial by counted size, the best of each budget joined and `named`, the baselines as lines.
+    """Draw every complete trial by parameter count, the best of each budget joined, and the baselines as lines.
 
-    Bars at the best trials are 95% of the paired difference to the training prior, put around the loss: the
-    noise of the validation days.
+    `named` writes its architecture at each best trial. Bars at the best trials are 95% intervals of the paired difference
+    to the training prior, centred on the loss: the noise of the validation days.
     """
     figure = Figure(figsize=(7.0, 4.4), layout="constrained")
     axes = figure.add_subplot()
@@ -103,8 +103,8 @@ def loss_against_size(frontier: Frontier, *, named: bool = True) -> Figure:
     axes.plot(size, best, "o-", color=ACCENT, label="best of the budget")
     gaps = [entry.against["prior"] for entry in frontier.entries if "prior" in entry.against]
     if len(gaps) == len(best):
-        reach = [[gap.mean - gap.low for gap in gaps], [gap.high - gap.mean for gap in gaps]]
-        axes.errorbar(size, best, yerr=reach, fmt="none", color=ACCENT, label="95%, validation days")
+        error = [[gap.mean - gap.low for gap in gaps], [gap.high - gap.mean for gap in gaps]]
+        axes.errorbar(size, best, yerr=error, fmt="none", color=ACCENT, label="95%, validation days")
     for entry in frontier.entries if named else ():
         axes.annotate(
             entry.architecture,
@@ -113,7 +113,7 @@ def loss_against_size(frontier: Frontier, *, named: bool = True) -> Figure:
             xytext=(6, -10),
             color=ACCENT,
             fontsize=8,
-            # A baseline's line may run through it.
+            # A baseline's line may cross the label.
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.5},
         )
     for (name, loss), dash in zip(frontier.baselines.items(), DASHES, strict=False):
@@ -136,12 +136,12 @@ def loss_against_size(frontier: Frontier, *, named: bool = True) -> Figure:
 
 
 def legend_right(axes: Axes) -> None:
-    """A legend to the right, where it hides nothing."""
+    """Put the legend to the right of the axes, where it covers nothing."""
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=3)
 
 
 def _cut_failures(axes: Axes, frontier: Frontier, best: list[float]) -> None:
-    """Leave room for what is compared: trials far above all baselines are counted at the edge, not drawn to scale."""
+    """Cut the axis above all baselines and write the number of trials above the cut."""
     lowest, highest = min([*best, *frontier.baselines.values()]), max([*best, *frontier.baselines.values()])
     top = highest + max(0.25 * (highest - lowest), 1e-3)
     above = int((frontier.trials["val_loss"] > top).sum())

@@ -1,4 +1,4 @@
-"""How much room is left for results."""
+"""Free space for results."""
 
 from __future__ import annotations
 
@@ -13,31 +13,25 @@ LOW_SHARE = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Disk:
-    """The disk under a store."""
+    """Space on the disk of a store, in bytes."""
 
     free: int
-    """Bytes."""
     total: int
     checkpoints: int
-    """Bytes in the folder of checkpoints, a part of what is used."""
+    """Size of the checkpoint folder, a part of the used space."""
 
     @property
     def is_low(self) -> bool:
-        """Whether a sweep may soon stand still for want of room."""
+        """Whether a sweep may soon stop for lack of space."""
         return self.free < LOW_BYTES or self.free < LOW_SHARE * self.total
 
 
 def disk_under(root: Path) -> Disk:
-    """The disk that the store's folder is on, or will be."""
-    there = next(folder for folder in (root, *root.parents) if folder.exists())
-    usage = shutil.disk_usage(there)
-    return Disk(free=usage.free, total=usage.total, checkpoints=_size(root / "checkpoints"))
-
-
-def _size(folder: Path) -> int:
-    total = 0
-    for file in folder.rglob("*"):
-        # A checkpoint goes when its trial ends, perhaps at this moment.
+    """Return the space on the disk of the store's folder, which need not exist yet."""
+    usage = shutil.disk_usage(next(folder for folder in (root, *root.parents) if folder.exists()))
+    checkpoints = 0
+    for file in (root / "checkpoints").rglob("*"):
+        # A checkpoint is deleted when its trial ends, which may be now.
         with suppress(FileNotFoundError):
-            total += file.stat().st_size
-    return total
+            checkpoints += file.stat().st_size
+    return Disk(free=usage.free, total=usage.total, checkpoints=checkpoints)

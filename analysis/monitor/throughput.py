@@ -1,4 +1,4 @@
-"""How fast one training moves, and whether it has stalled, read from the moments at which it told its steps."""
+"""Speed of one training, and whether it has stalled, from the times of its progress reports."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from statistics import median
 
 STALL_FACTOR = 6.0
 STALL_SECONDS = 30.0
-"""A training has stalled when it is silent for this long and for this many times its own median interval."""
+"""Silence after which a training has stalled: this many seconds and this many times its own median interval."""
 RECENT = 12
-"""Intervals that the speed is taken from, a minute of training."""
+"""Number of intervals behind the speed, about a minute of training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,23 +19,23 @@ class Pace:
     """The speed of one training."""
 
     step: int | None
-    """Optimizer steps done when it was last heard of; None if it has not been heard of."""
+    """Optimizer steps at the last report; None before the first."""
     steps_per_second: float | None
-    """Over the last minute; None until it was heard of twice."""
+    """Speed over the last minute; None before the second report."""
     silent_seconds: float
-    """Since it was last heard of, or since its start."""
+    """Seconds since the last report, or since the start."""
     last_interval: float | None
-    """Seconds between the last two times it was heard of."""
+    """Seconds between the last two reports."""
     median_interval: float | None
-    """Median of all these intervals, the last one left out: what is usual for it."""
+    """Median seconds between reports without the last interval: the usual interval."""
 
     @property
     def stall(self) -> str:
-        """What is unusual, with its numbers; empty if nothing is."""
+        """Description of an unusually long silence or interval; empty if there is none."""
         if self.median_interval is None or self.last_interval is None:
             return ""
         limit = max(STALL_FACTOR * self.median_interval, STALL_SECONDS)
-        usual = f"usual for it are {self.median_interval:.1f} s"
+        usual = f"the usual interval is {self.median_interval:.1f} s"
         if self.silent_seconds >= limit:
             return f"stalled? no step for {self.silent_seconds:.0f} s; {usual}"
         if self.last_interval >= limit:
@@ -43,16 +43,19 @@ class Pace:
         return ""
 
 
-def pace_of(moments: Sequence[tuple[int, int]], started: int, now: float) -> Pace:
-    """Pace at `now` (seconds since 1970) of a training that told (milliseconds, step) and started at a millisecond."""
-    recent = list(pairwise(moments))[-RECENT:]
+def pace_of(reports: Sequence[tuple[int, int]], started: int, now: float) -> Pace:
+    """Return the pace of a training at `now`, in seconds since 1970.
+
+    `reports` holds (time, step); these times and `started` are in milliseconds since 1970.
+    """
+    recent = list(pairwise(reports))[-RECENT:]
     speeds = [(b[1] - a[1]) / (b[0] - a[0]) * 1000 for a, b in recent if b[0] > a[0] and b[1] > a[1]]
-    intervals = [(b - a) / 1000 for a, b in pairwise([started, *(at for at, _ in moments)])]
+    intervals = [(b - a) / 1000 for a, b in pairwise([started, *(time for time, _ in reports)])]
     return Pace(
-        step=moments[-1][1] if moments else None,
+        step=reports[-1][1] if reports else None,
         steps_per_second=median(speeds) if speeds else None,
-        # Another host's clock may be ahead of ours.
-        silent_seconds=max(0.0, now - (moments[-1][0] if moments else started) / 1000),
+        # Another host's clock may be ahead of the local one.
+        silent_seconds=max(0.0, now - (reports[-1][0] if reports else started) / 1000),
         last_interval=intervals[-1] if intervals else None,
         median_interval=median(intervals[:-1] or intervals) if intervals else None,
     )

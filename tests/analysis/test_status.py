@@ -185,7 +185,7 @@ def test_a_stalled_trial_is_warned_of_with_its_numbers_and_another_is_not(store:
     child(parent, 2, seconds=500.0)
     stalled, moving, silent = sorted(only(store).trainings, key=lambda one: one.name)
     # Time goes on while the test does.
-    assert re.match(r"stalled\? no step for 1\d\d s; usual for it are 5.0 s", stalled.pace.stall)
+    assert re.match(r"stalled\? no step for 1\d\d s; the usual interval is 5.0 s", stalled.pace.stall)
     assert (moving.pace.stall, silent.pace.stall) == ("", "")
     assert moving.pace.steps_per_second == pytest.approx(2.0, abs=0.05)
     text = shown(store)

@@ -24,8 +24,8 @@ def chinchilla_table(noise: float, *, sizes: int = 6, lengths: int = 6, seed: in
 
 
 def repeated_data(seed: int = 0) -> Observations:
-    """Loss that falls with N on many unique tokens and rises on few."""
-    n, u, epochs = (one.ravel() for one in np.meshgrid(np.geomspace(1e7, 1e10, 8), np.geomspace(1e8, 1e11, 6), [1, 4, 16]))
+    """Return losses that fall with N on many unique tokens and rise on few."""
+    n, u, epochs = (grid.ravel() for grid in np.meshgrid(np.geomspace(1e7, 1e10, 8), np.geomspace(1e8, 1e11, 6), [1, 4, 16]))
     d = u * epochs
     loss = E + A / n**ALPHA + B / d**BETA + 0.04 * n**0.8 / u**0.7
     return observations(n=n, d=d, unique=u, loss=loss * np.exp(0.01 * np.random.default_rng(seed).normal(size=len(n))))
@@ -39,7 +39,7 @@ def objective(fit: Fit, table: Observations) -> float:
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.name)
-def test_slopes_are_those_of_the_prediction(law) -> None:  # type: ignore[no-untyped-def]
+def test_the_jacobian_is_the_derivative_of_the_prediction(law) -> None:  # type: ignore[no-untyped-def]
     rng = np.random.default_rng(1)
     x = {name: rng.normal(size=7) for name in "ndu"}
     theta = rng.uniform(0.2, 0.9, size=(3, law.n_parameters))
@@ -62,17 +62,17 @@ CURVES = {
     "log_parabola": lambda n, d, u: np.exp(9 - 0.8 * np.log(n) + 0.02 * np.log(n) ** 2),
     "broken": lambda n, d, u: 0.5 + 8 * n**-0.05 * (1 + (n / 1e9) ** (1 / 0.4)) ** (-0.3 * 0.4),
 }
-"""One curve of each law, to be found again from its points."""
+"""A curve of each law."""
 
 
 @pytest.mark.parametrize("name", BY_NAME)
 def test_every_law_is_recovered_from_its_own_curve(name: str) -> None:
     loss = CURVES[name]
-    n, d, share = (one.ravel() for one in np.meshgrid(np.geomspace(1e7, 1e11, 9), np.geomspace(1e9, 1e12, 5), [0.05, 1]))
-    told = loss(n, d, d * share)
-    fit = fit_law(law_named(name), observations(n=n, d=d, unique=d * share, loss=told))
+    n, d, share = (grid.ravel() for grid in np.meshgrid(np.geomspace(1e7, 1e11, 9), np.geomspace(1e9, 1e12, 5), [0.05, 1]))
+    loss_of_curve = loss(n, d, d * share)
+    fit = fit_law(law_named(name), observations(n=n, d=d, unique=d * share, loss=loss_of_curve))
     # Within 0.1% everywhere: Huber's sum sees nothing beyond.
-    np.testing.assert_allclose(fit.predict(n, d, d * share), told, rtol=1e-3)
+    np.testing.assert_allclose(fit.predict(n, d, d * share), loss_of_curve, rtol=1e-3)
 
 
 def test_reported_parameters_are_those_of_the_published_formula() -> None:
@@ -100,22 +100,22 @@ def test_the_objective_is_the_sum_of_huber_terms_and_no_general_optimiser_finds_
     rng = np.random.default_rng(0)
     options = {"maxiter": 4000, "maxfev": 4000, "xatol": 1e-10, "fatol": 1e-16}
     for _ in range(4):
-        found = minimize(total, near * (1 + 0.02 * rng.normal(size=5)), method="Nelder-Mead", options=options)
-        assert fit.objective <= found.fun * (1 + 1e-9)
+        result = minimize(total, near * (1 + 0.02 * rng.normal(size=5)), method="Nelder-Mead", options=options)
+        assert fit.objective <= result.fun * (1 + 1e-9)
 
 
 def test_non_negative_least_squares_leaves_out_what_would_be_negative() -> None:
     rng = np.random.default_rng(0)
     bases = rng.normal(size=(50, 3, 12))
-    found, squares = non_negative(bases)
-    assert (found >= 0).all()
-    assert (found == 0).any()
-    left = ((1 - np.einsum("gk,gki->gi", found, bases)) ** 2).sum(axis=1)
+    coefficients, squares = non_negative(bases)
+    assert (coefficients >= 0).all()
+    assert (coefficients == 0).any()
+    left = ((1 - np.einsum("gk,gki->gi", coefficients, bases)) ** 2).sum(axis=1)
     np.testing.assert_allclose(left, squares, rtol=1e-6)
     # No direction that keeps the signs improves it.
     for k in range(3):
         for step in (-1e-3, 1e-3):
-            moved = found.copy()
+            moved = coefficients.copy()
             moved[:, k] = np.maximum(moved[:, k] + step, 0)
             assert (((1 - np.einsum("gk,gki->gi", moved, bases)) ** 2).sum(axis=1) >= squares - 1e-9).all()
 
@@ -174,18 +174,18 @@ def test_two_cores_fit_in_a_tenth_of_a_second_and_bootstrap_in_five() -> None:
     started = time.process_time()
     (fit,) = fit_laws(table, "chinchilla")
     fitted = time.process_time()
-    drawn = bootstrap(fit, table)
+    resampled = bootstrap(fit, table)
     assert fitted - started < 0.2
     assert time.process_time() - fitted < 10
-    assert len(drawn.parameters) == 4000
+    assert len(resampled.parameters) == 4000
 
 
 def test_every_draw_is_a_fit_of_its_own() -> None:
     table = chinchilla_table(0.01)
     (fit,) = fit_laws(table, "chinchilla")
-    drawn = bootstrap(fit, table, resamples=3, seed=5)
+    resampled = bootstrap(fit, table, resamples=3, seed=5)
     counts = np.random.default_rng(5).multinomial(len(table), np.full(len(table), 1 / len(table)), size=3)
-    for weights, parameters in zip(counts, drawn.parameters, strict=True):
+    for weights, parameters in zip(counts, resampled.parameters, strict=True):
         # Clusters are numbered in the order of (N, D), as the rows are.
         again = np.repeat(np.arange(len(table)), weights)
         assert table.d is not None

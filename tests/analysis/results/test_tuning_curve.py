@@ -1,4 +1,4 @@
-"""The expected best of n is what all subsets say, has no bias, and its error is about the spread over searches."""
+"""The expected best of n is the mean over subsets, unbiased, and its error is about the spread over searches."""
 
 from __future__ import annotations
 
@@ -11,19 +11,17 @@ from hypothesis import strategies as st
 
 from analysis.results.tuning_curve import expected_best, search_error, tuning_curve
 
-CASES = [("gamma", 6, 0.8), ("gamma", 12, 0.7), ("normal", 6, 0.6), ("normal", 12, 0.5)]
-"""Kind of losses, n of 12, and the least share of the true spread that the error must tell."""
 LOSSES = st.lists(st.floats(0.1, 2.0), min_size=1, max_size=9)
 
 
 @given(LOSSES, st.data())
-def test_it_is_the_mean_over_all_subsets(losses: list[float], data: st.DataObject) -> None:
+def test_the_expected_best_is_the_mean_over_all_subsets(losses: list[float], data: st.DataObject) -> None:
     n = data.draw(st.integers(1, len(losses)))
     brute_force = np.mean([min(subset) for subset in combinations(losses, n)])
     assert expected_best(np.array(losses), n) == pytest.approx(float(brute_force))
 
 
-def test_it_has_no_bias_where_drawing_with_replacement_has_one() -> None:
+def test_the_expected_best_is_unbiased_and_drawing_with_replacement_is_not() -> None:
     rng, trials, n, truth = np.random.default_rng(0), 8, 4, 1 / 5
     searches = rng.random((4000, trials))
     unbiased = [expected_best(search, n) for search in searches]
@@ -49,17 +47,17 @@ def test_more_draws_than_trials_are_refused(n: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("draw", "n", "least"), [("gamma", 6, 0.8), ("gamma", 12, 0.7), ("normal", 6, 0.6), ("normal", 12, 0.5)]
+    ("draw", "n", "lowest"), [("gamma", 6, 0.8), ("gamma", 12, 0.7), ("normal", 6, 0.6), ("normal", 12, 0.5)]
 )
-def test_the_error_is_about_the_spread_over_searches(draw: str, n: int, least: float) -> None:
+def test_the_error_is_about_the_spread_over_searches(draw: str, n: int, lowest: float) -> None:
     rng = np.random.default_rng(2)
     searches = [rng.gamma(2, 1, 12) if draw == "gamma" else rng.normal(size=12) for _ in range(200)]
     truth = np.std([expected_best(search, n) for search in searches])
-    told = np.mean([search_error(search, n) for search in searches])
-    assert least < told / truth < 1.15
+    estimate = np.mean([search_error(search, n) for search in searches])
+    assert lowest < estimate / truth < 1.15
 
 
-def test_a_curve_falls_with_n_and_begins_at_the_mean() -> None:
+def test_a_curve_falls_with_n_and_starts_at_the_mean() -> None:
     losses = np.random.default_rng(3).normal(0.4, 0.02, 15)
     curve = tuning_curve(losses)
     assert list(curve["n"]) == sorted(set(curve["n"]))

@@ -1,4 +1,4 @@
-"""The three layers of noise stay apart, and the winner's curse has the sign and size that theory gives it."""
+"""The three layers of noise are separate, and the winner's curse has the sign and size of the theory."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from analysis import leaderboard
-from analysis import uncertainty_table as sure_table
+from analysis import leaderboard, uncertainty_table
 from analysis.results.frontier import frontiers
 from analysis.results.uncertainty import LossUncertainty, loss_uncertainties, pooled_deviation
 from research.tracking.store import Store, open_store
@@ -18,22 +17,22 @@ from tests.support.small_store import BASE_RATE_LOSS, add_run
 
 RNG = np.random.default_rng(5)
 EXPECTED_MAXIMUM_OF_12 = 1.6292
-"""Of standard normal draws (Harter 1961)."""
+"""Expected maximum of twelve standard normal draws (Harter 1961)."""
 
 
-def told(losses: NDArray[np.float64], fresh: tuple[float, ...] = (), days: float = 0.02) -> LossUncertainty:
-    """One budget whose random trials have these losses and whose winner has these fresh seeds."""
+def uncertainty_of(losses: NDArray[np.float64], fresh: tuple[float, ...] = (), days: float = 0.02) -> LossUncertainty:
+    """Return the uncertainty of a budget with these random losses and these fresh seeds of its best trial."""
     replicates = {"winner": fresh}
     best = float(losses.min())
     winner = entry(2000, best, noise=days, config="winner", random_losses=losses, replicates=replicates)
     return loss_uncertainties(frontier(winner))[0]
 
 
-def test_each_layer_answers_to_its_own_noise_alone() -> None:
-    calm = told(RNG.normal(0.4, 0.001, 20), (0.40, 0.401), days=0.02)
-    other_search = told(RNG.normal(0.4, 0.05, 20), (0.40, 0.401), days=0.02)
-    other_seeds = told(RNG.normal(0.4, 0.001, 20), (0.38, 0.42), days=0.02)
-    other_days = told(RNG.normal(0.4, 0.001, 20), (0.40, 0.401), days=2.0)
+def test_each_layer_depends_on_its_own_noise_only() -> None:
+    calm = uncertainty_of(RNG.normal(0.4, 0.001, 20), (0.40, 0.401), days=0.02)
+    other_search = uncertainty_of(RNG.normal(0.4, 0.05, 20), (0.40, 0.401), days=0.02)
+    other_seeds = uncertainty_of(RNG.normal(0.4, 0.001, 20), (0.38, 0.42), days=0.02)
+    other_days = uncertainty_of(RNG.normal(0.4, 0.001, 20), (0.40, 0.401), days=2.0)
     assert other_search.search > 10 * calm.search
     assert other_search.seed == calm.seed
     assert other_seeds.seed > 10 * calm.seed
@@ -43,16 +42,16 @@ def test_each_layer_answers_to_its_own_noise_alone() -> None:
 
 
 def test_days_are_paired_with_the_strongest_baseline() -> None:
-    """What all models share of a day, here nearly all of its loss, is no noise of the comparison."""
-    one = told(RNG.normal(0.4, 0.01, 20), days=0.001)
-    assert one.rival == "logistic"
-    assert one.validation < 1e-3
+    """The part of a day's loss that all models share, here nearly all of it, is no noise of the comparison."""
+    uncertainty = uncertainty_of(RNG.normal(0.4, 0.01, 20), days=0.001)
+    assert uncertainty.rival == "logistic"
+    assert uncertainty.validation < 1e-3
 
 
 def test_the_winners_curse_of_pure_noise_is_the_expected_extreme() -> None:
     """Twelve equal configurations: the lowest loss is 1.63 seed deviations below the truth, fresh seeds are not."""
     sd, studies = 0.01, 200
-    curses = [told(RNG.normal(0.4, sd, 12), tuple(RNG.normal(0.4, sd, 3))).curse for _ in range(studies)]
+    curses = [uncertainty_of(RNG.normal(0.4, sd, 12), tuple(RNG.normal(0.4, sd, 3))).curse for _ in range(studies)]
     # The minimum of twelve has a variance of 0.35 (Harter 1961), the mean of three seeds one of 1/3.
     error = sd * (0.35 + 1 / 3) ** 0.5 / studies**0.5
     assert np.mean(curses) == pytest.approx(-EXPECTED_MAXIMUM_OF_12 * sd, abs=4 * error)
@@ -72,16 +71,16 @@ def test_a_spread_is_pooled_over_configurations() -> None:
     assert np.isnan(pooled_deviation([(5.0,)]))
 
 
-def test_what_is_missing_is_said_with_the_way_to_get_it() -> None:
+def test_missing_noise_is_named_with_its_remedy() -> None:
     bare = frontier(entry(2000, 0.4), entry(20_000, 0.39))
-    lines = sure_table.uncertainty_sentences(bare)
+    lines = uncertainty_table.uncertainty_sentences(bare)
     assert any("no random trial" in line and "--random-share" in line for line in lines)
     assert any("Winner's curse unknown for 2K, 20K" in line and "REPLICATES=3" in line for line in lines)
 
 
 @pytest.fixture
 def store(store_root: Path) -> Store:
-    """One budget: searched, random, diverged, replicated and crashed runs beside two baselines."""
+    """Return a store of one budget with searched, random, diverged, replicated and crashed runs and two baselines."""
     store = open_store(store_root)
     add_run(store, "0000 d4 L2 h1 ff2", loss=0.50, by="enqueued")
     add_run(store, "0001 d4 L2 h1 ff2", loss=0.40, by="tpe")
@@ -97,29 +96,29 @@ def store(store_root: Path) -> Store:
 
 
 def test_a_store_is_read_into_layers(store: Store) -> None:
-    (found,) = frontiers(store, None)
-    (made,) = found.entries
-    assert sorted(made.random_losses) == [0.43, 0.47, BASE_RATE_LOSS]
-    assert (made.complete, made.failed) == (4, 2)
-    (one,) = loss_uncertainties(found)
-    assert (one.naive_best, one.n, one.expected_best, one.fresh_seeds) == (0.40, 3, 0.43, 2)
-    assert one.fresh_mean == pytest.approx(0.45)
-    assert one.curse == pytest.approx(-0.05)
-    assert one.seed == pytest.approx(0.02 / 2**0.5)
-    assert (one.rival, one.validation > 0) == ("logistic", True)
+    (question,) = frontiers(store, None)
+    (result,) = question.entries
+    assert sorted(result.random_losses) == [0.43, 0.47, BASE_RATE_LOSS]
+    assert (result.complete, result.failed) == (4, 2)
+    (uncertainty,) = loss_uncertainties(question)
+    assert (uncertainty.naive_best, uncertainty.n, uncertainty.expected_best, uncertainty.fresh_seeds) == (0.40, 3, 0.43, 2)
+    assert uncertainty.fresh_mean == pytest.approx(0.45)
+    assert uncertainty.curse == pytest.approx(-0.05)
+    assert uncertainty.seed == pytest.approx(0.02 / 2**0.5)
+    assert (uncertainty.rival, uncertainty.validation > 0) == ("logistic", True)
 
 
-def test_replicates_are_no_trials_and_both_tables_fit(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_replicates_are_not_trials_and_both_tables_fit(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     from analysis.options import LeaderboardOptions
 
-    (found,) = frontiers(store, None)
-    assert len(found.trials) == 4
+    (question,) = frontiers(store, None)
+    assert len(question.trials) == 4
     leaderboard.main(LeaderboardOptions(store=store.root, figures=True))
-    told = capsys.readouterr().out
-    table = [line.rstrip() for line in told.splitlines() if "2K " in line or "logistic" in line]
-    assert max(len(line) for line in told.splitlines() if line.startswith((" 2K", " logistic", " budget"))) <= 120
+    printed = capsys.readouterr().out
+    table = [line.rstrip() for line in printed.splitlines() if "2K " in line or "logistic" in line]
+    assert max(len(line) for line in printed.splitlines() if line.startswith((" 2K", " logistic", " budget"))) <= 120
     assert any("0.4500 ± 0.0100 (2)" in line and "+0.0500" in line for line in table)
-    assert "Winner's curse (mean of fresh seeds - naive best): 2K +0.0500 nats" in told
+    assert "Winner's curse (mean of fresh seeds - naive best): 2K +0.0500 nats" in printed
     for name in ("tuning", "learning", "calibration"):
         for suffix in ("png", "pdf", "csv"):
             assert len(list((store.root / "reports").glob(f"{name}-*.{suffix}"))) == 1
