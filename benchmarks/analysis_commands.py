@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.clone_runs import Copy, add_copies
-from benchmarks.measurement import Measurement, timed
+from benchmarks.harness import Measurement, timed
 from benchmarks.start_up import cpu_seconds
 from benchmarks.tracking import fresh_store
 from pipelines.options import SweepOptions

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.cpu_time import cpu_in_turn
 from benchmarks.feature_build_time import build_milliseconds
-from benchmarks.measurement import Measurement, in_turn, timed
+from benchmarks.harness import Measurement, cpu_in_turn, in_turn, timed
 from research.data.bundled import bundled
 from research.data.garch import SP500
 from research.data.snapshots import load_snapshot, write_snapshot

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.clone_runs import Copy, add_copies
-from benchmarks.measurement import Measurement, timed
+from benchmarks.harness import Measurement, timed
 from benchmarks.tracking import fresh_store, reference
 from research.tracking import query
 from research.tracking import sqlite_reader as sql

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.gemm import GemmPeak
-from benchmarks.measurement import Measurement, cells
+from benchmarks.harness import Measurement, cells
 from research.runtime import hardware
 
 CPU = torch.device("cpu")

@@ -11,7 +11,7 @@ import optuna
 from rich.console import Console
 
 from benchmarks.clone_runs import Copy, add_copies
-from benchmarks.measurement import Measurement, timed
+from benchmarks.harness import Measurement, timed
 from benchmarks.tracking import fresh_store
 from pipelines.options import SweepOptions
 from pipelines.sweep import driver

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from benchmarks.measurement import cells
+from benchmarks.harness import cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
     from rich.table import Table
 
-    from benchmarks.measurement import Measurement
+    from benchmarks.harness import Measurement
 
 Name = Literal[
     "training",

@@ -16,10 +16,21 @@ from statistics import median
 import optuna
 import torch
 
-from benchmarks.cpu_time import one_thread
-from benchmarks.measurement import Measurement, timed, typical
-from benchmarks.sample_trial import CURVES, EPOCHS, PARAMS, TAGS, curve_value, write_artifacts
-from benchmarks.toy_search import objective, sampler, suggest
+from benchmarks.harness import (
+    CURVES,
+    EPOCHS,
+    PARAMS,
+    TAGS,
+    Measurement,
+    curve_value,
+    objective,
+    one_thread,
+    sampler,
+    suggest,
+    timed,
+    typical,
+    write_artifacts,
+)
 from benchmarks.training import SHAPES, our_step
 from pipelines.options import SweepOptions
 from research.tracking.run_writer import Input, RunLog, Value

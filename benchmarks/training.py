@@ -14,10 +14,9 @@ import numpy as np
 import torch
 
 from benchmarks import patchtst
-from benchmarks.cpu_time import cpu_in_turn, one_thread
 from benchmarks.gemm import gemm_peak
+from benchmarks.harness import Measurement, cpu_in_turn, in_turn, one_thread, timed
 from benchmarks.loop_adamw import LoopAdamW, give_gradients
-from benchmarks.measurement import Measurement, in_turn, timed
 from benchmarks.plain_trainer import PlainTrainer, Windows
 from pipelines.executors.stack_size import windows_per_second
 from research.errors import InputError
