@@ -227,8 +227,8 @@ def test_a_wrong_path_is_one_sentence_before_anything_is_written(files: Path, tm
 
 def test_help_shows_an_example_and_loads_no_heavy_library() -> None:
     code = (
-        "import runpy, sys; sys.argv = ['x', '--help']\n"
-        "try: runpy.run_module('pipelines.adopt.adopt', run_name='__main__', alter_sys=True)\n"
+        "import runpy, sys; sys.argv = ['tapescale', 'adopt', '--help']\n"
+        "try: runpy.run_module('tapescale', run_name='__main__', alter_sys=True)\n"
         "except SystemExit: pass\n"
         "print('LOADED', [name for name in ('torch', 'mlflow', 'optuna', 'pandas') if name in sys.modules])"
     )
