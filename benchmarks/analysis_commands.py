@@ -1,4 +1,4 @@
-"""How long the readers take over a store of 10,000 trials at three budgets, as whole commands."""
+"""Time of the analysis commands on a store of 10,000 trials at three budgets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.clone_runs import Copy, add_copies
-from benchmarks.measurement import Measurement, timed
+from benchmarks.harness import Measurement, timed
 from benchmarks.start_up import cpu_seconds
 from benchmarks.tracking import fresh_store
 from pipelines.options import SweepOptions
@@ -24,7 +24,7 @@ DEPTHS, WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24), (4, 8, 12, 16, 24, 32)
 
 
 def analysing(folder: Path) -> list[Measurement]:
-    """Leaderboard, effects and report."""
+    """Measure leaderboard, effects and report."""
     root = searched_store(folder)
     verbs = {
         "leaderboard": MOST_LEADERBOARD,
@@ -43,7 +43,7 @@ def analysing(folder: Path) -> list[Measurement]:
 
 
 def searched_store(folder: Path) -> Path:
-    """Three real sweeps of two trials each, and copies of a trial of each with other shapes, settings and losses."""
+    """Return a store of three real two-trial sweeps and copies of their trials with other shapes, settings and losses."""
     store = fresh_store(folder, "searched")
     for budget in BUDGETS:
         options = SweepOptions(budget=budget, trials=2, epochs=1, device="cpu", workers=1, threads=1, store=store.root)
@@ -58,7 +58,7 @@ def searched_store(folder: Path) -> Path:
 
 
 def _copies(budget: str, count: int, loss: float) -> Iterator[Copy]:
-    """None is better than its original: the finalists' files of predictions are real."""
+    """Return copies that are worse than their original, so that the finalists are real trials with prediction files."""
     numbers = random.Random(budget)
     for number in range(count):
         depth, width = numbers.choice(DEPTHS), numbers.choice(WIDTHS)

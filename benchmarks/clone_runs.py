@@ -1,4 +1,4 @@
-"""Many finished runs in no time: copies of a run that was written the usual way, put into MLflow's tables directly."""
+"""Fast creation of many finished runs: copies of one real run, written directly to MLflow's tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COPIED = ("params", "tags", "latest_metrics", "metrics")
 
 @dataclass(frozen=True, kw_only=True)
 class Copy:
-    """Where a copy differs from its original."""
+    """Differences of a copy from its original."""
 
     name: str
     params: Mapping[str, str] = field(default_factory=dict)
@@ -23,7 +23,7 @@ class Copy:
 
 
 def add_copies(database: Path, run_id: str, copies: Iterable[Copy]) -> None:
-    """Add the copies, each a millisecond younger than the one before."""
+    """Add the copies; each starts one millisecond after the previous one."""
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.row_factory = sqlite3.Row
         original = dict(connection.execute("SELECT * FROM runs WHERE run_uuid = ?", (run_id,)).fetchone())

@@ -1,4 +1,4 @@
-"""What the way from bars to batches costs: features, the synthetic market, a snapshot, windows."""
+"""Cost of the path from bars to batches: features, the synthetic market, a snapshot, windows."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.cpu_time import cpu_in_turn
 from benchmarks.feature_build_time import build_milliseconds
-from benchmarks.measurement import Measurement, in_turn, timed
+from benchmarks.harness import Measurement, cpu_in_turn, in_turn, timed
 from research.data.bundled import bundled
 from research.data.garch import SP500
 from research.data.snapshots import load_snapshot, write_snapshot
@@ -26,7 +25,7 @@ from research.task.windows import WindowDataset
 
 TIMES = 7
 EPOCHS = 41
-"""An epoch takes hundredths of a second: many of them, or one busy moment of the machine decides."""
+"""Number of epochs. Each takes hundredths of a second, so few of them would be dominated by load on the machine."""
 DAYS = 10_000
 MOST_FEATURE_SECONDS = 1.0
 BARS, ARCH_DAYS = 1_000_000, 50_000
@@ -39,12 +38,12 @@ Batch = tuple[Tensor, Tensor]
 
 
 def data(folder: Path) -> list[Measurement]:
-    """The steps that every sweep takes before and during its training."""
+    """Measure the steps of every sweep before and during training."""
     return [features(), market(), snapshot(folder), *windows()]
 
 
 def features() -> Measurement:
-    """All 100 columns, those of an index and a volatility index included, beside the 25 of the reference set."""
+    """Measure all 100 columns, including those of index and volatility index, compared with the 25 of the reference set."""
     wide, usual = in_turn([partial(_feature_seconds, name) for name in ("s100", "a25s")], TIMES)
     return Measurement(
         name=f"features s100 of {DAYS:,} days / a25s", seconds=wide, reference=usual, most_seconds=MOST_FEATURE_SECONDS
@@ -52,7 +51,7 @@ def features() -> Measurement:
 
 
 def market() -> Measurement:
-    """Whole bars beside the returns that `arch` simulates of the same law, scaled to as many days: its time is a loop's."""
+    """Measure whole bars, compared with returns that `arch` simulates of the same law in a loop, scaled to equal days."""
     whole, returns = in_turn(
         [partial(timed, lambda: market_bars(Market(bars=BARS))), partial(timed, lambda: arch_days(ARCH_DAYS))], TIMES
     )
@@ -65,8 +64,8 @@ def market() -> Measurement:
 
 
 def arch_days(days: int) -> pd.DataFrame:
-    """Days of `arch`'s own simulator of our law: columns `data` and `volatility`."""
-    # Loads statsmodels for two seconds.
+    """Simulate days of our law with `arch`; return columns `data` and `volatility`."""
+    # arch loads statsmodels, which takes two seconds.
     from arch.univariate import GARCH, Normal, ZeroMean
 
     model = ZeroMean(volatility=GARCH(p=1, o=1, q=1), distribution=Normal(seed=0))
@@ -74,7 +73,7 @@ def arch_days(days: int) -> pd.DataFrame:
 
 
 def snapshot(folder: Path) -> Measurement:
-    """What a sweep does with bars that it knows beside what taking them in costs."""
+    """Measure the load of a stored snapshot, compared with its first import."""
     delivered, numbers = bundled(), count()
     known = write_snapshot(delivered, folder / "known").digest
     loading = partial(timed, lambda: load_snapshot(known, folder / "known"))
@@ -89,7 +88,7 @@ def snapshot(folder: Path) -> Measurement:
 
 
 def windows() -> list[Measurement]:
-    """An epoch of batches gathered from two stacked instruments beside a loader that slices and stacks each window.
+    """Measure batches gathered from two instruments, compared with a loader that slices and stacks each window.
 
     And beside what no gather can beat: as many bytes moved from one place to another.
     """
@@ -116,12 +115,12 @@ def windows() -> list[Measurement]:
 
 
 def gathered_batches(stacked: WindowDataset, rows: np.ndarray) -> Iterator[Batch]:
-    """Batches as training takes them."""
+    """Yield batches as training does."""
     return (stacked.gather(rows_B) for rows_B in torch.split(stacked.rows(rows), BATCH))
 
 
 def sliced_batches(stacked: WindowDataset, rows: np.ndarray) -> Iterator[Batch]:
-    """The same batches by torch's own means."""
+    """Return the same batches from torch's DataLoader."""
     yield from DataLoader(_Slices(stacked), batch_size=BATCH, sampler=rows.tolist())
 
 

@@ -1,4 +1,4 @@
-"""How long a feature set takes to build."""
+"""Build time of a feature set."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from research.features.feature_sets import WHOLE_SETS, build, with_references
 
 
 def build_milliseconds(name: str, rows: int = 10_000, repeats: int = 5) -> float:
-    """Median time of building all columns of a set, also those that need other instruments."""
+    """Return the median seconds to build all columns of a set, including those that need other instruments."""
     bars = _random_walk(rows)
     needs = {feature.needs for feature in WHOLE_SETS[name].features if feature.needs}
     feature_set = with_references(WHOLE_SETS[name], **{str(reference): "other" for reference in needs})

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmarks.cpu_time import cpu_seconds, one_thread
+from benchmarks.harness import cpu_seconds, one_thread
 
 SIZES = (256, 512, 1024, 1536)
 SECONDS_EACH = 0.25

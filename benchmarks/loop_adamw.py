@@ -1,4 +1,4 @@
-"""AdamW as one writes it by hand: a Python loop over the parameters, a handful of torch calls for each."""
+"""Handwritten AdamW: a Python loop over the parameters with a few torch calls for each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 
 class LoopAdamW:
-    """AdamW (Loshchilov & Hutter 2019), with the settings that `torch.optim.AdamW` has by default."""
+    """AdamW (Loshchilov & Hutter 2019), with the default settings of `torch.optim.AdamW`."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class LoopAdamW:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Update every parameter by the gradient that it holds."""
+        """Update every parameter by its gradient."""
         self.steps += 1
         first, second = self.betas
         step_size = self.learning_rate / (1 - first**self.steps)
@@ -48,7 +48,7 @@ class LoopAdamW:
 
 
 def give_gradients(parameters: Sequence[nn.Parameter], seed: int = 0) -> None:
-    """Random gradients, so that a step can be timed without a backward pass."""
+    """Set random gradients, so that a step can be timed without a backward pass."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in parameters:
         parameter.grad = torch.randn(parameter.shape, generator=generator)

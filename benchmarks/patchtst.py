@@ -1,20 +1,18 @@
-"""Hugging Face's PatchTST at the layers, width, heads and feed-forward width of one of our shapes.
+"""Hugging Face's PatchTST with the layers, width, heads and feed-forward width of one of our architectures.
 
-It treats each feature as a series of its own, so that a window has F times as many tokens as ours.
+PatchTST treats each feature as a separate series, so a window has F times as many tokens as in our model.
 
 Shapes: B batch, T context days, F features. n patches, P patch length, d width, f feed-forward width, L layers.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib.util import find_spec
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.cpu_time import cpu_in_turn
 from research.spec import ArchitectureSpec
 
 MICRO_BATCH = 8
@@ -23,33 +21,13 @@ more make it no faster."""
 INSTALL = ".venv/bin/python -m pip install -c constraints.txt -e '.[bench]'"
 
 
-@dataclass(frozen=True, kw_only=True)
-class PatchTstCost:
-    """What training takes."""
-
-    windows: int
-    """Per optimizer step."""
-    seconds_per_step: float
-    """Processor seconds of one thread."""
-    tokens_per_window: int
-    forward_flops: int
-    """Of one window (multiply-add = 2)."""
-    training_flops: int
-    """Of one window, forward and backward."""
-
-    @property
-    def flops_per_second(self) -> float:
-        """Reached rate, to be held against the peak of this machine."""
-        return self.windows * self.training_flops / self.seconds_per_step
-
-
 def missing() -> str:
-    """One sentence if PatchTST cannot be measured here, else nothing."""
+    """Return one sentence if PatchTST cannot be measured here, else an empty text."""
     return "" if find_spec("transformers") else f"PatchTST is left out, transformers is not installed: {INSTALL}"
 
 
 class PatchTst:
-    """A model built from its configuration alone, and everything that one optimizer step needs."""
+    """A randomly initialised PatchTST with its optimizer and one batch of random windows."""
 
     def __init__(self, architecture: ArchitectureSpec, *, batch_size: int, dropout: float = 0.1):
         a = architecture
@@ -60,12 +38,12 @@ class PatchTst:
         self._y_B = torch.randint(2, (batch_size,), generator=generator).float()
 
     def logits(self, x_BTF: Tensor) -> Tensor:
-        """Logits [B]."""
+        """Return the logits, shape [B]."""
         logits_B1: Tensor = self.model(past_values=x_BTF).prediction_logits
         return logits_B1.squeeze(1)
 
     def step(self) -> None:
-        """One optimizer step on the same windows again."""
+        """Take one optimizer step; every step uses the same windows."""
         self.optimizer.zero_grad()
         for x_BTF, y_B in zip(*(torch.split(whole, MICRO_BATCH) for whole in (self._x_BTF, self._y_B)), strict=True):
             loss = F.binary_cross_entropy_with_logits(self.logits(x_BTF), y_B, reduction="sum") / len(self._y_B)
@@ -75,8 +53,8 @@ class PatchTst:
 
 
 def patchtst_model(a: ArchitectureSpec, dropout: float) -> nn.Module:
-    """One logit, dropout where ours has it; nothing is downloaded."""
-    # Takes seconds to load and is there only where the extra is installed.
+    """Return a PatchTST with one logit and dropout at the same places as our model; nothing is downloaded."""
+    # transformers takes seconds to load and is installed only with the extra.
     from transformers import PatchTSTConfig, PatchTSTForClassification
 
     config = PatchTSTConfig(
@@ -88,7 +66,7 @@ def patchtst_model(a: ArchitectureSpec, dropout: float) -> nn.Module:
         d_model=a.d_model,
         num_attention_heads=a.n_heads,
         ffn_dim=a.d_ff,
-        # The batch norm that it has by default is slower.
+        # The default batch norm is slower.
         norm_type="layernorm",
         positional_dropout=dropout,
         path_dropout=dropout,
@@ -98,32 +76,23 @@ def patchtst_model(a: ArchitectureSpec, dropout: float) -> nn.Module:
     return model.train()
 
 
-def patchtst_cost(a: ArchitectureSpec, *, batch_size: int, steps: int) -> PatchTstCost:
-    """Median of so many optimizer steps; only where `missing` says nothing."""
-    (seconds,) = cpu_in_turn([PatchTst(a, batch_size=batch_size).step], steps)
-    return PatchTstCost(
-        windows=batch_size,
-        seconds_per_step=seconds,
-        tokens_per_window=tokens_per_window(a),
-        forward_flops=forward_flops(a),
-        training_flops=training_flops(a),
-    )
-
-
 def tokens_per_window(a: ArchitectureSpec) -> int:
-    """Every feature is cut into patches of its own."""
+    """Return the tokens of a window: every feature is cut into patches separately."""
     return a.n_features * a.n_patches
 
 
 def forward_flops(a: ArchitectureSpec) -> int:
-    """All matrix products of one window: per series those of our blocks, then a head on the mean of each series."""
+    """Return the FLOPs of all matrix products of one window (multiply-add = 2).
+
+    Each series passes through the blocks of our model; then a head reads the mean of each series.
+    """
     d, f, n = a.d_model, a.d_ff, a.n_patches
     block = 2 * n * (4 * d * d + 2 * d * f) + 2 * (2 * n * n * d)
     return _input_flops(a) + a.n_features * (a.n_layers * block + 2 * d)
 
 
 def training_flops(a: ArchitectureSpec) -> int:
-    """Forward plus backward: each product has two gradients, except that the input needs none."""
+    """Return the FLOPs of forward and backward: each product has two gradients, except at the input, which needs none."""
     return 3 * forward_flops(a) - _input_flops(a)
 
 

@@ -17,9 +17,20 @@ import mlflow
 import optuna
 from mlflow import MlflowClient
 
-from benchmarks.measurement import timed, typical
-from benchmarks.sample_trial import ARTIFACTS, CURVES, EPOCHS, PARAMS, TAGS, curve_value, write_artifacts
-from benchmarks.toy_search import objective, sampler, suggest
+from benchmarks.harness import (
+    ARTIFACTS,
+    CURVES,
+    EPOCHS,
+    PARAMS,
+    TAGS,
+    curve_value,
+    objective,
+    sampler,
+    suggest,
+    timed,
+    typical,
+    write_artifacts,
+)
 
 
 def fluent(folder: Path, trials: int) -> float:

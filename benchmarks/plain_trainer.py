@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.cpu_time import cpu_seconds, one_thread
 from research.spec import ArchitectureSpec, TrainingSpec
 
 Item = tuple[Tensor, Tensor]
@@ -83,7 +82,7 @@ def encoder_layer(a: ArchitectureSpec, dropout: float) -> nn.TransformerEncoderL
 
 
 class PlainTrainer:
-    """The usual loop. It keeps its place in the data between calls, so that a few batches at a time can be timed."""
+    """The usual training loop. Calls continue in the data where the last one stopped, so a few batches can be timed."""
 
     def __init__(self, dataset: Windows, architecture: ArchitectureSpec, spec: TrainingSpec, device: torch.device = CPU):
         torch.manual_seed(spec.seed)
@@ -96,11 +95,11 @@ class PlainTrainer:
 
     @property
     def batches_per_epoch(self) -> int:
-        """The last one may be smaller."""
+        """Return the number of batches per epoch; the last batch may be smaller."""
         return len(self.loader)
 
     def run(self, batches: int = 1) -> list[float]:
-        """Train on the next batches, over as many epochs as they take; returns the loss of each."""
+        """Train on the next batches, across epochs if needed; return the loss of each batch."""
         self.model.train()
         return [self._step(x_BTF.to(self.device), y_B.to(self.device)) for x_BTF, y_B in islice(self._batches, batches)]
 
@@ -111,22 +110,6 @@ class PlainTrainer:
         nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.gradient_clip)
         self.optimizer.step()
         return loss.item()
-
-
-def plain_training_seconds(
-    dataset: Windows, architecture: ArchitectureSpec, spec: TrainingSpec, *, batches: int | None = None
-) -> float:
-    """Processor seconds of one thread for a whole training, building the model included, without any evaluation.
-
-    All epochs of the spec, or so many batches.
-    """
-
-    def training() -> None:
-        trainer = PlainTrainer(dataset, architecture, spec)
-        trainer.run(spec.epochs * trainer.batches_per_epoch if batches is None else batches)
-
-    with one_thread():
-        return cpu_seconds(training)
 
 
 def _endless(loader: DataLoader[Item]) -> Iterator[Item]:

@@ -1,4 +1,4 @@
-"""How long a large store takes to read."""
+"""Time to read a large store."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.clone_runs import Copy, add_copies
-from benchmarks.measurement import Measurement, timed
+from benchmarks.harness import Measurement, timed
 from benchmarks.tracking import fresh_store, reference
 from research.tracking import query
 from research.tracking import sqlite_reader as sql
@@ -20,7 +20,7 @@ PARAMS, TAGS, METRICS = 25, 20, 25
 
 
 def reading(folder: Path) -> list[Measurement]:
-    """`query.trials` of a store of 10,000 runs with 25 parameters, 20 tags and 25 metrics each."""
+    """Measure `query.trials` on a store of 10,000 runs with 25 parameters, 20 tags and 25 metrics each."""
     store = large_store(folder)
     return [
         Measurement(
@@ -30,7 +30,7 @@ def reading(folder: Path) -> list[Measurement]:
 
 
 def search_runs(folder: Path) -> list[Measurement]:
-    """The same beside `mlflow.search_runs`, which takes a minute."""
+    """Measure the same compared with `mlflow.search_runs`, which takes a minute."""
     store = large_store(folder)
     ours = timed(lambda: query.trials(store))
     theirs = reference("search_runs", store, 0)
@@ -38,7 +38,7 @@ def search_runs(folder: Path) -> list[Measurement]:
 
 
 def large_store(folder: Path) -> Store:
-    """A store with 10,000 trials, no two with the same numbers."""
+    """Return a store with 10,000 trials, all with different numbers."""
     store = fresh_store(folder, "large")
     log = RunLog.start(
         store,

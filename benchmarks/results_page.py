@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.gemm import GemmPeak
-from benchmarks.measurement import Measurement, cells
+from benchmarks.harness import Measurement, cells
 from research.runtime import hardware
 
 CPU = torch.device("cpu")
@@ -39,7 +39,7 @@ The newest section was measured here:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchSection:
-    """What one bench found."""
+    """Results of one benchmark."""
 
     name: str
     rows: Sequence[Measurement]
@@ -49,28 +49,28 @@ class BenchSection:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchMachine:
-    """Where the sections of one run were measured."""
+    """Machine of a benchmark run."""
 
     facts: Mapping[str, str | int]
-    """As in the record of a run."""
+    """Hardware facts, as in the record of a run."""
     peak: GemmPeak
-    """Of one thread, measured in the same run."""
+    """Peak rate of one thread, measured in the same run."""
     versions: Mapping[str, str]
-    """Of the packages that are compared with or built on."""
+    """Versions of the compared and used packages."""
 
     @classmethod
     def here(cls, peak: GemmPeak, device: torch.device = CPU) -> BenchMachine:
-        """The one that this runs on, with the packages it has."""
+        """Return this machine with its package versions."""
         return cls(facts=hardware(device), peak=peak, versions=dict(_installed()))
 
     @property
     def title(self) -> str:
-        """Short enough for every section."""
+        """Return a short description for every section."""
         name = self.facts["cpu"] if self.facts["device"] == "cpu" else self.facts["accelerator"]
         return f"{name}, {self.facts['cores']} cores, torch {self.facts['torch']}"
 
     def lines(self) -> list[str]:
-        """Everything, as a list."""
+        """Return all facts as a list."""
         f = self.facts
         versions = ", ".join(f"{name} {number}" for name, number in self.versions.items())
         return [
@@ -81,28 +81,28 @@ class BenchMachine:
 
 
 def write_page(sections: Sequence[BenchSection], machine: BenchMachine, path: Path = PAGE) -> None:
-    """Put these sections on the page; those of benches that did not run stay as they are."""
+    """Replace these sections on the page; sections of other benchmarks do not change."""
     kept = path.read_text(encoding="utf-8") if path.exists() else ""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page(sections, machine, day=date.today(), kept=kept), encoding="utf-8")
 
 
 def page(sections: Sequence[BenchSection], machine: BenchMachine, *, day: date, kept: str = "") -> str:
-    """The whole page; `kept` is the one before, whose order of sections stays and to which new ones are added."""
+    """Return the whole page. Sections keep their order in the old page `kept`; new ones follow."""
     written = {section.name: _section(section, machine, day) for section in sections}
     parts = {**sections_of(kept), **written}
     return "\n".join([INTRODUCTION, *machine.lines(), "", *parts.values()])
 
 
 def sections_of(text: str) -> dict[str, str]:
-    """Sections of a page by their headings; what stands before the first one is no section."""
+    """Return the sections of a page by heading; text before the first heading is not a section."""
     parts = re.split(rf"^(?={HEADING})", text, flags=re.MULTILINE)
     found = [part.rstrip() + "\n" for part in parts if part.startswith(HEADING)]
     return {part.splitlines()[0].removeprefix(HEADING).strip(): part for part in found}
 
 
 def _section(section: BenchSection, machine: BenchMachine, day: date) -> str:
-    """Each names its own day and machine: those of its neighbours may be others."""
+    """Return the text of a section with its day and machine, which may differ between sections."""
     lines = [f"{HEADING}{section.name}", "", f"{day.isoformat()} on {machine.title}.", ""]
     lines += [*_table(section.rows), ""] if section.rows else []
     lines += [f"- {note}" for note in section.notes]
@@ -115,7 +115,7 @@ def _table(rows: Sequence[Measurement]) -> list[str]:
 
 
 def _line(texts: Sequence[str]) -> str:
-    # A bar within a text would end its cell.
+    # A vertical bar in a text would end its cell.
     return "| " + " | ".join(text.replace("|", r"\|") for text in texts) + " |"
 
 

@@ -1,4 +1,4 @@
-"""How soon a sweep with 1,000 finished trials proposes its next one."""
+"""Time until a sweep with 1,000 finished trials suggests the next one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import optuna
 from rich.console import Console
 
 from benchmarks.clone_runs import Copy, add_copies
-from benchmarks.measurement import Measurement, timed
+from benchmarks.harness import Measurement, timed
 from benchmarks.tracking import fresh_store
 from pipelines.options import SweepOptions
 from pipelines.sweep import driver
@@ -30,7 +30,7 @@ MOST_SECONDS = 5.0
 
 
 def resume(folder: Path) -> list[Measurement]:
-    """From the prepared data to the first proposal: reading the store, telling the sampler, asking it."""
+    """Measure the time from prepared data to the first suggestion: read the store, update the sampler, sample."""
     store = fresh_store(folder, "resume")
     options = SweepOptions(budget="2K", trials=1, epochs=1, device="cpu", workers=1, store=store.root)
     quiet = Console(quiet=True)
@@ -57,7 +57,7 @@ def _propose(sweep: Sweep, console: Console) -> None:
 
 
 def _copies(first: Sweep) -> Iterator[Copy]:
-    """Trials that the sweep could have run, each with its own suggestion, fingerprints and loss."""
+    """Return possible trials of the sweep, each with a separate suggestion, fingerprints and loss."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     options, context = first.options, first.context
     fixed = FixedSettings(task=context.task.spec, epochs=options.epochs, patience=options.patience, seed=options.seed)

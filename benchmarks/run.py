@@ -1,4 +1,4 @@
-"""`make bench`: what training, data, tracking, reading and starting cost, beside what others pay for the same."""
+"""`make bench`: cost of training, data, tracking, reading and start-up, compared with other tools."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from benchmarks.measurement import cells
+from benchmarks.harness import cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
     from rich.table import Table
 
-    from benchmarks.measurement import Measurement
+    from benchmarks.harness import Measurement
 
 Name = Literal[
     "training",
@@ -48,7 +48,7 @@ FAST: tuple[Name, ...] = (
     "start_up",
 )
 ON_A_DEVICE: tuple[Name, ...] = ("training", "stacks")
-"""Benches of what an accelerator computes."""
+"""Benchmarks that run on an accelerator."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class BenchOptions:
     """
 
     names: tyro.conf.Positional[tuple[Name, ...]] = ()
-    """Which benches; all but the slow ones if none is named."""
+    """Benchmarks to run; all except the slow ones if none is named."""
     slow: bool = False
     """Also those that take minutes: MLflow's own way to read a large store."""
     big: bool = False
@@ -70,41 +70,38 @@ class BenchOptions:
     device: str = "cpu"
     """cpu, or cuda or mps for the benches of training alone."""
     page: Path = Path("docs/benchmarks.md")
-    """Where the table is written for readers; a section of a bench that does not run stays."""
+    """File of the results page; sections of benchmarks that do not run stay."""
 
 
 def main(options: BenchOptions) -> None:
-    """Run benches, print one table and write the page; nothing of it touches the store of the project."""
+    """Run the benchmarks, print one table and write the page, without use of the project's store."""
     import tempfile
-
-    from rich.console import Console
 
     from benchmarks.gemm import gemm_peak
     from benchmarks.results_page import BenchMachine, BenchSection, write_page
+    from research.cli.console import console, print_line
     from research.errors import InputError
     from research.runtime import choose_device
 
     device = choose_device(options.device)
     benches = _benches(device)
     sections: list[BenchSection] = []
-    console = Console()
-    # A pipe or a log file has no width of its own.
-    console = console if console.is_terminal else Console(width=150)
-    for name in _asked_for(options):
-        console.print(f"measuring {name}", highlight=False)
+    screen = console(150)
+    for name in _selected(options):
+        print_line(screen, f"measuring {name}")
         title = name if device.type == "cpu" else f"{name} on {device.type}"
         with tempfile.TemporaryDirectory() as folder:
             try:
                 sections.append(BenchSection(name=title, rows=benches[name](Path(folder))))
             except InputError as missing:
                 sections.append(BenchSection(name=title, rows=[], notes=[str(missing)]))
-                console.print(str(missing), style="yellow", highlight=False)
-    console.print(table_of([row for section in sections for row in section.rows]))
+                screen.print(str(missing), style="yellow", highlight=False)
+    screen.print(table_of([row for section in sections for row in section.rows]))
     write_page(sections, BenchMachine.here(gemm_peak(), device), options.page)
-    console.print(f"written to {options.page}", highlight=False)
+    print_line(screen, f"written to {options.page}")
 
 
-def _asked_for(options: BenchOptions) -> tuple[Name, ...]:
+def _selected(options: BenchOptions) -> tuple[Name, ...]:
     if options.big:
         return ("big",)
     usual = FAST if options.device == "cpu" else ON_A_DEVICE
@@ -142,7 +139,7 @@ def _benches(device: torch.device) -> dict[str, Callable[[Path], list[Measuremen
 
 
 def table_of(rows: list[Measurement]) -> Table:
-    """The rows for a terminal."""
+    """Return the rows as a table for a terminal."""
     from rich.table import Table
 
     table = Table(box=None, header_style="bold")

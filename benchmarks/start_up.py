@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.measurement import Measurement, in_turn
+from benchmarks.harness import Measurement, in_turn
 from benchmarks.tracking import fresh_store
 from pipelines.options import SweepOptions
 from pipelines.sweep import driver

@@ -1,4 +1,4 @@
-"""What it costs to keep a trial in MLflow, beside a plain MLflow script and beside Optuna's storages."""
+"""Cost of a trial's MLflow record, compared with a plain MLflow script and Optuna's storages."""
 
 from __future__ import annotations
 
@@ -16,10 +16,21 @@ from statistics import median
 import optuna
 import torch
 
-from benchmarks.cpu_time import one_thread
-from benchmarks.measurement import Measurement, timed, typical
-from benchmarks.sample_trial import CURVES, EPOCHS, PARAMS, TAGS, curve_value, write_artifacts
-from benchmarks.toy_search import objective, sampler, suggest
+from benchmarks.harness import (
+    CURVES,
+    EPOCHS,
+    PARAMS,
+    TAGS,
+    Measurement,
+    curve_value,
+    objective,
+    one_thread,
+    sampler,
+    suggest,
+    timed,
+    typical,
+    write_artifacts,
+)
 from benchmarks.training import SHAPES, our_step
 from pipelines.options import SweepOptions
 from research.tracking.run_writer import Input, RunLog, Value
@@ -40,12 +51,12 @@ INPUTS = [Input(name=name, digest="0123456789abcdef", source="snapshots", contex
 
 
 def tracking(folder: Path) -> list[Measurement]:
-    """A trial through `RunLog` against fluent calls, a search against Optuna's storages, a full store against an empty one."""
+    """Compare `RunLog` with fluent calls, a search with Optuna's storages, and a full store with an empty one."""
     return [_against_fluent(folder), _against_training(folder), *_searches(folder), _growth(folder)]
 
 
 def fresh_store(folder: Path, name: str) -> Store:
-    """An empty store; the migrations, which take seconds, run once per folder."""
+    """Return an empty store; the migrations, which take seconds, run once per folder."""
     template = folder / "template"
     open_store(template)
     return open_store(Path(shutil.copytree(template, folder / name)))
@@ -54,7 +65,7 @@ def fresh_store(folder: Path, name: str) -> Store:
 def write_trial(
     store: Store, experiment_id: str, number: int, params: Mapping[str, Value] = PARAMS, *, curves: bool = True
 ) -> None:
-    """One trial as a sweep writes it; without curves, what is left is its start and its end."""
+    """Write one trial as a sweep does; without curves only its start and end remain."""
     log = RunLog.start(
         store, experiment_id=experiment_id, kind="trial", name=f"{number:04d}", params=params, tags=TAGS, inputs=INPUTS
     )
@@ -77,7 +88,7 @@ def _against_fluent(folder: Path) -> Measurement:
 
 
 def _against_training(folder: Path) -> Measurement:
-    """What a trial of 2M parameters spends on its record, beside its training at the usual number of windows and epochs."""
+    """Measure the recording time of a 2M trial, compared with its training at the usual windows and epochs."""
     store = fresh_store(folder, "share")
     experiment = store.experiment("e")
     record = typical(lambda number: write_trial(store, experiment, number), REPEATS)
@@ -107,7 +118,7 @@ def _searches(folder: Path) -> list[Measurement]:
 
 
 def _search(folder: Path, name: str, *, curves: bool) -> float:
-    """Median seconds of a trial of a sweep's own kind: the study in memory, the trial in MLflow."""
+    """Return the median seconds of a trial as in a sweep: the study in memory, the trial in MLflow."""
     store = fresh_store(folder, name)
     experiment = store.experiment("e")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -129,7 +140,7 @@ def _growth(folder: Path) -> Measurement:
         for number in range(trials):
             write_trial(store, experiments[store.root], number)
     seconds: dict[Path, list[float]] = {small.root: [], large.root: []}
-    # In turn, so that whatever else the machine does meets both.
+    # Interleaved, so that other load affects both.
     for number in range(MANY, MANY + TURNS):
         for store in (small, large):
             seconds[store.root].append(timed(partial(write_trial, store, experiments[store.root], number)))
@@ -138,13 +149,13 @@ def _growth(folder: Path) -> Measurement:
 
 
 def reference(name: str, store: Store, trials: int) -> float:
-    """What one reference takes, in a process of its own on the given store."""
+    """Return the seconds of one reference, in a separate process on the given store."""
     command = [sys.executable, "-m", "benchmarks.peer_tracking", name, str(store.root), str(trials)]
     return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()[-1])
 
 
 def _reference(name: str, folder: Path, trials: int) -> float:
-    """Median seconds of a reference's trial, on a store as MLflow itself makes it."""
+    """Return the median seconds of a reference's trial, on a store created by MLflow itself."""
     store = fresh_store(folder, name)
     with closing(sqlite3.connect(store.database)) as connection:
         connection.execute("PRAGMA journal_mode=DELETE")

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from benchmarks.gemm import gemm_peak
-from benchmarks.measurement import Measurement
+from benchmarks.harness import Measurement
 from research.errors import require
 from research.models.accounting import forward_flops, parameter_count, training_flops
 from research.runtime import DEFAULT_THREADS, PeakMemory, Precision, Runtime, available_memory

@@ -1,4 +1,4 @@
-"""What a training step costs beside a plain PyTorch trainer and a published model of the same layers and width, on one thread.
+"""Cost of a training step on one thread, compared with a plain PyTorch trainer and a published model of equal shape.
 
 Every comparison is of processor time of the one thread, the sides in turns, so that other work on the machine hardly shows.
 """
@@ -14,10 +14,9 @@ import numpy as np
 import torch
 
 from benchmarks import patchtst
-from benchmarks.cpu_time import cpu_in_turn, one_thread
 from benchmarks.gemm import gemm_peak
+from benchmarks.harness import Measurement, cpu_in_turn, in_turn, one_thread, timed
 from benchmarks.loop_adamw import LoopAdamW, give_gradients
-from benchmarks.measurement import Measurement, in_turn, timed
 from benchmarks.plain_trainer import PlainTrainer, Windows
 from pipelines.executors.stack_size import windows_per_second
 from research.errors import InputError
@@ -43,7 +42,7 @@ MOST_OF_LOOP = 1 / 4
 
 @dataclass(frozen=True, kw_only=True)
 class BenchShape:
-    """A shape that is measured, and the least gain over the plain trainer that is asked of it without kernels of ours."""
+    """A measured architecture and its required gain over the plain trainer, without our kernels."""
 
     d_model: int
     n_layers: int
@@ -73,7 +72,7 @@ STACK, STACK_BATCH = 8, 64
 
 
 def training(_: Path, device: torch.device = CPU) -> list[Measurement]:
-    """A step: gather, forward, backward, clip, AdamW; dropout 0.1 in the same places."""
+    """Measure a step: gather, forward, backward, clip, AdamW; dropout 0.1 in the same places."""
     if device.type == "cpu":
         peak = gemm_peak().float32
         return [row for shape in SHAPES for row in _steps(shape, peak)]
@@ -81,7 +80,7 @@ def training(_: Path, device: torch.device = CPU) -> list[Measurement]:
 
 
 def patch_tst(_: Path) -> list[Measurement]:
-    """The same layers and width as Hugging Face's PatchTST; with every window 25 times as many tokens."""
+    """Measure against Hugging Face's PatchTST of equal layers and width, which has 25 times as many tokens per window."""
     if why := patchtst.missing():
         raise InputError(why)
     peak = gemm_peak().float32
@@ -89,7 +88,7 @@ def patch_tst(_: Path) -> list[Measurement]:
 
 
 def optimizer(_: Path) -> list[Measurement]:
-    """An update of all parameters of a 48-layer net."""
+    """Measure the optimizer update of all parameters of a 48-layer network."""
     spec = _spec(SHAPES[0])
     models = [PatchTransformer(SHAPES[0].architecture) for _ in range(2)]
     for model in models:
@@ -113,7 +112,7 @@ def optimizer(_: Path) -> list[Measurement]:
 
 
 def stacks(_: Path, device: torch.device = CPU) -> list[Measurement]:
-    """Eight trials as one model beside eight alone, per window; the sweep takes a stack only where this pays."""
+    """Measure eight stacked trials against eight single ones, per window; a sweep stacks trials only if this pays."""
     rows = []
     with one_thread():
         for a in STACKED:
@@ -124,7 +123,7 @@ def stacks(_: Path, device: torch.device = CPU) -> list[Measurement]:
 
 
 def _steps(shape: BenchShape, peak: float) -> list[Measurement]:
-    """With our kernels and without them, beside the plain trainer."""
+    """Measure with and without our kernels, compared with the plain trainer."""
     a = shape.architecture
     with_kernels, torch_only = our_step(shape, CPU), _without_kernels(our_step(shape, CPU))
     fast, pure, reference = cpu_in_turn([with_kernels, torch_only, _plain(shape, CPU).run], ROUNDS)
@@ -141,7 +140,7 @@ def _steps(shape: BenchShape, peak: float) -> list[Measurement]:
 
 
 def _steps_on(shape: BenchShape, device: torch.device) -> list[Measurement]:
-    """On an accelerator by the clock, in float32 and in bfloat16, beside the plain trainer in float32."""
+    """Measure wall time on an accelerator in float32 and bfloat16, compared with the plain trainer in float32."""
     works: list[Callable[[], object]] = [
         our_step(shape, device, "float32"),
         our_step(shape, device, "bfloat16"),
@@ -199,7 +198,7 @@ def _beside_patchtst(shape: BenchShape, peak: float) -> Measurement:
 
 
 def our_step(shape: BenchShape, device: torch.device, precision: Precision = "float32") -> Callable[[], None]:
-    """One optimizer step as the trainer takes it."""
+    """Return one optimizer step of the trainer."""
     values, labels = _data()
     spec, rows = _spec(shape), np.arange(CONTEXT, CONTEXT + 4 * shape.batch_size)
     split = Split(train=rows, validation=rows[:1], test=rows[:1])

@@ -1,4 +1,4 @@
-"""Whether two local processes finish the same small sweep sooner than one trial at a time, and whether a sweep finds out."""
+"""Time of a small sweep with one process, with two, and with the number that the sweep chooses."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.measurement import Measurement, timed
+from benchmarks.harness import Measurement, timed
 from benchmarks.tracking import fresh_store
 
-# Random proposals do not depend on the order of results: all sweeps train the same trials.
+# Random suggestions do not depend on the order of results, so all sweeps train the same trials.
 SWEEP = ["--budget", "6K", "--trials", "12", "--epochs", "8", "--patience", "8", "--sampler", "random", "--device", "cpu"]
 CHOICES = {"one": ["--workers", "1"], "two": ["--workers", "2", "--threads", "1"], "chosen": []}
 MOST_OF_ONE = 1.0
 MOST_OF_BETTER = 1.25
-"""A sweep that chooses by itself also measures, which takes a few seconds of a short one."""
+"""The sweep's own choice needs a measurement, which takes a few seconds of a short sweep."""
 
 
 def workers(folder: Path) -> list[Measurement]:
-    """The whole command, start-up of its processes included."""
+    """Time the whole command, including the start of its processes."""
     one, two, chosen = (_seconds(folder, name, flags) for name, flags in CHOICES.items())
     return [
         Measurement(

@@ -1,4 +1,4 @@
-"""`make adopt`: bring the results of an earlier study in as runs with outcome `adopted`, apart from native results."""
+"""`make adopt`: import results of an earlier study as runs with outcome `adopted`, separate from native results."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ if TYPE_CHECKING:
     from pipelines.adopt.writer import FileResult, SourceFile
     from research.tracking.store import Store
 
-PIPE_WIDTH = 150
-
 
 @dataclass(frozen=True, kw_only=True)
 class AdoptOptions:
     """Read console logs, trial lists and CSV experiment logs of an earlier study into the store.
 
-    Sizes are recounted by formula; adopting again adds nothing twice.
+    Sizes are recounted by formula; a second import adds no duplicates.
 
     examples:
       make adopt PATHS='old/hpo_runner.log old/results'
@@ -29,34 +27,34 @@ class AdoptOptions:
     """
 
     paths: Positional[tuple[Path, ...]] = ()
-    """Files, or folders whose files are all read."""
+    """Files, or folders, of which all files are read."""
     store: Path = Path("mlruns")
     """Folder of the MLflow store; `MLFLOW_TRACKING_URI` names a server instead."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Refused:
-    """A file that none of the known forms fits."""
+    """A file in none of the known forms."""
 
     name: str
     reason: str
 
 
 def files_of(paths: tuple[Path, ...]) -> list[Path]:
-    """The files that the paths name, folders opened, each once; `InputError` before anything is written."""
+    """Return the distinct files of the paths and of their folders. Raise `InputError` if a path has no files."""
     require(bool(paths), "PATHS", "", "give the files to adopt, or their folder.")
-    found: dict[Path, Path] = {}
+    files: dict[Path, Path] = {}
     for path in paths:
-        require(path.exists(), "PATHS", path, "no such file or folder; give one that is there.")
-        inside = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+        require(path.exists(), "PATHS", path, "no such file or folder; give an existing one.")
+        inside = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
         require(bool(inside), "PATHS", path, "there are no files in this folder; give another one.")
-        for one in inside:
-            found.setdefault(one.resolve(), one)
-    return list(found.values())
+        for file in inside:
+            files.setdefault(file.resolve(), file)
+    return list(files.values())
 
 
 def read(path: Path) -> SourceFile | Refused:
-    """A file's records; nothing is written yet."""
+    """Read the records of a file, without writing."""
     from pipelines.adopt.formats import parse
     from pipelines.adopt.numbers import UnreadableError
     from pipelines.adopt.writer import source_file
@@ -64,47 +62,45 @@ def read(path: Path) -> SourceFile | Refused:
     try:
         content = path.read_bytes()
         return source_file(path.name, content, parse(content, path.stem))
-    except (UnreadableError, OSError) as problem:
-        return Refused(name=path.name, reason=str(problem))
+    except (UnreadableError, OSError) as error:
+        return Refused(name=path.name, reason=str(error))
 
 
 def adopt(sources: list[SourceFile], store: Store) -> list[FileResult]:
-    """Write what is not there yet. Files that only repeat a study's best trial come last, after the trial itself."""
+    """Write the new trials. Files that only repeat a study's best trial come last, after the trial itself."""
     from pipelines.adopt.trial_list import BEST_FORM
     from pipelines.adopt.writer import Adoption, only_adoption
 
     with only_adoption(store):
         adoption = Adoption(store)
-        return [adoption.take(source) for source in sorted(sources, key=lambda one: one.form == BEST_FORM)]
+        return [adoption.take(source) for source in sorted(sources, key=lambda source: source.form == BEST_FORM)]
 
 
 def main(options: AdoptOptions) -> None:
-    """Read all files, adopt, and say per file what was taken, what was not and why."""
+    """Read and adopt all files; print for each file the adopted trials and the reasons for the others."""
     files = files_of(options.paths)
-
-    from rich.console import Console
 
     from pipelines.adopt.table import print_file
     from pipelines.adopt.writer import SourceFile
+    from research.cli.console import console, print_line
     from research.cli.next_steps import print_next
     from research.tracking.store import open_store
 
-    screen = Console()
-    console = screen if screen.is_terminal else Console(width=PIPE_WIDTH)
+    screen = console(150)
     read_files = [read(path) for path in files]
-    sources = [one for one in read_files if isinstance(one, SourceFile)]
+    sources = [file for file in read_files if isinstance(file, SourceFile)]
     results = adopt(sources, open_store(options.store)) if sources else []
     for result in results:
-        print_file(result, console)
-    for one in read_files:
-        if isinstance(one, Refused):
-            console.print(f"{one.name}: refused, {one.reason}\n", soft_wrap=True, highlight=False, markup=False)
+        print_file(result, screen)
+    for file in read_files:
+        if isinstance(file, Refused):
+            print_line(screen, f"{file.name}: refused, {file.reason}\n", markup=False)
     if not sources:
         raise InputError(
             f"PATHS={' '.join(map(str, options.paths))}: nothing here could be read; give files of an earlier study."
         )
-    adopted, known = sum(len(one.adopted) for one in results), sum(len(one.known) for one in results)
-    rejected = sum(len(one.source.rejections) for one in results)
+    adopted, known = sum(len(result.adopted) for result in results), sum(len(result.known) for result in results)
+    rejected = sum(len(result.source.rejections) for result in results)
     refused = len(files) - len(sources)
-    console.print(f"adopted {adopted}, repeated {known}, not taken {rejected}; files refused {refused}", highlight=False)
-    print_next(console, options.store, "make leaderboard ADOPTED=1", "make ui")
+    print_line(screen, f"adopted {adopted}, repeated {known}, not taken {rejected}; files refused {refused}")
+    print_next(screen, options.store, "make leaderboard ADOPTED=1", "make ui")

@@ -34,7 +34,7 @@ _TIME = re.compile(r"\[[A-Z] ([0-9-]{10} [0-9:]{8},[0-9]{3})\]")
 
 @dataclass(frozen=True, kw_only=True)
 class _Begun:
-    """What a trial's start line says."""
+    """Content of a trial's start line."""
 
     line: int
     time: datetime | None = None
@@ -44,7 +44,7 @@ class _Begun:
 
 @dataclass(frozen=True, kw_only=True)
 class _Ended:
-    """What is known of a trial's end."""
+    """Result of a trial."""
 
     line: int
     outcome: Outcome
@@ -54,7 +54,7 @@ class _Ended:
 
 
 class _Reader:
-    """Goes through a log line by line and knows the study it is in."""
+    """Line-by-line parser that tracks the current study."""
 
     def __init__(self) -> None:
         self.records: list[Record] = []
@@ -65,7 +65,7 @@ class _Reader:
         self._maximised: bool | None = None
 
     def read(self, line: int, text: str) -> None:
-        """Take one line; `UnreadableError` if it is a trial's line that cannot be understood."""
+        """Parse one line; raise `UnreadableError` if it is an unreadable trial line."""
         if found := _STARTING.search(text):
             self.close_study()
             self._study = LegacyStudy.named(PurePosixPath(found[1]).stem)
@@ -147,7 +147,7 @@ class _Reader:
 
 
 def parse(text: str) -> Parsed:
-    """All trials of a log, in the order of their results."""
+    """Return all trials of a log, in the order of their results."""
     reader = _Reader()
     for line, content in _lines(text):
         try:
@@ -159,7 +159,7 @@ def parse(text: str) -> Parsed:
 
 
 def recognises(text: str) -> bool:
-    """Whether any line is one that a runner or Optuna writes about a trial."""
+    """Return whether any line is a trial line of a runner or of Optuna."""
     marks = (_STARTING, _CREATED, _BEGUN, _RESULT)
     return any(mark.search(content) for _, content in _lines(text) for mark in marks)
 

@@ -1,4 +1,4 @@
-"""The experiment log that the earlier study kept as one CSV file: searches and trainings, smoke runs among them."""
+"""CSV experiment log of the earlier study: searches, trainings and smoke runs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Row = dict[str, str]
 
 
 def recognises(text: str) -> bool:
-    """Whether the first line names the columns of an experiment log."""
+    """Return whether the first line has the columns of an experiment log."""
     try:
         return set(next(csv.reader(text.lstrip("\ufeff").split("\n", 1)[:1]), [])) >= _COLUMNS
     except csv.Error:
@@ -40,7 +40,7 @@ def recognises(text: str) -> bool:
 
 
 def parse(text: str) -> Parsed:
-    """Every row that holds a result."""
+    """Parse every row with a result."""
     reader = csv.reader(io.StringIO(text.lstrip("\ufeff"), newline=""))
     header = next(reader)
     records, rejections = [], []

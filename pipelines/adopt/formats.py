@@ -1,4 +1,4 @@
-"""Which of the known forms a file has."""
+"""Recognition of the file forms."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ KNOWN_FORMS = (console_log.FORM, trial_list.LIST_FORM, trial_list.BEST_FORM, exp
 
 
 def parse(content: bytes, stem: str) -> Parsed:
-    """Read a file's content; the form is told by the content, the study of a trial list by the file's name.
+    """Parse a file in the form that its content shows; `stem` names the study of a trial list.
 
-    `UnreadableError` refuses the file as a whole.
+    Raise `UnreadableError` if the form is unknown.
     """
     text = content.decode("utf-8", errors="replace")
     if text.lstrip()[:1] in ("[", "{"):
@@ -31,7 +31,7 @@ def parse(content: bytes, stem: str) -> Parsed:
 
 
 def _json(text: str) -> object:
-    """Decoded JSON, or None: a console log begins with a bracket too."""
+    """Return decoded JSON; None if the text is not JSON, because a console log also begins with a bracket."""
     try:
         return json.loads(text)
     except (json.JSONDecodeError, RecursionError):

@@ -1,4 +1,4 @@
-"""Numbers as logs, JSON files and spreadsheets write them: thousands separators, integers written as floats."""
+"""Parsing of numbers in logs, JSON files and spreadsheets: thousands separators, integers written as floats."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 
 
 class UnreadableError(ValueError):
-    """Why a file, a line or a row cannot be taken, in a few words."""
+    """Short reason why a file, a line or a row cannot be adopted."""
 
 
 def real(value: object) -> float:
-    """A floating-point number, exactly as written; `nan` and `inf` are numbers that logs write too."""
+    """Return a floating-point number exactly as written; `nan` and `inf` are valid, because logs contain them."""
     if isinstance(value, str):
         text = value.strip()
         return float(text) if _NOT_FINITE.fullmatch(text) else float(_digits(text))
@@ -25,10 +25,10 @@ def real(value: object) -> float:
 
 
 def whole(value: object) -> int:
-    """An integer, whether it is written `2414273`, `2,414,273` or `2414273.0`."""
+    """Return an integer, whether it is written `2414273`, `2,414,273` or `2414273.0`."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise UnreadableError(f"{value!r} is no number")
-    # Decimal, because a float cannot hold every integer that has more than 15 digits.
+    # A float cannot represent every integer of more than 15 digits, hence Decimal.
     exact = Decimal(_digits(str(value).strip()))
     if exact != exact.to_integral_value() or exact.adjusted() > 18:
         raise UnreadableError(f"{value!r} is no whole number")
@@ -36,7 +36,7 @@ def whole(value: object) -> int:
 
 
 def number_or_text(text: str) -> int | float | str:
-    """An integer where the text is written as one, else a float, else the text itself."""
+    """Return an integer if the text is one, else a float if possible, else the text."""
     try:
         plain = _digits(text.strip())
     except UnreadableError:
@@ -45,7 +45,7 @@ def number_or_text(text: str) -> int | float | str:
 
 
 def _digits(text: str) -> str:
-    """The number without its thousands separators."""
+    """Return the number without its thousands separators; raise `UnreadableError` for other text."""
     if _GROUPED.fullmatch(text):
         return text.replace(",", "")
     if _PLAIN.fullmatch(text):

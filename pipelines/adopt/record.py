@@ -1,4 +1,4 @@
-"""One result of the earlier study in one form, whichever file it was read from."""
+"""Common form of the earlier study's results, independent of the file form."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Value = str | int | float | bool
 Outcome = Literal["complete", "diverged", "pruned", "failed", "interrupted"]
 
 SENTINEL = 100.0
-"""The earlier study returned this as the value of a trial that had diverged; no real loss is as large."""
+"""Value of diverged trials in the earlier study; every real loss is smaller."""
 MOST_SETTINGS = 90
-"""MLflow accepts 100 parameters with one call."""
+"""Limit of settings per trial; MLflow accepts 100 parameters per call."""
 UNNAMED_METRIC = "legacy_value"
-"""Name of a value of which the file does not say what it measures."""
+"""Metric name of a value without a name in the file."""
 WHOLE = (
     "d_model",
     "n_layers",
@@ -41,7 +41,7 @@ _BUDGET = re.compile(r"[0-9]+(?:\.[0-9]+)?[KMB]", re.IGNORECASE)
 _HORIZON = re.compile(r"h([0-9]{1,4})", re.IGNORECASE)
 _PHASE = re.compile(r"phase\w*", re.IGNORECASE)
 _PROGRAMS = ("hpo", "train")
-"""First words of script names that say what the script did, not which study it belongs to."""
+"""First words of script names that name an action, not a study."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class LegacyStudy:
 
     @classmethod
     def named(cls, name: str) -> LegacyStudy:
-        """Read a name like `phase6a_2M_h1_threshold_1pct`; what it does not say is None."""
+        """Read a name like `phase6a_2M_h1_threshold_1pct`; missing parts are None."""
         phase = budget = horizon = None
         task = []
         for word in filter(None, re.split(r"[_\s]+", name)):
@@ -71,7 +71,7 @@ class LegacyStudy:
 
     @property
     def label(self) -> str:
-        """Name of the study, for example `phase6a_2M_h1_threshold_1pct`."""
+        """Return the name of the study, for example `phase6a_2M_h1_threshold_1pct`."""
         horizon = None if self.horizon is None else f"h{self.horizon}"
         return "_".join(word for word in (self.phase, self.budget, horizon, self.task) if word) or "unnamed"
 
@@ -82,12 +82,12 @@ class Record:
 
     study: LegacyStudy
     place: str
-    """Where in the file, for example `line 3`."""
+    """Place in the file, for example `line 3`."""
     outcome: Outcome
     number: int | None = None
-    """Number of the trial in its study, where the file gives one."""
+    """Number of the trial in its study, if the file gives one."""
     metric: str | None = None
-    """What `value` measures; None where there is no value."""
+    """Metric of `value`; None if there is no value."""
     value: float | None = None
     """The objective of a complete trial."""
     params: dict[str, Value] = field(default_factory=dict)
@@ -99,12 +99,12 @@ class Record:
     notes: dict[str, str] = field(default_factory=dict)
     """Further texts, by tag name."""
     assumed: tuple[str, ...] = ()
-    """What is taken for granted because the file does not say it."""
+    """Assumptions about facts missing in the file."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rejection:
-    """Something in a file that is not adopted."""
+    """A rejected part of a file."""
 
     place: str
     reason: str
@@ -112,7 +112,7 @@ class Rejection:
 
 @dataclass(frozen=True, kw_only=True)
 class Parsed:
-    """All that one file holds."""
+    """Content of one file."""
 
     form: str
     """Kind of the file in words."""
@@ -121,7 +121,7 @@ class Parsed:
 
 
 def settings(given: Mapping[str, object]) -> dict[str, Value]:
-    """Settings under this platform's names with their proper types; what the file leaves blank is left out."""
+    """Return the settings under this platform's names and types, without blank ones."""
     found: dict[str, Value] = {}
     for key, value in given.items():
         name = RENAMED.get(key, key)
@@ -142,20 +142,20 @@ def settings(given: Mapping[str, object]) -> dict[str, Value]:
 
 
 def clean_name(name: str) -> str:
-    """A name that MLflow accepts."""
+    """Return the name with only characters that MLflow accepts, at most 80."""
     return re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:80]
 
 
 def measured(value: float) -> tuple[Outcome, float | None]:
-    """Outcome and objective of a finished trial: the sentinel and non-finite values stand for divergence."""
+    """Return outcome and objective of a finished trial; the sentinel and non-finite values mean divergence."""
     return ("complete", value) if math.isfinite(value) and value < SENTINEL else ("diverged", None)
 
 
 def fingerprints(records: list[Record]) -> list[str]:
-    """Identity of each record of one file, the same from whichever file the trial is read.
+    """Return the identity of each record of one file; it does not depend on the file.
 
-    The earlier search repeated trials to the last digit. Where a file numbers its trials, the first, second, ...
-    repeat have identities of their own; without numbers an equal record is the same trial written down twice.
+    The earlier search repeated trials to the last digit. If a file numbers its trials, each repeat
+    has a separate identity. Without numbers, an equal record is the same trial recorded twice.
     """
     repeats: dict[str, list[int | None]] = {}
     found = []
@@ -169,16 +169,16 @@ def fingerprints(records: list[Record]) -> list[str]:
 
 
 def _identity(record: Record) -> dict[str, object]:
-    """What all files that tell of a trial agree on: study, shape, learning rate and the value to its last digit.
+    """Return the facts common to all files of a trial: study, shape, learning rate and the exact value.
 
-    A trial without a value has no such mark: its number stands for it, or else all that is known of it.
+    A trial without a value is identified by its number, or else by all its settings.
     """
     study = {"task": record.study.task, "budget": record.study.budget, "horizon": record.study.horizon}
     shared = {name: record.params.get(name) for name in ("d_model", "n_layers", "learning_rate")}
     if record.value is not None:
         return {**study, **shared, "value": record.value}
-    told = {name: repr(one) for name, one in (*record.params.items(), *record.notes.items())}
-    return {**study, **shared, "outcome": record.outcome, "own": told if record.number is None else record.number}
+    facts = {name: repr(value) for name, value in (*record.params.items(), *record.notes.items())}
+    return {**study, **shared, "outcome": record.outcome, "own": facts if record.number is None else record.number}
 
 
 def _finite(value: object) -> float:

@@ -1,4 +1,4 @@
-"""Sizes recounted by formula: what a legacy budget label says is not the number of parameters that was trained."""
+"""Parameter counts by formula, because a legacy budget label differs from the number of trained parameters."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from research.models.budget import TOLERANCE, Budget
 from research.spec import ArchitectureSpec
 
 FF_RATIOS = (2, 4)
-"""Feed-forward widths that the earlier study's grids used, as multiples of the model width."""
+"""Feed-forward widths in the grids of the earlier study, as multiples of the model width."""
 INPUT_SHAPE = ("context_length", "patch_length", "patch_stride", "n_features")
 STATED_TOLERANCE = 0.05
-"""How far a stated count may lie from the formula and still tell which feed-forward width was used."""
+"""Relative tolerance for inferring the feed-forward width from a stated count."""
 WITHIN, OUTSIDE, UNCOUNTED, NO_CLAIM = f"within {TOLERANCE:.0%}", f"outside {TOLERANCE:.0%}", "not countable", "no claim"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """A counted size and how it was come by."""
+    """A counted size and its derivation."""
 
     counted: int | None
-    """None where the file does not give the shape."""
+    """Parameter count by formula; None if the file does not give the shape."""
     d_ff: int | None
     claim: str
-    """Whether the budget's label lies within the tolerance of the count."""
+    """Agreement of the budget label with the count."""
     assumed: tuple[str, ...] = ()
-    """Names that the file leaves out, with what stood in for them."""
+    """Settings missing in the file, with the assumed values."""
     why: str = ""
-    """Why nothing could be counted."""
+    """Reason for a missing count."""
 
 
 def size_of(record: Record) -> Size:
-    """Count a record's parameters from its shape; `InputError` for a shape that cannot be."""
+    """Count the parameters of a record from its shape; raise `InputError` if the shape is impossible."""
     if not {"d_model", "n_layers"} <= record.params.keys():
         return Size(counted=None, d_ff=None, claim=UNCOUNTED, why="the shape is not given")
     d_ff = _feed_forward(record)
     if d_ff is None:
-        return Size(counted=None, d_ff=None, claim=UNCOUNTED, why="neither d_ff nor a stated count that tells it is given")
+        return Size(counted=None, d_ff=None, claim=UNCOUNTED, why="neither d_ff nor a stated count that implies it is given")
     counted = _count(record.params, d_ff)
     inferred = [] if "d_ff" in record.params else [f"d_ff={d_ff} by the stated count"]
     missing = [name for name in INPUT_SHAPE if name not in record.params]
@@ -49,7 +49,7 @@ def size_of(record: Record) -> Size:
 
 
 def _feed_forward(record: Record) -> int | None:
-    """The feed-forward width: given, or the only usual one that the stated count fits."""
+    """Return the given feed-forward width, or the only usual one that fits the stated count."""
     if "d_ff" in record.params:
         return int(record.params["d_ff"])
     stated = record.stated_size
@@ -61,7 +61,7 @@ def _feed_forward(record: Record) -> int | None:
 
 
 def _count(params: Mapping[str, Value], d_ff: int) -> int:
-    # The number of heads has no part in the count, and some files do not give it.
+    # The count does not depend on the number of heads, and some files do not give it.
     shape = {name: int(params[name]) for name in INPUT_SHAPE if name in params}
     d_model, n_layers = int(params["d_model"]), int(params["n_layers"])
     return parameter_count(ArchitectureSpec(d_model=d_model, n_layers=n_layers, n_heads=1, d_ff=d_ff, **shape))  # type: ignore[arg-type]

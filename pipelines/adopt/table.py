@@ -1,22 +1,20 @@
-"""What became of each file: numbers first, then a table and sentences."""
+"""Result of each adopted file as a table and sentences."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
 from pipelines.adopt.size import OUTSIDE, WITHIN
 from pipelines.adopt.writer import Candidate, FileResult
+from research.cli.console import plain_table, print_line
 
 EXAMPLES = 3
 COLUMNS = ("study", "adopted", "repeated", "ended as", "objective", "claimed", "counted", "claim holds")
 LEFT = ("study", "ended as", "objective")
-WRAPPED = "ended as"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,32 +30,32 @@ class StudyRow:
     claimed: str | None
     """Budget label."""
     smallest: int | None
-    """Counted size; None where no trial's shape is known."""
+    """Smallest counted size; None if the shape of every trial is unknown."""
     largest: int | None
     holds: int
-    """Trials whose counted size lies within the tolerance of the label."""
+    """Number of trials whose counted size lies within the tolerance of the label."""
     judged: int
-    """Trials that have both a label and a counted size."""
+    """Number of trials with both a label and a counted size."""
 
 
 def rows_of(result: FileResult) -> list[StudyRow]:
-    """One row per study, in the order of the file."""
-    everything = [*result.adopted, *(one.candidate for one in result.known)]
+    """Return one row per study, in the order of the file."""
+    candidates = [*result.adopted, *(repeat.candidate for repeat in result.known)]
     new = {id(candidate) for candidate in result.adopted}
     studies = dict.fromkeys(candidate.record.study for candidate in result.source.candidates)
-    return [_row([one for one in everything if one.record.study == study], new) for study in studies]
+    return [_row([candidate for candidate in candidates if candidate.record.study == study], new) for study in studies]
 
 
 def _row(candidates: list[Candidate], new: set[int]) -> StudyRow:
-    sizes = [one.size.counted for one in candidates if one.size.counted is not None]
-    claims = Counter(one.size.claim for one in candidates)
+    sizes = [trial.size.counted for trial in candidates if trial.size.counted is not None]
+    claims = Counter(trial.size.claim for trial in candidates)
     study = candidates[0].record.study
     return StudyRow(
         study=study.label,
-        adopted=sum(id(one) in new for one in candidates),
-        repeated=sum(id(one) not in new for one in candidates),
-        outcomes=dict(Counter(one.record.outcome for one in candidates)),
-        metrics=tuple(sorted({one.record.metric for one in candidates if one.record.metric})),
+        adopted=sum(id(trial) in new for trial in candidates),
+        repeated=sum(id(trial) not in new for trial in candidates),
+        outcomes=dict(Counter(trial.record.outcome for trial in candidates)),
+        metrics=tuple(sorted({trial.record.metric for trial in candidates if trial.record.metric})),
         claimed=study.budget,
         smallest=min(sizes, default=None),
         largest=max(sizes, default=None),
@@ -67,17 +65,19 @@ def _row(candidates: list[Candidate], new: set[int]) -> StudyRow:
 
 
 def sentences(result: FileResult) -> list[str]:
-    """What was not adopted and why, where in the file, and what was taken for granted."""
-    rejected = [(one.reason, one.place) for one in result.source.rejections]
-    again = [(f"repeats a trial adopted from {one.source}", one.candidate.record.place) for one in result.known]
-    disputed = [one for one in result.known if one.differs]
-    assumed = Counter(text for one in result.adopted for text in (*one.record.assumed, *one.size.assumed))
-    uncounted = [(one.size.why, one.record.place) for one in result.adopted if one.size.counted is None]
+    """Return sentences about rejected and repeated trials, their places in the file, and assumptions."""
+    rejected = [(rejection.reason, rejection.place) for rejection in result.source.rejections]
+    again = [(f"repeats a trial adopted from {repeat.source}", repeat.candidate.record.place) for repeat in result.known]
+    assumed = Counter(text for trial in result.adopted for text in (*trial.record.assumed, *trial.size.assumed))
+    uncounted = [(trial.size.why, trial.record.place) for trial in result.adopted if trial.size.counted is None]
     lines = [f"not adopted: {line}" for line in _counted([*rejected, *again])]
-    lines += [f"{one.candidate.record.place} disagrees with {one.source}: {'; '.join(one.differs)}" for one in disputed]
+    for repeat in result.known:
+        if repeat.differs:
+            place, differences = repeat.candidate.record.place, "; ".join(repeat.differs)
+            lines.append(f"{place} disagrees with {repeat.source}: {differences}")
     lines += [f"size not counted: {line}" for line in _counted(uncounted)]
     if assumed:
-        lines.append(f"assumed, as the file does not say it: {', '.join(f'{text} ({n})' for text, n in assumed.items())}")
+        lines.append(f"assumed, not stated in the file: {', '.join(f'{text} ({n})' for text, n in assumed.items())}")
     return lines
 
 
@@ -85,26 +85,23 @@ def _counted(reasons: Iterable[tuple[str, str]]) -> list[str]:
     places: dict[str, list[str]] = {}
     for reason, place in reasons:
         places.setdefault(reason, []).append(place)
-    return [f"{len(found)} x {reason} ({_examples(found)})" for reason, found in places.items()]
-
-
-def _examples(places: Sequence[str]) -> str:
-    return ", ".join(places[:EXAMPLES]) + (", ..." if len(places) > EXAMPLES else "")
+    lines = []
+    for reason, at in places.items():
+        examples = ", ".join(at[:EXAMPLES]) + (", ..." if len(at) > EXAMPLES else "")
+        lines.append(f"{len(at)} x {reason} ({examples})")
+    return lines
 
 
 def print_file(result: FileResult, console: Console) -> None:
-    """A table of the file's studies, then the sentences."""
-    source = result.source
-    table = Table(
-        title=f"{source.name}: {source.form}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True
-    )
-    for column in COLUMNS:
-        table.add_column(column, justify="left" if column in LEFT else "right", no_wrap=column != WRAPPED)
+    """Print a table of the file's studies, then the sentences."""
+    table = plain_table(f"{result.source.name}: {result.source.form}", COLUMNS, LEFT)
+    # A study can end in many ways; this column wraps.
+    table.columns[COLUMNS.index("ended as")].no_wrap = False
     for row in rows_of(result):
         table.add_row(*_cells(row))
     console.print(table)
     for sentence in sentences(result):
-        console.print(f"  {sentence}", soft_wrap=True, highlight=False, markup=False)
+        print_line(console, f"  {sentence}", markup=False)
     console.print()
 
 

@@ -1,4 +1,4 @@
-"""A study's trials as a bare JSON list, and the file beside it that repeats the best of them.
+"""A study's trials as a bare JSON list, and the companion file that repeats the best one.
 
 The list says nothing of its study; its file name does, as in `phase6c_2M_h1_all_trials.json`.
 """
@@ -35,22 +35,22 @@ _OUTCOMES: dict[str, Outcome] = {
     "RUNNING": "interrupted",
 }
 _FORCED = "forced_"
-"""Trials that the earlier study set by hand have empty params and their values under this prefix in user_attrs."""
+"""Prefix in user_attrs of manually set parameters; such trials have empty params."""
 _FORCED_MARK = "forced_extreme"
 
 
 def is_list(content: object) -> TypeGuard[list[object]]:
-    """Whether decoded JSON is a list of trials."""
+    """Return whether decoded JSON is a list of trials."""
     return isinstance(content, list) and any(isinstance(one, dict) and one.keys() >= _LIST_FIELDS for one in content)
 
 
 def is_best(content: object) -> TypeGuard[dict[str, object]]:
-    """Whether decoded JSON is a study's best trial."""
+    """Return whether decoded JSON is a study's best trial."""
     return isinstance(content, dict) and content.keys() >= _BEST_FIELDS
 
 
 def parse_list(content: list[object], stem: str) -> Parsed:
-    """Every trial of the list."""
+    """Parse every trial of the list."""
     study = LegacyStudy.named(stem.removesuffix("_all_trials"))
     records, rejections = [], []
     for position, one in enumerate(content):
@@ -66,7 +66,7 @@ def parse_list(content: list[object], stem: str) -> Parsed:
 
 
 def parse_best(content: Mapping[str, object], stem: str) -> Parsed:
-    """The one trial that the file repeats; it states budget and horizon itself."""
+    """Parse the repeated trial; the file states budget and horizon."""
     named = LegacyStudy.named(stem.removesuffix("_best_params"))
     budget, horizon = content.get("budget"), content.get("horizon")
     trial = {

@@ -31,7 +31,7 @@ NOTE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A record that may be adopted."""
+    """A record with its identity and counted size."""
 
     record: Record
     fingerprint: str
@@ -40,10 +40,10 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceFile:
-    """A file that was read."""
+    """A parsed file."""
 
     name: str
-    """Name without folders: a record must not depend on where the file lay."""
+    """Name without folders, because a record must not depend on the folder of its file."""
     digest: str
     form: str
     candidates: list[Candidate]
@@ -52,18 +52,18 @@ class SourceFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """A trial of a file that had been adopted before."""
+    """A trial that was adopted before."""
 
     candidate: Candidate
     source: str
-    """File that it was adopted from."""
+    """File of the adopted trial."""
     differs: tuple[str, ...]
-    """Settings on which the two files disagree."""
+    """Settings that differ between the two files."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileResult:
-    """What became of a file."""
+    """Adopted and repeated trials of a file."""
 
     source: SourceFile
     adopted: list[Candidate]
@@ -71,19 +71,19 @@ class FileResult:
 
 
 def source_file(name: str, content: bytes, parsed: Parsed) -> SourceFile:
-    """Records with identity and counted size; an impossible shape is rejected with the rest."""
+    """Return the records with identity and counted size; reject those with an impossible shape."""
     candidates, rejections = [], list(parsed.rejections)
     for record, identity in zip(parsed.records, fingerprints(parsed.records), strict=True):
         try:
             candidates.append(Candidate(record=record, fingerprint=identity, size=size_of(record)))
-        except (InputError, UnreadableError) as problem:
-            rejections.append(Rejection(place=record.place, reason=str(problem)))
+        except (InputError, UnreadableError) as error:
+            rejections.append(Rejection(place=record.place, reason=str(error)))
     return SourceFile(name=name, digest=digest_bytes(content), form=parsed.form, candidates=candidates, rejections=rejections)
 
 
 @contextmanager
 def only_adoption(store: Store) -> Iterator[None]:
-    """Two adoptions at a time would each write what the other has not written yet."""
+    """Hold the adoption lock: two concurrent adoptions would write the same trials twice."""
     folder = store.root / "locks"
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -94,7 +94,7 @@ def only_adoption(store: Store) -> Iterator[None]:
 
 
 class Adoption:
-    """Knows what was adopted into a store and adds what was not."""
+    """Writer that adds the trials missing in a store."""
 
     def __init__(self, store: Store):
         self.store = store
@@ -102,7 +102,7 @@ class Adoption:
         self._parents: dict[tuple[str, LegacyStudy], str] = {}
 
     def take(self, source: SourceFile) -> FileResult:
-        """Adopt what no earlier file or start has brought in."""
+        """Adopt the trials of a file that the store does not contain yet."""
         adopted, known = [], []
         for candidate in source.candidates:
             experiment = experiment_of(candidate.record.study)
@@ -116,7 +116,7 @@ class Adoption:
         return FileResult(source=source, adopted=adopted, known=known)
 
     def _compare(self, candidate: Candidate, source: SourceFile, earlier: Mapping[str, object]) -> Known:
-        """Say in the store, too, where another file tells the same trial differently."""
+        """Compare a trial with its adopted run; tag the run if they differ."""
         differs = _differences(earlier, candidate)
         if differs:
             text = f"{source.name}, {candidate.record.place}: {'; '.join(differs)}"
@@ -129,9 +129,9 @@ class Adoption:
         return self._known[experiment]
 
     def _read(self, experiment: str) -> dict[str, dict[str, object]]:
-        """Adopted trials by fingerprint, after closing what a killed adoption left open.
+        """Return adopted trials by fingerprint, after closing runs that a killed adoption left open.
 
-        A run with its outcome is whole but for its status; one without may lack its numbers and is adopted anew.
+        A run with an outcome lacks only its status. A run without one may lack its numbers and is adopted again.
         """
         found = {}
         for row in query.runs(self.store, kinds=("trial",), experiment=experiment).to_dict("records"):
@@ -167,7 +167,7 @@ class Adoption:
         return self._parents[key]
 
     def _open_parent(self, study: LegacyStudy, experiment_id: str) -> str:
-        """The study's run, which only groups its trials and is therefore finished as soon as it is there."""
+        """Return the run of the study. It only groups trials, so it is finished at once."""
         identity = fingerprint({"legacy_study": study.label, "task": study.task})
         found = query.runs_with_tag(self.store, experiment_id, schema.SWEEP_FINGERPRINT, identity, kinds=("sweep",))
         if found and found[0].status == "FINISHED":
@@ -195,7 +195,7 @@ class Adoption:
 
 
 def experiment_of(study: LegacyStudy) -> str:
-    """Experiment of a legacy study, apart from all native ones."""
+    """Return the experiment of a legacy study, separate from all native ones."""
     task = re.sub(r"[^a-z0-9]+", "-", (study.task or "unknown task").lower())
     return f"{schema.LEGACY_EXPERIMENT}{task[:100].strip('-')}"
 
@@ -241,13 +241,13 @@ def _tags(candidate: Candidate) -> dict[str, str]:
 
 
 def _facts(candidate: Candidate) -> dict[str, Value]:
-    """What two files may tell differently of the same trial."""
+    """Return the settings in which two files may differ for the same trial."""
     stated = candidate.record.stated_size
     return {**_params(candidate), **({} if stated is None else {"claimed_n_params": stated})}
 
 
 def _differences(earlier: Mapping[str, object], candidate: Candidate) -> tuple[str, ...]:
-    """Where both files say something and not the same. NaN, unequal to itself, is a blank of the table."""
+    """Return the settings that both files give with different values. NaN, unequal to itself, is a blank cell."""
     return tuple(
         f"{name} {there:.10g} there, {here} here" if isinstance(there, float) else f"{name} {there} there, {here} here"
         for name, here in _facts(candidate).items()

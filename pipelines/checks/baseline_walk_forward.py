@@ -1,4 +1,4 @@
-"""The baselines year by year: each year's days are predicted by models fitted on everything before, purged."""
+"""Walk-forward of the baselines: models fitted on all earlier days, purged, predict each year."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from research.task.windows import stack_windows
 
 Array = NDArray[np.float64]
 ENOUGH_WINDOWS = 1000
-"""Training windows that the first year has before it where the user names no year."""
+"""Training windows required before the first predicted year, if the user gives no years."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Forecasts:
-    """What the baselines said of every day of the years."""
+    """Predictions of the baselines for every day of the years."""
 
     target: TargetSpec
     years: tuple[int, int]
@@ -36,37 +36,37 @@ class Forecasts:
     symbols: NDArray[np.str_]
     labels: NDArray[np.int8]
     logits: dict[str, Array]
-    """Baseline -> one logit per row."""
+    """One logit per row, by baseline."""
 
     def table(self) -> pd.DataFrame:
-        """One row per predicted day and instrument, a column of probabilities per baseline."""
-        said = {name: expit(logits) for name, logits in self.logits.items()}
-        return pd.DataFrame({"date": self.days, "symbol": self.symbols, "label": self.labels, **said})
+        """Return one row per predicted day and instrument, with a column of probabilities per baseline."""
+        probabilities = {name: expit(logits) for name, logits in self.logits.items()}
+        return pd.DataFrame({"date": self.days, "symbol": self.symbols, "label": self.labels, **probabilities})
 
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineResult:
-    """How one baseline did over all years."""
+    """Result of one baseline over all years."""
 
     baseline: str
     loss: Difference
-    """Mean log loss with the 95% interval of the days' noise."""
+    """Mean log loss with its 95% interval over days."""
     skill: float
     """1 - loss / loss of the training prior."""
     auc: float
     auc_se: float
     against_prior: Difference
-    """Loss minus the training prior's, paired by day."""
+    """Loss minus the loss of the training prior, paired by day."""
 
 
-def forecasts(found: TaskData, years: tuple[int, int], names: Sequence[str] = tuple(BASELINES)) -> Iterator[Forecasts]:
-    """One `Forecasts` per year. `InputError` if a year has no labelled or no training days."""
+def forecasts(data: TaskData, years: tuple[int, int], names: Sequence[str] = tuple(BASELINES)) -> Iterator[Forecasts]:
+    """Yield the predictions of each year. Raise `InputError` if a year has no labelled days or no training days."""
     for year in range(years[0], years[1] + 1):
-        fold = _fold(found, year)
+        fold = _fold(data, year)
         rows, prepared = baseline_rows(fold), fold.stationary
         predicted = prepared.split.validation
         yield Forecasts(
-            target=found.spec.target,
+            target=data.spec.target,
             years=(year, year),
             days=prepared.days[predicted],
             symbols=np.array([part.symbol for part in prepared.parts])[prepared.symbols[predicted]],
@@ -76,7 +76,7 @@ def forecasts(found: TaskData, years: tuple[int, int], names: Sequence[str] = tu
 
 
 def pooled(folds: Sequence[Forecasts]) -> Forecasts:
-    """All years as one."""
+    """Return the concatenated predictions of all years."""
     return Forecasts(
         target=folds[0].target,
         years=(folds[0].years[0], folds[-1].years[1]),
@@ -87,52 +87,52 @@ def pooled(folds: Sequence[Forecasts]) -> Forecasts:
     )
 
 
-def standings(found: Forecasts) -> list[BaselineResult]:
-    """Loss, ranking and paired distance to the training prior of each baseline."""
-    days = found.days.to_numpy()
-    losses = {name: daily_means(row_losses(logits, found.labels), days) for name, logits in found.logits.items()}
+def standings(data: Forecasts) -> list[BaselineResult]:
+    """Return the loss, the AUC and the paired distance to the training prior of each baseline."""
+    days = data.days.to_numpy()
+    losses = {name: daily_means(row_losses(logits, data.labels), days) for name, logits in data.logits.items()}
     prior = losses["prior"]
     rows = []
-    for name, mine in losses.items():
-        auc, auc_se = auc_with_error(found.logits[name], found.labels, days)
+    for name, loss in losses.items():
+        auc, auc_se = auc_with_error(data.logits[name], data.labels, days)
         rows.append(
             BaselineResult(
                 baseline=name,
-                loss=paired_difference(mine, np.zeros_like(mine)),
-                skill=1 - float(mine.mean() / prior.mean()),
+                loss=paired_difference(loss, np.zeros_like(loss)),
+                skill=1 - float(loss.mean() / prior.mean()),
                 auc=auc,
                 auc_se=auc_se,
-                against_prior=paired_difference(mine, prior),
+                against_prior=paired_difference(loss, prior),
             )
         )
     return rows
 
 
-def years_of(found: TaskData, text: str) -> tuple[int, int]:
-    """Read `2005-2018`; without text, from the first year with enough training windows before it to the last."""
+def years_of(data: TaskData, text: str) -> tuple[int, int]:
+    """Parse `2005-2018`; an empty text gives all years with enough training windows before them."""
     if text:
         ends = re.fullmatch(r"([1-9]\d{3})-([1-9]\d{3})", text)
         if not ends or ends[1] > ends[2]:
             raise InputError(f"YEARS={text}: give a first and a last year, as in 2005-2018.")
         return int(ends[1]), int(ends[2])
-    prepared = found.stationary
+    prepared = data.stationary
     rows = np.concatenate([prepared.split.train, prepared.split.validation, prepared.split.test])
     years = np.sort(prepared.days[rows].year)
     if len(years) <= ENOUGH_WINDOWS:
-        raise InputError(f"YEARS=: there are {len(years):,} labelled days in all; give YEARS, or more data.")
+        raise InputError(f"YEARS=: there are only {len(years):,} labelled days; give YEARS, or more data.")
     return int(years[ENOUGH_WINDOWS]) + 1, int(years[-1])
 
 
-def _fold(found: TaskData, year: int) -> TaskData:
-    """The same instruments, validated on one year and trained on all before it."""
-    prepared = found.stationary
+def _fold(data: TaskData, year: int) -> TaskData:
+    """Return the same instruments, validated on one year and trained on all earlier days."""
+    prepared = data.stationary
     length = prepared.context_length
     parts = []
     for part in prepared.parts:
         try:
-            (split,) = walk_forward(part.target, year, year, part.matrix.first_row, length, found.spec.split.embargo)
-        except InputError as problem:
-            raise InputError(f"{part.symbol}: {problem}") from None
+            (split,) = walk_forward(part.target, year, year, part.matrix.first_row, length, data.spec.split.embargo)
+        except InputError as error:
+            raise InputError(f"{part.symbol}: {error}") from None
         parts.append(replace(part, split=split))
     fold = stack_windows(parts, length, validate_on=prepared.validated)
-    return replace(found, prepared=fold, stationary=fold)
+    return replace(data, prepared=fold, stationary=fold)

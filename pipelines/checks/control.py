@@ -1,4 +1,4 @@
-"""`make control`: the pipeline must find a signal that is there, and none where there is none."""
+"""`make control`: the pipeline must find a planted signal, and must find none in shuffled labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from research.tracking.store import Store
 
 FAILED = 1
-"""Exit code where a control failed: no result of this pipeline deserves belief then."""
+"""Exit code if a control failed; then no result of this pipeline is reliable."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class ControlOptions:
     signal: float = 0.5
     """Strength of the planted signal: the drift is this many daily volatilities, times an old day's innovation."""
     lag: int = 20
-    """How many days old that innovation is."""
+    """Age of that innovation in days."""
     bars: int = 40_000
     """Days of each market."""
     horizon: int = 1
@@ -45,7 +45,7 @@ class ControlOptions:
     trials: int = 4
     """Trials of each sweep."""
     epochs: int = 6
-    """Most epochs of a trial."""
+    """Upper limit of a trial's epochs."""
     seed: int = 0
     """Seed of markets, search and training."""
     device: str = "auto"
@@ -59,17 +59,15 @@ class ControlOptions:
 
 
 def main(options: ControlOptions) -> None:
-    """Run both controls, print what they say, leave a run; exit code 1 if one failed."""
-    from rich.console import Console
-
+    """Run both controls, print and store their results; exit code 1 if one failed."""
     from pipelines.checks.control_experiments import examine
     from pipelines.sweep.driver import run_sweep
+    from research.cli.console import console
     from research.errors import require
 
     fix = f"the planted drift repeats the day {options.lag} back; give a horizon up to that, or a larger LAG."
     require(options.horizon <= options.lag, "HORIZON", options.horizon, fix)
-    console = Console()
-    screen = console if console.is_terminal else Console(width=110)
+    screen = console(110)
     arms = []
     for title, asked in arms_of(options).items():
         screen.rule(f"{title}: DATA={asked.data}", align="left")
@@ -84,7 +82,7 @@ def main(options: ControlOptions) -> None:
 
 
 def arms_of(options: ControlOptions) -> dict[str, SweepOptions]:
-    """The sweep of each control."""
+    """Return the sweep options of each control, by title."""
     from pipelines.options import SweepOptions
 
     market = f"bars={options.bars},lag={options.lag}"
@@ -118,14 +116,12 @@ def _shallowest(budget: str, count: int = 3) -> tuple[int, ...]:
 
 
 def table_of(arms: list[ControlExperiment]) -> Table:
-    """Test losses, one column per model, the Bayes loss last."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
+    """Return a table of test losses, one column per model, the Bayes loss last."""
+    from research.cli.console import plain_table
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     names = ["prior", "volatility", "logistic", "lightgbm", "best"]
-    for name in ("market", "days", "prior", "volatility", "logistic", "LightGBM", "best trial", "Bayes loss", ""):
-        table.add_column(name, justify="left" if name in ("market", "") else "right", no_wrap=True)
+    columns = ("market", "days", "prior", "volatility", "logistic", "LightGBM", "best trial", "Bayes loss", "")
+    table = plain_table("", columns, left=("market", ""))
     for arm in arms:
         losses = [f"{arm.losses[name]:.4f}" for name in names]
         bayes = f"{arm.bayes.realised:.4f} ± {arm.bayes.realised_error:.4f}"
@@ -135,15 +131,16 @@ def table_of(arms: list[ControlExperiment]) -> Table:
 
 
 def _conclude(arms: list[ControlExperiment], store: Path, screen: Console) -> None:
+    from research.cli.console import print_line
     from research.cli.next_steps import print_next
 
     for arm in arms:
-        screen.print(f"{arm.title}: {arm.verdict}", soft_wrap=True, highlight=False)
+        print_line(screen, f"{arm.title}: {arm.verdict}")
     if all(arm.passed for arm in arms):
-        screen.print("The pipeline finds what is there and nothing that is not.", highlight=False)
+        print_line(screen, "The pipeline finds what is there and nothing that is not.")
         print_next(screen, store, "make sweep")
     else:
-        screen.print("[red]A control failed[/]: believe no result until it passes.", highlight=False)
+        print_line(screen, "[red]A control failed[/]: believe no result until it passes.")
 
 
 def _record(arms: list[ControlExperiment], options: ControlOptions, store: Store) -> None:

@@ -1,4 +1,4 @@
-"""`make doctor`: is this machine, this environment and this store in order? Says what to do, and does it with FIX=1."""
+"""`make doctor`: check the machine, the environment and the store; FIX=1 repairs what is safe to repair."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from pipelines.checks.machine_checks import CheckResult
 
 PROBLEM = 1
-"""Exit code where a problem remains."""
+"""Exit code if a problem remains."""
 COLOURS = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 PIPE_WIDTH = 170
-"""A pipe has no width of its own."""
+"""Width of the table in a pipe, in characters."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorOptions:
-    """Check packages, device, memory, disk, ports, checkout, store and data, and say what to do. Changes nothing unless asked.
+    """Check packages, device, memory, disk, ports, checkout, store and data, and print fixes. Changes nothing unless FIX=1.
 
     examples:
       make doctor
@@ -30,64 +30,60 @@ class DoctorOptions:
     """
 
     fix: bool = False
-    """Do what is safe: switch write-ahead logging on, let artifact addresses begin with the store's present folder (after a
-    backup), close runs whose process is gone, remove checkpoints of trials that have ended."""
+    """Apply safe repairs: switch write-ahead logging on, correct artifact addresses after a move (with a backup), close
+    runs whose process is gone, remove checkpoints of ended trials."""
     store: Path = Path("mlruns")
     """Folder of the MLflow store; `MLFLOW_TRACKING_URI` names a server instead."""
 
 
 def main(options: DoctorOptions) -> None:
     """Print one table; exit code 1 if a problem remains."""
-    from rich.console import Console
-
+    from research.cli.console import console, print_line
     from research.cli.next_steps import FIX, as_installed, with_store_argument
 
-    screen = Console()
-    screen = screen if screen.is_terminal else Console(width=PIPE_WIDTH)
-    found = list(findings(options.store))
+    screen = console(PIPE_WIDTH)
+    results = list(findings(options.store))
     if options.fix:
-        for line in apply_fixes(found):
-            screen.print(line, markup=False, highlight=False, soft_wrap=True)
-        found = list(findings(options.store))
-    screen.print(table_of(found))
-    problems, warnings = (sum(one.verdict == verdict for one in found) for verdict in ("problem", "warning"))
-    fixed = any(one.mend for one in found) and not options.fix
-    fixable = f" Some of it is fixed by {with_store_argument(options.store, FIX)}." if fixed else ""
-    screen.print(
-        as_installed(f"problems: {problems}, warnings: {warnings}.{fixable}"), highlight=False, markup=False, soft_wrap=True
-    )
+        for line in apply_fixes(results):
+            print_line(screen, line, markup=False)
+        results = list(findings(options.store))
+    screen.print(table_of(results))
+    problems, warnings = (sum(result.verdict == verdict for result in results) for verdict in ("problem", "warning"))
+    repairable = any(result.repair for result in results) and not options.fix
+    hint = f" {with_store_argument(options.store, FIX)} repairs some of them." if repairable else ""
+    print_line(screen, as_installed(f"problems: {problems}, warnings: {warnings}.{hint}"), markup=False)
     if problems:
         raise SystemExit(PROBLEM)
 
 
 def findings(store: Path) -> Iterator[CheckResult]:
-    """All checks; one that fails itself is a problem of its own and does not keep the others from being told."""
-    from pipelines.checks import machine_checks as checkups
+    """Yield the results of all checks; a check that raises an error counts as a problem and does not stop the others."""
+    from pipelines.checks import machine_checks as machine
 
     root = store.resolve()
-    yield checkups.python_version()
+    yield machine.python_version()
     for check in (
-        lambda: [checkups.packages()],
-        lambda: [checkups.checkout()],
-        checkups.ports,
+        lambda: [machine.packages()],
+        lambda: [machine.checkout()],
+        machine.ports,
         lambda: _store(root),
-        lambda: [checkups.libraries()],
-        lambda: [checkups.device(), checkups.memory()],
-        lambda: [checkups.disk(root)],
+        lambda: [machine.libraries()],
+        lambda: [machine.device(), machine.memory()],
+        lambda: [machine.disk(root)],
     ):
-        yield from _told(check)
+        yield from _result(check)
 
 
-def _told(check: Callable[[], list[CheckResult]]) -> list[CheckResult]:
+def _result(check: Callable[[], list[CheckResult]]) -> list[CheckResult]:
     import sqlite3
 
     from pipelines.checks.machine_checks import CheckResult
 
     try:
         return check()
-    except (ImportError, OSError, ValueError, sqlite3.Error) as problem:
-        said = str(problem).splitlines() or [type(problem).__name__]
-        return [CheckResult(check="this check", found=f"failed: {said[0]}", verdict="problem", fix="see the other lines")]
+    except (ImportError, OSError, ValueError, sqlite3.Error) as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        return [CheckResult(check="this check", found=f"failed: {lines[0]}", verdict="problem", fix="see the other lines")]
 
 
 def _store(root: Path) -> list[CheckResult]:
@@ -100,22 +96,22 @@ def _store(root: Path) -> list[CheckResult]:
     return list(store_findings(root))
 
 
-def apply_fixes(found: list[CheckResult]) -> Iterator[str]:
-    """Do what can be done safely; one line for each."""
+def apply_fixes(results: list[CheckResult]) -> Iterator[str]:
+    """Apply all safe repairs; yield one line for each."""
     import sqlite3
 
     from research.errors import InputError
 
-    for one in found:
-        if one.mend is not None:
+    for result in results:
+        if result.repair is not None:
             try:
-                yield f"fixed  {one.check}: {one.mend()}"
-            except (InputError, OSError, sqlite3.Error) as problem:
-                yield f"left   {one.check}: {problem}"
+                yield f"fixed  {result.check}: {result.repair()}"
+            except (InputError, OSError, sqlite3.Error) as error:
+                yield f"left   {result.check}: {error}"
 
 
-def table_of(found: list[CheckResult]) -> Table:
-    """One line per check."""
+def table_of(results: list[CheckResult]) -> Table:
+    """Return a table with one row per check; long results wrap."""
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
@@ -125,7 +121,8 @@ def table_of(found: list[CheckResult]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("check", "found", "verdict", "what fixes it"):
         table.add_column(heading, no_wrap=heading in ("check", "verdict"), overflow="fold")
-    for one in found:
-        colour = COLOURS[one.verdict]
-        table.add_row(one.check, escape(as_installed(one.found)), f"[{colour}]{one.verdict}[/]", escape(as_installed(one.fix)))
+    for result in results:
+        colour = COLOURS[result.verdict]
+        found, fix = escape(as_installed(result.found)), escape(as_installed(result.fix))
+        table.add_row(result.check, found, f"[{colour}]{result.verdict}[/]", fix)
     return table

@@ -1,4 +1,4 @@
-"""A served model asked over HTTP, beside what its evaluation had stored of the same days."""
+"""Comparison of a model served over HTTP with the stored predictions of its evaluation."""
 
 from __future__ import annotations
 
@@ -25,18 +25,19 @@ PATIENCE_SECONDS = 120
 
 
 def agreement(root: Path, alive: Callable[[], None], *, model: str, port: int) -> str:
-    """Send all bars to the server; says what it answered for the newest day. `alive` raises once the server has ended.
+    """Send all bars to the server and return a sentence with its prediction for the newest day.
 
-    `InputError` if it does not answer, or otherwise than the evaluation of the champion's final run did.
+    `alive` raises an error if the server has ended. Raise `InputError` if the server does not respond, or if its
+    probabilities differ from those of the evaluation of the champion's final run.
     """
     store = open_store(root, must_exist=True)
     (version,) = chosen(store, model)
-    known = served_model_info(store, version)
-    snapshot = newest_snapshot(store, known)
-    bars = as_table({symbol: snapshot.of(symbol) for symbol in known.symbols})
+    model_served = served_model_info(store, version)
+    snapshot = newest_snapshot(store, model_served)
+    bars = as_table({symbol: snapshot.of(symbol) for symbol in model_served.symbols})
     address = f"http://127.0.0.1:{port}"
     wait_for(address, alive)
-    answer = _ask(address, bars)
+    answer = _request(address, bars)
     stored = _stored(store, version.run_id)
     days = stored.index.intersection(answer.index)
     apart = float(np.abs(answer[days] - stored[days]).max())
@@ -46,13 +47,13 @@ def agreement(root: Path, alive: Callable[[], None], *, model: str, port: int) -
         )
     newest = answer.index[-1]
     return (
-        f"\nasked with {len(bars):,} raw bars; after the close of {newest}: probability {answer[newest]:.3f}\n"
+        f"\nsent {len(bars):,} raw bars; after the close of {newest}: probability {answer[newest]:.3f}\n"
         f"served and evaluated probabilities agree to {CLOSE:.0e} on all {len(days)} test days"
     )
 
 
 def wait_for(address: str, alive: Callable[[], None]) -> None:
-    """Until the server answers; `alive` raises once there is none any more."""
+    """Wait until the server responds; `alive` raises an error if it has ended."""
     end = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < end:
         try:
@@ -64,7 +65,7 @@ def wait_for(address: str, alive: Callable[[], None]) -> None:
     raise InputError(f"tour: nothing answers at {address} after {PATIENCE_SECONDS} s; its message is above.")
 
 
-def _ask(address: str, bars: pd.DataFrame) -> pd.Series[float]:
+def _request(address: str, bars: pd.DataFrame) -> pd.Series[float]:
     file = io.BytesIO()
     bars.to_csv(file, index=False)
     with urlopen(Request(f"{address}/invocations", file.getvalue(), {"Content-Type": "text/csv"}), timeout=60) as answer:
@@ -73,8 +74,9 @@ def _ask(address: str, bars: pd.DataFrame) -> pd.Series[float]:
 
 
 def _stored(store: Store, final_run: str) -> pd.Series[float]:
-    """Day -> probability of the test days, as the evaluation wrote them."""
+    """Return the stored probabilities of the test days, by day."""
     experiments = list(query.experiments(store))
-    looks = [one for one in query.runs_of_kind(store, experiments, ("evaluation",)) if one.tags[schema.FINAL_RUN] == final_run]
-    table = pd.read_parquet(store.local_artifact(looks[0].run_id, schema.TEST_PREDICTIONS_FILE))
+    runs = query.runs_of_kind(store, experiments, ("evaluation",))
+    evaluations = [run for run in runs if run.tags[schema.FINAL_RUN] == final_run]
+    table = pd.read_parquet(store.local_artifact(evaluations[0].run_id, schema.TEST_PREDICTIONS_FILE))
     return table.set_index(table["date"].dt.strftime("%Y-%m-%d"))["probability"]

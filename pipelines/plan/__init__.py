@@ -1,4 +1,1 @@
-"""What a sweep would cost: sizes, FLOPs, memory, hours and disk.
-
-Trains nothing and writes nothing.
-"""
+"""Cost of a sweep: sizes, FLOPs, memory, hours and disk. Trains and writes nothing."""

@@ -9,7 +9,7 @@ from pipelines.options import SweepOptions
 
 @dataclass(frozen=True, kw_only=True)
 class PlanOptions(SweepOptions):
-    """Print what a sweep would take: sizes, FLOPs, memory, hours and disk. Takes the same flags as a sweep.
+    """Print the cost of a sweep: sizes, FLOPs, memory, hours and disk. Takes the same flags as a sweep.
 
     examples:
       make plan BUDGET=2M TRIALS=50

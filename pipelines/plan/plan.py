@@ -1,6 +1,6 @@
-"""`make plan`: what a sweep at one budget would cost on this machine, before anything is paid for it.
+"""`make plan`: cost of a sweep at one budget on this machine.
 
-Nothing but single blocks for a benchmark is allocated, and no store is opened or made.
+Allocates only single blocks for a benchmark; opens and creates no store.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ def main(options: PlanOptions) -> None:
     from research.errors import require
     from research.models.budget import Budget
 
-    # Told before the heavy imports, so that a typo is answered at once.
+    # Checked before the heavy imports, so that a typo fails at once.
     budget = Budget.parse(options.budget)
     for name in ("trials", "epochs"):
         require(getattr(options, name) >= 1, name.upper(), getattr(options, name), "give 1 or more.")
 
     from pipelines.plan.costs import Workload, plan_rows, totals
-    from pipelines.plan.table import console, print_opening, print_plan
+    from pipelines.plan.table import print_opening, print_plan
     from pipelines.sweep.grid import architectures_of
     from pipelines.sweep.search_space import SearchSpace
     from pipelines.trial.optimizer_choice import optimizer_for
+    from research.cli.console import console
     from research.runtime import DEFAULT_THREADS, Runtime, choose_device
     from research.training.time_estimate import TimeEstimator
 
@@ -58,18 +59,18 @@ def main(options: PlanOptions) -> None:
 
 
 def data_of(options: SweepOptions) -> WindowedData:
-    """Features and split of the study that the options name, read without a store."""
+    """Return the features and the split that the options describe, without a store."""
     from research.data.data_argument import bars_of
     from research.data.snapshots import Snapshot
     from research.task.build import assemble
 
-    found = bars_of(options.data, options.store / "snapshots")
-    bars, source = (found.bars, found.manifest.source) if isinstance(found, Snapshot) else (found, options.data)
+    data = bars_of(options.data, options.store / "snapshots")
+    bars, source = (data.bars, data.manifest.source) if isinstance(data, Snapshot) else (data, options.data)
     return assemble(options, bars, digest="", source=source).prepared
 
 
 def machine_of(device: torch.device, options: SweepOptions) -> PlanMachine:
-    """What is free on this machine."""
+    """Return the free memory and disk of this machine."""
     import torch
 
     from pipelines.executors.device_groups import devices_to_share
@@ -82,7 +83,7 @@ def machine_of(device: torch.device, options: SweepOptions) -> PlanMachine:
     return PlanMachine(
         device=device,
         devices=len(shared),
-        memory=min(available_memory(one) for one in shared),
+        memory=min(available_memory(accelerator) for accelerator in shared),
         host_memory=available_memory(torch.device("cpu")),
         disk=shutil.disk_usage(existing).free,
     )

@@ -1,4 +1,1 @@
-"""Several sweeps as one resumable study: budgets by horizons.
-
-Knows sweeps, not trials.
-"""
+"""Several sweeps as one resumable study: budgets by horizons."""

@@ -1,4 +1,4 @@
-"""Runs the sweeps of a ladder one after the other. What can be refused is refused before the first of them starts."""
+"""Runs the sweeps of a study one after the other, after all of them have been checked."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from statistics import fmean
 from rich.console import Console
 
 from pipelines.options import SweepOptions
-from pipelines.study import table as ladder_table
+from pipelines.study import table
 from pipelines.study.budget_list import StudySweep
 from pipelines.study.state import (
     PlannedSweep,
     Study,
     StudyProgress,
-    remember_targets,
-    remembered_targets,
+    save_targets,
+    saved_targets,
     study_fingerprint,
     targets_of,
 )
@@ -30,90 +30,83 @@ from research.models.accounting import parameter_count, training_flops
 from research.tracking import schema
 from research.tracking.retry import StoreUnavailable
 
-NOTHING_COMPLETED = "no trial completed; their reasons are on its runs"
+NOTHING_COMPLETED = "no trial completed; the reasons are on its runs"
 
 
-def run_study(options: SweepOptions, rungs: Sequence[StudySweep], console: Console) -> StudyProgress:
-    """Start or continue a study: every rung that is not done, in the given order.
+def run_study(options: SweepOptions, sweeps: Sequence[StudySweep], console: Console) -> StudyProgress:
+    """Start or continue a study: run every sweep that is not done, in the given order.
 
-    A sweep that fails does not stop the others. A store that stays away does, since no other rung could be written
-    either, and so does Ctrl-C.
+    A failed sweep does not stop the others. An unavailable store does, because no other sweep could be recorded, and
+    so does Ctrl-C.
     """
-    context, steps = check(options, rungs)
-    identity = study_fingerprint([step.fingerprint for step in steps])
+    context, planned = check(options, sweeps)
+    identity = study_fingerprint([sweep.fingerprint for sweep in planned])
     with only_driver(context.store, identity, "study"):
-        ladder = _open(context, steps, identity, options)
-        ladder_table.print_opening(ladder, console)
+        study = _open(context, planned, identity, options)
+        table.print_opening(study, console)
         try:
-            _climb(ladder, console)
+            for number, sweep in enumerate(study.sweeps, 1):
+                if study.status(sweep.title) != "done":
+                    study.running = sweep.title
+                    table.print_progress(study.progress(), console)
+                    console.rule(f"sweep {number} of {len(study.sweeps)}: {sweep.title}", align="left")
+                    _run(study, sweep, console)
         except KeyboardInterrupt:
-            ladder_table.print_stop(ladder.running, console)
+            table.print_stop(study.running, console)
             raise
-    overview = ladder.overview()
-    ladder_table.print_overview(overview, console)
-    ladder_table.print_ending(overview, options.store, console)
-    return overview
+    progress = study.progress()
+    table.print_progress(progress, console)
+    table.print_ending(progress, options.store, console)
+    return progress
 
 
-def check(options: SweepOptions, rungs: Sequence[StudySweep]) -> tuple[SweepSetup, list[PlannedSweep]]:
-    """Prepare every rung as its sweep will; raises `InputError` at the first that would be refused. No run is opened."""
-    checked = [_check(_options_of(options, rung), rung) for rung in rungs]
-    return checked[0][0], [step for _, step in checked]
+def check(options: SweepOptions, sweeps: Sequence[StudySweep]) -> tuple[SweepSetup, list[PlannedSweep]]:
+    """Prepare every sweep without opening a run; raise `InputError` at the first invalid one."""
+    checked = [_check(options, sweep) for sweep in sweeps]
+    return checked[0][0], [planned for _, planned in checked]
 
 
-def _options_of(options: SweepOptions, rung: StudySweep) -> SweepOptions:
-    windows = str(rung.windows) if rung.windows else ""
-    return replace(options, budget=rung.budget.label, horizon=rung.horizon, windows=windows)
-
-
-def _check(options: SweepOptions, rung: StudySweep) -> tuple[SweepSetup, PlannedSweep]:
+def _check(options: SweepOptions, sweep: StudySweep) -> tuple[SweepSetup, PlannedSweep]:
+    windows = str(sweep.windows) if sweep.windows else ""
+    options = replace(options, budget=sweep.budget.label, horizon=sweep.horizon, windows=windows)
     context = prepare(options, Console(quiet=True))
-    fitting = context.architectures
-    SearchSpace.asked_for(options).for_training(len(context.task.prepared.split.train), options.epochs)
+    data = context.task.prepared
+    SearchSpace.asked_for(options).for_training(len(data.split.train), options.epochs)
     return context, PlannedSweep(
-        rung=rung,
+        sweep=sweep,
         options=options,
         fingerprint=context.tags[schema.SWEEP_FINGERPRINT],
-        sizes=tuple(sorted(parameter_count(a) for a in fitting)),
-        left_out=len(architectures_of(options, context.task.prepared, context.budget)) - len(fitting),
+        sizes=tuple(sorted(parameter_count(a) for a in context.architectures)),
+        left_out=len(architectures_of(options, data, context.budget)) - len(context.architectures),
         thin=tuple(context.task.thin),
-        flops=fmean(training_flops(a) for a in fitting) * len(context.task.prepared.split.train),
+        flops=fmean(training_flops(a) for a in context.architectures) * len(data.split.train),
     )
 
 
-def _open(context: SweepSetup, steps: list[PlannedSweep], identity: str, options: SweepOptions) -> Study:
-    """The ladder with what the store knows; the number of trials per rung is written down before the first one starts."""
-    ladder = Study(context=context, steps=steps, states={}, targets={})
-    for step in steps:
-        ladder.read(step)
-    remembered = remembered_targets(context.store, context.experiment_id, identity)
-    ladder.targets = targets_of(options, ladder.states, remembered)
-    # A supplement that begins asks for more than the last start did; one that goes on asks for the same.
-    ladder.finishing = options.add_trials is not None and ladder.targets == remembered
-    if ladder.targets != remembered:
-        remember_targets(context.store, context.experiment_id, identity, ladder.targets)
-    return ladder
+def _open(context: SweepSetup, planned: list[PlannedSweep], identity: str, options: SweepOptions) -> Study:
+    """Load the study from the store; save the number of trials per sweep before the first sweep starts."""
+    study = Study(context=context, sweeps=planned, states={}, targets={})
+    for sweep in planned:
+        study.read(sweep)
+    saved = saved_targets(context.store, context.experiment_id, identity)
+    study.targets = targets_of(options, study.states, saved)
+    # A new supplement raises the saved targets; a resumed one leaves them unchanged.
+    study.finishing = options.add_trials is not None and study.targets == saved
+    if study.targets != saved:
+        save_targets(context.store, context.experiment_id, identity, study.targets)
+    return study
 
 
-def _climb(ladder: Study, console: Console) -> None:
-    for place, step in enumerate(ladder.steps, 1):
-        if ladder.status(step.title) != "done":
-            ladder.running = step.title
-            ladder_table.print_overview(ladder.overview(), console)
-            ladder_table.print_rung(place, len(ladder.steps), step.title, console)
-            _run_rung(ladder, step, console)
-
-
-def _run_rung(ladder: Study, step: PlannedSweep, console: Console) -> None:
-    options = replace(step.options, trials=ladder.targets[step.title], add_trials=None)
+def _run(study: Study, sweep: PlannedSweep, console: Console) -> None:
+    options = replace(sweep.options, trials=study.targets[sweep.title], add_trials=None)
     try:
-        sweep = run_sweep(options, console, brief=True)
-        if sweep.best is None:
-            ladder.failures[step.title] = NOTHING_COMPLETED
+        result = run_sweep(options, console, brief=True)
+        if result.best is None:
+            study.failures[sweep.title] = NOTHING_COMPLETED
     except StoreUnavailable:
         raise
-    except InputError as problem:
-        # Also a sweep that another driver has, or has taken over: the others may still be free.
-        ladder.failures[step.title] = str(problem)
-    ladder.running = ""
-    ladder.read(step)
+    except InputError as error:
+        # This includes a sweep that another driver runs or has taken over; the other sweeps may still be free.
+        study.failures[sweep.title] = str(error)
+    study.running = ""
+    study.read(sweep)

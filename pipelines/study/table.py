@@ -1,100 +1,86 @@
-"""How a study is drawn: every number was computed before."""
+"""Printed output of a study."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.plan.table import duration
+from research.cli.console import duration, plain_table, print_line
 from research.cli.next_steps import print_next
 
 if TYPE_CHECKING:
-    from pipelines.study.state import Study, StudyProgress, SweepProgress
+    from pipelines.study.state import Study, StudyProgress
 
 STYLES = {"done": "green", "running": "yellow", "failed": "red", "waiting": "dim"}
 
 
-def print_opening(ladder: Study, console: Console) -> None:
-    """Say what the ladder stands on: data, sweeps, and per budget the architectures that are searched."""
-    context, steps = ladder.context, ladder.steps
-    snapshot, symbols = context.task.snapshot, context.task.spec.data.title
-    horizons = ", ".join(str(horizon) for horizon in sorted({step.rung.horizon for step in steps}))
-    _say(console, f"[bold]data[/]       {snapshot.manifest.source}: {symbols}, snapshot {snapshot.digest}")
-    _say(console, f"[bold]study[/]      {len(steps)} sweeps on {context.task.experiment}, sessions ahead {horizons}")
-    by_budget = {step.rung.budget.label: step for step in steps}
-    for label, step in by_budget.items():
-        sizes = f"{len(step.sizes)} architectures of {step.sizes[0]:,} .. {step.sizes[-1]:,} parameters"
-        _say(console, f"[bold]{label:<10}[/] {sizes}")
-        if step.left_out:
-            _say(console, f"[yellow]warning[/]    {step.left_out} more do not fit the memory that is free and are not searched")
-    by_horizon = {step.rung.horizon: step for step in steps}
-    for horizon, step in by_horizon.items():
-        for sentence in step.thin:
-            _say(console, f"[red]thin evidence[/] at horizon {horizon}: {sentence}")
-    if ladder.finishing:
-        _say(console, "[bold]finishing[/]  this study was stopped: it gets the trials it was to have, none are added this time")
+def print_opening(study: Study, console: Console) -> None:
+    """Print the data, the sweeps, the searched architectures per budget, and warnings."""
+    task = study.context.task
+    snapshot = task.snapshot
+    by_horizon = {sweep.sweep.horizon: sweep for sweep in study.sweeps}
+    horizons = ", ".join(map(str, sorted(by_horizon)))
+    print_line(console, f"[bold]data[/]       {snapshot.manifest.source}: {task.spec.data.title}, snapshot {snapshot.digest}")
+    print_line(console, f"[bold]study[/]      {len(study.sweeps)} sweeps on {task.experiment}, sessions ahead {horizons}")
+    for label, sweep in {sweep.sweep.budget.label: sweep for sweep in study.sweeps}.items():
+        sizes = f"{len(sweep.sizes)} architectures of {sweep.sizes[0]:,} .. {sweep.sizes[-1]:,} parameters"
+        print_line(console, f"[bold]{label:<10}[/] {sizes}")
+        if sweep.left_out:
+            print_line(
+                console, f"[yellow]warning[/]    {sweep.left_out} more do not fit in the free memory and are not searched"
+            )
+    for horizon, sweep in by_horizon.items():
+        for sentence in sweep.thin:
+            print_line(console, f"[red]thin evidence[/] at horizon {horizon}: {sentence}")
+    if study.finishing:
+        print_line(console, "[bold]finishing[/]  this study was stopped: its missing trials run now, none are added this time")
 
 
-def print_overview(overview: StudyProgress, console: Console) -> None:
-    """Budgets down, horizons across, and the time."""
-    console.print(overview_table(overview))
-    _say(console, clock(overview))
-    targets = sorted({cell.target for cell in overview.cells})
+def print_progress(progress: StudyProgress, console: Console) -> None:
+    """Print the table of sweeps, the time, and a warning if the numbers of trials differ."""
+    console.print(progress_table(progress))
+    print_line(console, clock(progress))
+    targets = sorted({sweep.target for sweep in progress.sweeps})
     if len(targets) > 1:
-        told = f"{targets[0]} .. {targets[-1]}"
-        _say(console, f"[yellow]warning[/]  {told} trials per sweep: give TRIALS={targets[-1]} for equal numbers everywhere")
-
-
-def print_rung(place: int, count: int, title: str, console: Console) -> None:
-    """Say which sweep begins."""
-    console.rule(f"sweep {place} of {count}: {title}", align="left")
+        counts = f"{targets[0]} .. {targets[-1]} trials per sweep"
+        print_line(console, f"[yellow]warning[/]  {counts}: give TRIALS={targets[-1]} for equal numbers everywhere")
 
 
 def print_stop(title: str, console: Console) -> None:
-    """Say where the study goes on."""
-    _say(console, f"stopped in {title}; the same command goes on there")
+    """Print how to continue a stopped study."""
+    print_line(console, f"stopped in {title}; the same command continues there")
 
 
-def print_ending(overview: StudyProgress, store: Path, console: Console) -> None:
-    """What failed and why, and what to type next."""
-    for cell in overview.failed:
-        _say(console, f"[red]failed[/]  {cell.rung.title}: {escape(cell.reason)}")
-    if overview.failed:
-        _say(console, "The same command tries them again and leaves the others alone.")
+def print_ending(progress: StudyProgress, store: Path, console: Console) -> None:
+    """Print the failed sweeps with their reasons, and the next commands."""
+    for sweep in progress.failed:
+        print_line(console, f"[red]failed[/]  {sweep.sweep.title}: {escape(sweep.reason)}")
+    if progress.failed:
+        print_line(console, "The same command retries the failed sweeps and leaves the others unchanged.")
     print_next(console, store, "make leaderboard", "make scaling")
 
 
-def overview_table(overview: StudyProgress) -> Table:
-    """One line per budget, one column per horizon."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("budget", no_wrap=True)
-    for horizon in sorted({cell.rung.horizon for cell in overview.cells}):
-        table.add_column(f"horizon {horizon}", no_wrap=True)
+def progress_table(progress: StudyProgress) -> Table:
+    """Return a table with one row per budget and one column per horizon."""
+    columns = ["budget", *(f"horizon {horizon}" for horizon in sorted({sweep.sweep.horizon for sweep in progress.sweeps}))]
+    table = plain_table("", columns, left=columns)
     rows: dict[str, list[str]] = {}
-    for cell in overview.cells:
-        rows.setdefault(cell.rung.row, []).append(_cell(cell))
+    for sweep in progress.sweeps:
+        loss = f"  {sweep.state.best_loss:.4f}" if sweep.state.best_loss is not None else ""
+        cell = f"[{STYLES[sweep.status]}]{sweep.status}[/] {sweep.state.settled}/{sweep.target}{loss}"
+        rows.setdefault(sweep.sweep.row, []).append(cell)
     for label, cells in rows.items():
         table.add_row(label, *cells)
     return table
 
 
-def clock(overview: StudyProgress) -> str:
-    """Sweeps done, time spent and time left in one line."""
-    done = f"{overview.done} of {len(overview.cells)} sweeps done, {duration(overview.elapsed)} elapsed"
-    if overview.left is None:
+def clock(progress: StudyProgress) -> str:
+    """Return one line with the sweeps done, the time spent and the time left."""
+    done = f"{progress.done} of {len(progress.sweeps)} sweeps done, {duration(progress.elapsed)} elapsed"
+    if progress.left is None:
         return f"{done}, time left unknown until a trial has ended"
-    return f"{done}, about {duration(overview.left)} left" if overview.left else done
-
-
-def _cell(cell: SweepProgress) -> str:
-    loss = f"  {cell.state.best_loss:.4f}" if cell.state.best_loss is not None else ""
-    return f"[{STYLES[cell.status]}]{cell.status}[/] {cell.state.settled}/{cell.target}{loss}"
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, soft_wrap=True, highlight=False)
+    return f"{done}, about {duration(progress.left)} left" if progress.left else done

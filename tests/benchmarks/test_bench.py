@@ -9,7 +9,7 @@ import torch
 
 from benchmarks import data as data_bench
 from benchmarks.clone_runs import Copy, add_copies
-from benchmarks.measurement import Measurement, cells, in_turn, typical
+from benchmarks.harness import Measurement, cells, in_turn, typical
 from benchmarks.tracking import write_trial
 from research.data.garch import SP500, variances
 from research.task.windows import WindowedData

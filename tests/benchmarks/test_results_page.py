@@ -4,7 +4,7 @@ from datetime import date
 from pathlib import Path
 
 from benchmarks.gemm import GemmPeak
-from benchmarks.measurement import Measurement
+from benchmarks.harness import Measurement
 from benchmarks.results_page import BenchMachine, BenchSection, page, sections_of, write_page
 
 FACTS = {

@@ -1,4 +1,4 @@
-"""`make doctor` tells what is wrong with a machine and a store, changes nothing unasked, and mends what is safe."""
+"""`make doctor` reports problems of a machine and a store, and with FIX=1 repairs what is safe to repair."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.checks import machine_checks as checkups
+from pipelines.checks import machine_checks as machine
 from pipelines.checks.doctor import DoctorOptions, findings, main
 from pipelines.checks.machine_checks import CheckResult
 from pipelines.checks.store_checks import database_findings, freshness, server, snapshots, store_findings
@@ -52,10 +52,10 @@ def finished_run(store: Store) -> str:
 
 def test_an_empty_clone_is_in_order_and_stays_empty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(DoctorOptions(store=tmp_path / "mlruns"))
-    told = capsys.readouterr().out
-    assert told.splitlines()[-1].startswith("problems: 0")
+    output = capsys.readouterr().out
+    assert output.splitlines()[-1].startswith("problems: 0")
     (store,) = store_findings(tmp_path / "mlruns")
-    assert store.found.endswith("no runs yet; make sweep makes it")
+    assert store.found.endswith("no runs yet; make sweep creates it")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -74,9 +74,9 @@ def test_a_moved_store_finds_its_artifacts_again(store: Store, tmp_path: Path, c
 
     main(DoctorOptions(store=root, fix=True))
 
-    told = capsys.readouterr().out
-    assert "fixed  artifacts" in told
-    assert "1 runs.artifact_uri" in told
+    output = capsys.readouterr().out
+    assert "fixed  artifacts" in output
+    assert "1 runs.artifact_uri" in output
     assert [one.path for one in open_store(root).client.list_artifacts(run_id)] == ["predictions.txt"]
     version = open_store(root).client.get_model_version("a-model", "1")
     assert version.source.startswith(root.as_uri())
@@ -101,8 +101,8 @@ def test_a_store_in_use_is_not_relocated(store: Store, tmp_path: Path, capsys: p
         with pytest.raises(SystemExit):
             main(DoctorOptions(store=root, fix=True))
         other.communicate("\n")
-    told = capsys.readouterr().out
-    assert f"process {other.pid}" in told
+    output = capsys.readouterr().out
+    assert f"process {other.pid}" in output
     assert found(root, "artifacts").verdict == "problem"
 
 
@@ -117,9 +117,9 @@ def test_a_database_copied_alone_keeps_the_addresses_of_its_artifacts(
         copy.execute("PRAGMA journal_mode=WAL")
     with pytest.raises(SystemExit):
         main(DoctorOptions(store=root, fix=True))
-    told = capsys.readouterr().out
-    assert "were not copied" in told
-    assert "fixed  artifacts" not in told
+    output = capsys.readouterr().out
+    assert "were not copied" in output
+    assert "fixed  artifacts" not in output
     assert [one.path for one in open_store(root).client.list_artifacts(run_id)] == ["predictions.txt"]
 
 
@@ -136,8 +136,8 @@ def test_runs_that_nobody_drives_are_closed_and_others_left_alone(store: Store) 
         runs[name] = (sweep, trial)
     one = found(store.root, "open runs")
     assert one.found.startswith("2 without a process: ")
-    assert one.mend is not None
-    one.mend()
+    assert one.repair is not None
+    one.repair()
     assert [log.tags().get(schema.OUTCOME) for log in runs["gone"]] == ["interrupted", "interrupted"]
     assert [log.tags().get(schema.OUTCOME) for log in runs["alive"]] == [None, None]
     assert found(store.root, "open runs").found == "2 running"
@@ -155,18 +155,18 @@ def test_checkpoints_of_trials_that_ended_are_removed_and_others_kept(store: Sto
         (folder / f"{name}.safetensors").write_bytes(b"state")
     one = found(store.root, "checkpoints")
     assert one.found.startswith("1 of trials that have ended, 1 of trials that no run names")
-    assert one.mend is not None
-    one.mend()
+    assert one.repair is not None
+    one.repair()
     assert sorted(file.stem for file in folder.iterdir()) == ["final-1", "unknown", "waits"]
 
 
-def test_the_journal_is_told_and_mended(store_root: Path) -> None:
+def test_the_journal_is_reported_and_repaired(store_root: Path) -> None:
     with closing(sqlite3.connect(store_root / "mlflow.db")) as connection:
         connection.execute("PRAGMA journal_mode=DELETE")
     one = found(store_root, "journal")
     assert one.verdict == "warning"
-    assert one.mend is not None
-    one.mend()
+    assert one.repair is not None
+    one.repair()
     assert found(store_root, "journal").verdict == "ok"
 
 
@@ -191,7 +191,7 @@ def test_a_database_that_is_none_and_a_store_that_is_a_file(store_root: Path, tm
     assert "is a file" in one.found
 
 
-def test_tables_of_another_mlflow_are_told(store_root: Path) -> None:
+def test_tables_of_another_mlflow_are_reported(store_root: Path) -> None:
     with closing(sqlite3.connect(store_root / "mlflow.db")) as connection:
         connection.execute("UPDATE alembic_version SET version_num = 'old'")
         connection.commit()
@@ -200,7 +200,7 @@ def test_tables_of_another_mlflow_are_told(store_root: Path) -> None:
     assert "db upgrade" in one.fix
 
 
-def test_a_damaged_snapshot_and_old_data_are_told(store: Store) -> None:
+def test_a_damaged_snapshot_and_old_data_are_reported(store: Store) -> None:
     digest = ingest("bundled", store).digest
     root = store.snapshots
     (whole,) = snapshots(root)
@@ -220,13 +220,13 @@ def test_a_damaged_snapshot_and_old_data_are_told(store: Store) -> None:
 
 
 def test_packages_that_are_not_as_pinned_are_named() -> None:
-    assert checkups.packages("numpy==0.1\nrich==0.2").found.startswith("not as pinned: numpy ")
-    assert checkups.packages().verdict != "problem"
+    assert machine.packages("numpy==0.1\nrich==0.2").found.startswith("not as pinned: numpy ")
+    assert machine.packages().verdict != "problem"
 
 
-def test_too_little_memory_and_disk_are_told(tmp_path: Path) -> None:
-    assert [checkups.memory(free).verdict for free in (10**6, 150 * 10**6, 10**12)] == ["problem", "warning", "ok"]
-    assert [checkups.disk(tmp_path, free).verdict for free in (10**6, 10**8, 10**12)] == ["problem", "warning", "ok"]
+def test_too_little_memory_and_disk_are_reported(tmp_path: Path) -> None:
+    assert [machine.memory(free).verdict for free in (10**6, 150 * 10**6, 10**12)] == ["problem", "warning", "ok"]
+    assert [machine.disk(tmp_path, free).verdict for free in (10**6, 10**8, 10**12)] == ["problem", "warning", "ok"]
 
 
 def test_a_port_in_use_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +234,7 @@ def test_a_port_in_use_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         monkeypatch.setattr("pipelines.serving.ui.UI_PORT", taken.getsockname()[1])
-        assert checkups.ports()[0].verdict == "warning"
+        assert machine.ports()[0].verdict == "warning"
 
 
 class Version317(BaseHTTPRequestHandler):
@@ -255,20 +255,20 @@ def serving() -> Iterator[str]:
         http.shutdown()
 
 
-def test_a_tracking_server_is_asked_and_its_password_not_told() -> None:
+def test_a_tracking_server_is_checked_without_printing_its_password() -> None:
     with serving() as uri:
         there = server(uri)
     assert (there.verdict, "secret" in there.found) == ("ok", False)
     assert there.found.endswith("MLflow 3.17.0")
     assert server(uri).verdict == "problem"
-    assert "no server's address" in server("banana").found
+    assert "not a server address" in server("banana").found
 
 
-def test_a_check_that_fails_does_not_keep_the_others_from_being_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_check_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails() -> CheckResult:
         raise OSError("no such thing")
 
-    monkeypatch.setattr(checkups, "device", fails)
-    told = list(findings(tmp_path / "none"))
-    assert "failed: no such thing" in [one.found for one in told]
-    assert told[-1].check == "disk"
+    monkeypatch.setattr(machine, "device", fails)
+    output = list(findings(tmp_path / "none"))
+    assert "failed: no such thing" in [one.found for one in output]
+    assert output[-1].check == "disk"

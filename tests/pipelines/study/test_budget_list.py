@@ -1,4 +1,4 @@
-"""What BUDGETS and HORIZONS stand for, in which order, and how long the rest takes."""
+"""Parsing of BUDGETS, HORIZONS and WINDOWS, order of the sweeps, and the remaining-time estimate."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.study.budget_list import SweepCost, busy_seconds, parse_budgets, parse_windows, rungs_of, seconds_left
+from pipelines.study.budget_list import SweepCost, busy_seconds, parse_budgets, parse_windows, seconds_left, study_sweeps
 from research.errors import InputError
 from research.models.budget import Budget
 
@@ -24,9 +24,9 @@ LABELS = {
 }
 MISTAKES = {
     "2M..2K": "2K is smaller than 2M; give the smaller end first.",
-    "2K..25K": "25K is no rung of the ladder that starts at 2K; the nearest is 20K.",
-    "2K..50K/half": "50K is no rung of the ladder that starts at 2K; the nearest is 60K.",
-    "2K..6K": "6K is no rung of the ladder that starts at 2K; the nearest is 2K.",
+    "2K..25K": "25K is not a step of the range from 2K; the nearest is 20K.",
+    "2K..50K/half": "50K is not a step of the range from 2K; the nearest is 60K.",
+    "2K..6K": "6K is not a step of the range from 2K; the nearest is 2K.",
     "2K..2M/third": "the step third is unknown; give 2K..2M/half for half decades or 2K..2M for decades.",
     "2K..2M/": "the step after the slash is unknown; give 2K..2M/half for half decades or 2K..2M for decades.",
     "2K/half": "2K/half has a step but no end; give a range, as in 2K..2M/half.",
@@ -76,14 +76,14 @@ def test_a_list_is_sorted_and_without_repeats_whatever_its_order(counts: list[in
 
 def test_cheap_budgets_come_first_and_horizons_within_them() -> None:
     budgets = [Budget(n_parameters=2_000_000), Budget(n_parameters=20_000), Budget(n_parameters=20_000)]
-    titles = [rung.title for rung in rungs_of(budgets, (5, 1, 3, 1))]
+    titles = [sweep.title for sweep in study_sweeps(budgets, (5, 1, 3, 1))]
     assert titles == ["20K-h1", "20K-h3", "20K-h5", "2M-h1", "2M-h3", "2M-h5"]
 
 
-@pytest.mark.parametrize(("horizons", "told"), [((), "HORIZONS=:"), ((1, 0), "HORIZONS=1,0:"), ((-3,), "HORIZONS=-3:")])
-def test_horizons_that_are_none_are_refused(horizons: tuple[int, ...], told: str) -> None:
-    with pytest.raises(InputError, match=told):
-        rungs_of([Budget(n_parameters=2_000)], horizons)
+@pytest.mark.parametrize(("horizons", "message"), [((), "HORIZONS=:"), ((1, 0), "HORIZONS=1,0:"), ((-3,), "HORIZONS=-3:")])
+def test_horizons_that_are_none_are_refused(horizons: tuple[int, ...], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        study_sweeps([Budget(n_parameters=2_000)], horizons)
 
 
 def test_time_left_is_unknown_until_a_trial_was_measured() -> None:
@@ -105,9 +105,9 @@ def test_trials_side_by_side_count_once_and_pauses_not_at_all() -> None:
 
 
 def test_training_windows_are_an_axis_of_their_own() -> None:
-    rungs = rungs_of(parse_budgets("2K,6K"), (1,), parse_windows("4K,1K"))
-    assert [rung.title for rung in rungs] == ["2K-h1-w1K", "2K-h1-w4K", "6K-h1-w1K", "6K-h1-w4K"]
-    assert [rung.row for rung in rungs][:2] == ["2K, 1K windows", "2K, 4K windows"]
+    sweeps = study_sweeps(parse_budgets("2K,6K"), (1,), parse_windows("4K,1K"))
+    assert [sweep.title for sweep in sweeps] == ["2K-h1-w1K", "2K-h1-w4K", "6K-h1-w1K", "6K-h1-w4K"]
+    assert [sweep.row for sweep in sweeps][:2] == ["2K, 1K windows", "2K, 4K windows"]
     assert parse_windows("") == [None]
     with pytest.raises(InputError, match="WINDOWS=few: not a number of training windows"):
         parse_windows("1K,few")

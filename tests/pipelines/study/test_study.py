@@ -1,4 +1,4 @@
-"""A study: every budget at every horizon, refused as a whole, resumed as a whole."""
+"""A study runs every budget at every horizon; it is checked as a whole and resumed as a whole."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ import pytest
 from rich.console import Console
 
 from pipelines.options import SweepOptions
-from pipelines.study import driver as ladder_driver
-from pipelines.study import study as ladder
-from pipelines.study.budget_list import StudySweep, parse_budgets, rungs_of
+from pipelines.study import driver, study
+from pipelines.study.budget_list import StudySweep, parse_budgets, study_sweeps
 from pipelines.study.state import Status, StudyProgress, SweepProgress, SweepStatus, read_state, study_fingerprint, targets_of
 from pipelines.study.study import StudyOptions
-from pipelines.study.table import clock, overview_table
+from pipelines.study.table import clock, progress_table
 from pipelines.sweep import setup
 from pipelines.sweep.driver_lock import only_driver
 from research.errors import InputError
@@ -50,8 +49,8 @@ def options(root: Path, **changes: Any) -> StudyOptions:
 
 def run(root: Path, console: Console | None = None, **changes: Any) -> StudyProgress:
     asked = options(root, **changes)
-    rungs = rungs_of(parse_budgets(asked.budgets), asked.horizons)
-    return ladder_driver.run_study(asked, rungs, console or Console(quiet=True))
+    planned = study_sweeps(parse_budgets(asked.budgets), asked.horizons)
+    return driver.run_study(asked, planned, console or Console(quiet=True))
 
 
 def sweeps(store: Store) -> list[Any]:
@@ -69,21 +68,21 @@ def trials_of(store: Store) -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def root(migrated_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("ladder") / "mlruns"
+    folder = tmp_path_factory.mktemp("study") / "mlruns"
     shutil.copytree(migrated_store, folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def study(root: Path) -> tuple[StudyProgress, str]:
-    """A whole study and what it said."""
+def finished(root: Path) -> tuple[StudyProgress, str]:
+    """Run a whole study; return its progress and its output."""
     screen = Console(file=io.StringIO(), width=110, record=True)
     return run(root, screen), screen.export_text()
 
 
 @pytest.fixture
 def called(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
-    """Put something in the place of `run_sweep`; the list of the sweeps that it was asked for."""
+    """Return a function that replaces `run_sweep` and returns the list of started sweeps."""
 
     def put(stand_in: Callable[..., Any]) -> list[str]:
         titles: list[str] = []
@@ -92,21 +91,23 @@ def called(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
             titles.append(f"{asked.budget}-h{asked.horizon}")
             return stand_in(len(titles), asked, console, **more)
 
-        monkeypatch.setattr(ladder_driver, "run_sweep", noted)
+        monkeypatch.setattr(driver, "run_sweep", noted)
         return titles
 
     return put
 
 
-def test_every_rung_is_a_complete_sweep_with_equal_trials_cheapest_first(study: tuple[StudyProgress, str], root: Path) -> None:
-    overview, _ = study
+def test_every_sweep_completes_with_equal_trials_cheapest_first(finished: tuple[StudyProgress, str], root: Path) -> None:
+    overview, _ = finished
     store = open_store(root)
     assert [parent.info.run_name for parent in sweeps(store)] == TITLES
     assert {parent.data.tags[schema.OUTCOME] for parent in sweeps(store)} == {"complete"}
     assert trials_of(store) == dict.fromkeys(TITLES, 1)
-    assert [(cell.rung.title, cell.status, cell.target) for cell in overview.cells] == [(title, "done", 1) for title in TITLES]
+    assert [(cell.sweep.title, cell.status, cell.target) for cell in overview.sweeps] == [
+        (title, "done", 1) for title in TITLES
+    ]
     best = {parent.info.run_name: _best_loss(store, parent) for parent in sweeps(store)}
-    assert {cell.rung.title: cell.state.best_loss for cell in overview.cells} == best
+    assert {cell.sweep.title: cell.state.best_loss for cell in overview.sweeps} == best
     assert (overview.done, overview.failed, overview.left) == (4, [], 0)
 
 
@@ -114,19 +115,19 @@ def _best_loss(store: Store, parent: Any) -> float:
     return float(store.client.get_run(parent.data.tags[schema.BEST_RUN]).data.metrics["val_loss"])
 
 
-def test_the_overall_view_is_not_drowned_by_its_sweeps(study: tuple[StudyProgress, str], root: Path) -> None:
-    _, said = study
-    assert said.count("snapshot ") == 1
-    assert said.count("registered") == said.count("question") == 0
-    assert "0 of 4 sweeps done" in said
-    assert "time left unknown until a trial has ended" in said
-    assert "sweep 3 of 4: 3K-h1" in said
-    assert said.index("2 of 4 sweeps done") < said.index("sweep 3 of 4") < said.index("4 of 4 sweeps done")
-    assert commands_to_type(said, root) == ["make leaderboard", "make scaling"]
+def test_the_overall_view_is_not_drowned_by_its_sweeps(finished: tuple[StudyProgress, str], root: Path) -> None:
+    _, output = finished
+    assert output.count("snapshot ") == 1
+    assert output.count("registered") == output.count("question") == 0
+    assert "0 of 4 sweeps done" in output
+    assert "time left unknown until a trial has ended" in output
+    assert "sweep 3 of 4: 3K-h1" in output
+    assert output.index("2 of 4 sweeps done") < output.index("sweep 3 of 4") < output.index("4 of 4 sweeps done")
+    assert commands_to_type(output, root) == ["make leaderboard", "make scaling"]
 
 
-def test_a_study_that_is_done_is_told_without_touching_a_run(
-    study: tuple[StudyProgress, str], root: Path, called: Callable[..., list[str]]
+def test_a_completed_study_is_reported_without_touching_a_run(
+    finished: tuple[StudyProgress, str], root: Path, called: Callable[..., list[str]]
 ) -> None:
     store = open_store(root)
     before = [run.to_dictionary() for run in sweeps(store)], len(query.trials(store))
@@ -138,9 +139,9 @@ def test_a_study_that_is_done_is_told_without_touching_a_run(
 
 
 def test_a_supplement_that_was_stopped_is_finished_and_never_added_to_twice(
-    study: tuple[StudyProgress, str], root: Path, called: Callable[..., list[str]]
+    finished: tuple[StudyProgress, str], root: Path, called: Callable[..., list[str]]
 ) -> None:
-    real = ladder_driver.run_sweep
+    real = driver.run_sweep
 
     def stopped_in_the_third(place: int, *asked: Any, **more: Any) -> Any:
         if place == 3:
@@ -152,7 +153,7 @@ def test_a_supplement_that_was_stopped_is_finished_and_never_added_to_twice(
     screen = Console(file=io.StringIO(), width=110, record=True)
     with pytest.raises(KeyboardInterrupt):
         run(root, screen, add_trials=1)
-    assert "stopped in 3K-h1; the same command goes on there" in screen.export_text()
+    assert "stopped in 3K-h1; the same command continues there" in screen.export_text()
     assert trials_of(store) == dict(zip(TITLES, (2, 2, 1, 1)))
 
     titles = called(lambda _, *asked, **more: real(*asked, **more))
@@ -163,10 +164,10 @@ def test_a_supplement_that_was_stopped_is_finished_and_never_added_to_twice(
     assert "none are added this time" in screen.export_text()
 
     titles = called(lambda *_, **__: SimpleNamespace(best=None))
-    assert {cell.target for cell in run(root, add_trials=1).cells} == {3}
+    assert {cell.target for cell in run(root, add_trials=1).sweeps} == {3}
 
 
-def test_a_rung_without_the_replicates_asked_for_is_not_done(study: tuple[StudyProgress, str], root: Path) -> None:
+def test_a_sweep_with_missing_replicates_is_not_done(finished: tuple[StudyProgress, str], root: Path) -> None:
     store = open_store(root)
     parent = sweeps(store)[0]
     where = store, parent.info.experiment_id, parent.data.tags[schema.SWEEP_FINGERPRINT]
@@ -187,7 +188,7 @@ def test_a_rung_without_the_replicates_asked_for_is_not_done(study: tuple[StudyP
         ("warmup=40", {"warmup": (40, 50)}),
     ],
 )
-def test_what_can_be_refused_is_refused_before_the_first_rung_starts(
+def test_invalid_options_fail_before_the_first_sweep_starts(
     sentence: str, changes: dict[str, Any], store_root: Path, called: Callable[..., list[str]]
 ) -> None:
     titles = called(lambda *_, **__: None)
@@ -208,7 +209,7 @@ def test_a_budget_that_does_not_fit_this_machine_is_refused_first(
     assert titles == []
 
 
-def test_a_rung_that_fails_does_not_stop_the_others_and_is_told_at_the_end(
+def test_a_failed_sweep_does_not_stop_the_others_and_is_reported_at_the_end(
     store_root: Path, called: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fails(place: int, *_: Any, **__: Any) -> Any:
@@ -218,13 +219,13 @@ def test_a_rung_that_fails_does_not_stop_the_others_and_is_told_at_the_end(
 
     titles = called(fails)
     with pytest.raises(SystemExit) as ended:
-        ladder.main(options(store_root))
+        study.main(options(store_root))
     assert ended.value.code not in (None, 0)
     assert titles == TITLES
-    told = capsys.readouterr().out
-    assert "failed  2K-h1: DEVICE=cuda: [gone]." in told
-    assert f"failed  2K-h3: {ladder_driver.NOTHING_COMPLETED}" in told
-    assert "failed  3K" not in told
+    output = capsys.readouterr().out
+    assert "failed  2K-h1: DEVICE=cuda: [gone]." in output
+    assert f"failed  2K-h3: {driver.NOTHING_COMPLETED}" in output
+    assert "failed  3K" not in output
 
 
 def test_a_store_that_stays_away_stops_the_study(store_root: Path, called: Callable[..., list[str]]) -> None:
@@ -239,7 +240,7 @@ def test_a_store_that_stays_away_stops_the_study(store_root: Path, called: Calla
 
 def test_the_same_study_is_not_run_twice_at_once(store_root: Path) -> None:
     asked = options(store_root, budgets="2K", horizons=(1,))
-    context, steps = ladder_driver.check(asked, rungs_of(parse_budgets("2K"), (1,)))
+    context, steps = driver.check(asked, study_sweeps(parse_budgets("2K"), (1,)))
     held = only_driver(context.store, study_fingerprint([step.fingerprint for step in steps]))
     with held, pytest.raises(InputError, match="this study is running already"):
         run(store_root, budgets="2K", horizons=(1,))
@@ -272,7 +273,7 @@ def test_targets_of_a_start(
 def test_the_table_has_budgets_down_and_horizons_across() -> None:
     def cell(count: int, horizon: int, status: Status, state: SweepStatus) -> SweepProgress:
         return SweepProgress(
-            rung=StudySweep(budget=Budget(n_parameters=count), horizon=horizon), state=state, target=12, status=status
+            sweep=StudySweep(budget=Budget(n_parameters=count), horizon=horizon), state=state, target=12, status=status
         )
 
     cells = [
@@ -281,9 +282,9 @@ def test_the_table_has_budgets_down_and_horizons_across() -> None:
         cell(6_000, 1, "failed", SweepStatus()),
         cell(6_000, 3, "waiting", SweepStatus()),
     ]
-    overview = StudyProgress(cells=cells, elapsed=90, left=7_200)
+    overview = StudyProgress(sweeps=cells, elapsed=90, left=7_200)
     screen = Console(file=io.StringIO(), width=80, record=True)
-    screen.print(overview_table(overview))
+    screen.print(progress_table(overview))
     lines = [line.split() for line in screen.export_text().splitlines() if line.strip()]
     assert lines[0] == ["budget", "horizon", "1", "horizon", "3"]
     assert lines[2:] == [["2K", "done", "12/12", "0.3779", "running", "3/12"], ["6K", "failed", "0/12", "waiting", "0/12"]]
@@ -293,7 +294,7 @@ def test_the_table_has_budgets_down_and_horizons_across() -> None:
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--budgets", "2K..3K"], "BUDGETS=2K..3K: 3K is no rung"),
+        (["--budgets", "2K..3K"], "BUDGETS=2K..3K: 3K is not a step"),
         (["--budget", "2K"], "give BUDGETS=2K."),
         (["--horizon", "3"], "give HORIZONS=3."),
     ],
