@@ -198,7 +198,7 @@ def test_a_model_without_code_of_its_own_is_trained_again(trained: Trained) -> N
     (package,) = (trained.store.local_artifact(trained.final.run_id, schema.MODEL_FOLDER) / "code").glob(f"{schema.OWN_CODE}*")
     old = package.rename(package.with_name("research"))
     try:
-        with patch("pipelines.final.training._open", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        with patch("pipelines.final.training._start_run", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
             train_final(trained.store, options, QUIET)
     finally:
         old.rename(package)

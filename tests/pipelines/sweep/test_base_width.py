@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -71,7 +72,15 @@ def test_a_trial_logs_the_base_width_and_its_weights_are_served_with_it(store_ro
 
 def test_attention_that_does_not_follow_the_rates_stops_the_trial(store_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = started(store_root, BASE)
-    monkeypatch.setattr(PatchTransformer, "_scale_attention", lambda *_: None)
+    build = PatchTransformer.__init__
+
+    def build_with_plain_scale(model: PatchTransformer, *arguments: Any, **options: Any) -> None:
+        build(model, *arguments, **options)
+        blocks: Any = model.blocks
+        for block in blocks:
+            block.attention.scale = None
+
+    monkeypatch.setattr(PatchTransformer, "__init__", build_with_plain_scale)
     with pytest.raises(InputError, match=f"base_width={BASE} was declared but {BASE} for rates, 0 for attention is in use"):
         trained(sweep, widest(sweep))
 
