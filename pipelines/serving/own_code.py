@@ -60,7 +60,10 @@ def _needed_files(script: Path, library: Path) -> set[Path]:
 
 
 def _imported_modules(source: str) -> Iterator[str]:
-    """Yield the dotted library names that a source imports at run time; `TYPE_CHECKING` blocks are skipped."""
+    """Yield the dotted library names that a source imports at run time; `TYPE_CHECKING` blocks are skipped.
+
+    Raises `ImportError` for a form that a copy under another name would not follow: `from . import x`, `import research.x`.
+    """
     waiting: list[ast.AST] = [ast.parse(source)]
     while waiting:
         node = waiting.pop()
@@ -68,9 +71,11 @@ def _imported_modules(source: str) -> Iterator[str]:
             waiting += node.orelse
             continue
         waiting += ast.iter_child_nodes(node)
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "research")
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "research":
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        relative = isinstance(node, ast.ImportFrom) and node.level
+        if relative or any(name.split(".")[0] == "research" for name in names):
+            raise ImportError(f"`{ast.unparse(node)}`: write `from research.x import y`, which a model's own code can follow.")
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "research":
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 

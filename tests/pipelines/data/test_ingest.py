@@ -149,9 +149,8 @@ def test_the_command_line_ends_with_a_snapshot_that_a_sweep_runs_on(store_root: 
         assert "pair: nothing changed" in command("--data", "pair")
         let_time_pass(server)
         printed = command("--data", "pair")
-        assert [
-            word in printed for word in (f"revised    SPY {REVISED}", f"vanished   SPY {LOST}", f"dividend   SPY {DIVIDEND}")
-        ]
+        for change in (f"revised    SPY {REVISED}", f"vanished   SPY {LOST}", f"dividend   SPY {DIVIDEND}"):
+            assert change in printed
     split = {"train_end": date(2014, 12, 31), "validation_end": date(2016, 12, 31), "test_end": date(2018, 12, 31)}
     sweep = run(store_root, data="pair", symbol="SPY", **split)
     data_set = read_data_set("pair", store_root / "snapshots")
