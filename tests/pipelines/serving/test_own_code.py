@@ -153,5 +153,5 @@ def test_a_version_without_its_own_code_is_refused_in_one_sentence(sweep: Sweep,
 def test_an_import_that_a_copy_cannot_follow_is_refused(line: str, tmp_path: Path) -> None:
     script = tmp_path / "served.py"
     script.write_text(f"{line}\n")
-    with pytest.raises(ImportError, match="write `from research.x import y`"):
+    with pytest.raises(ImportError, match=r"write `from research\.x import y`"):
         write_own_code(script, tmp_path / "copy")
