@@ -73,7 +73,8 @@ def main(options: PredictOptions) -> None:
         except InputError as error:
             if len(versions) == 1:
                 raise
-            print(f"error: {version.name}: {error}", file=sys.stderr)
+            named = str(error).startswith(f"MODEL={version.name}:")
+            print(f"error: {error}" if named else f"error: {version.name}: {error}", file=sys.stderr)
     screen = console()
     print_predictions(predictions, screen)
     if predictions:
