@@ -129,7 +129,7 @@ class ForecastOptions(ReaderOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ReportOptions(ReaderOptions):
-    """One self-contained page of all that the store says, as HTML and Markdown, logged as a run of kind `report`.
+    """One self-contained page of all results in the store, as HTML and Markdown, logged as a run of kind `report`.
 
     examples:
       make report

@@ -48,7 +48,7 @@ class Runtime:
         require(small, "micro_batch", self.micro_batch, "give 1 or more windows, or leave it out.")
 
     def apply(self) -> None:
-        """Make the process compute the way this says, whatever ran in it before."""
+        """Set precision and threads of the process, whatever ran in it before."""
         torch.set_num_threads(self.threads)
         if self.device.type == "cuda":
             # TF32: what float32 products are rounded to before they are added up in float32.
@@ -130,7 +130,7 @@ def available_memory(device: torch.device) -> int:
 def cgroup_rooms(groups: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
     """Bytes left under each memory limit of the process's control groups, its own and those above it.
 
-    A container often sees its own group at the mount's root whatever path it is told, so the root is read too.
+    A container often sees its own group at the mount's root whatever path is given, so the root is read too.
     """
     for line in groups.read_text().splitlines() if groups.exists() else []:
         _, controllers, path = line.split(":", 2)
@@ -147,7 +147,7 @@ def _room(folder: Path, limit: str, used: str, reclaimable: str) -> Iterator[int
     bound = (folder / limit).read_text().strip()
     if bound != "max":
         statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-        # File pages that nobody has used lately count as usage, but are given up at once when memory is asked for.
+        # File pages that were not used lately count as usage, but are released at once when memory is needed.
         taken = int((folder / used).read_text()) - int(statistics.get(reclaimable, 0))
         yield max(int(bound) - taken, 0)
 

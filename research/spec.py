@@ -87,7 +87,7 @@ class FeatureSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class TargetSpec:
-    """The question asked: where does the price go within `horizon` sessions after the close of day t."""
+    """The question: where does the price go within `horizon` sessions after the close of day t."""
 
     horizon: int
     """Sessions ahead, at least 1. Labels, purge and digest all follow from this one number."""
@@ -105,24 +105,27 @@ class TargetSpec:
     def __post_init__(self) -> None:
         require(self.horizon >= 1, "HORIZON", self.horizon, "give a whole number of sessions, 1 or more.")
         require(self.kind in QUESTIONS, "TASK", self.kind, f"give {', '.join(QUESTIONS)}.")
-        asked = QUESTIONS[self.kind]
-        if not asked.has_threshold:
+        question = QUESTIONS[self.kind]
+        if not question.has_threshold:
             object.__setattr__(self, "threshold", 0.0)
         else:
             require(0 < self.threshold < 1, "THRESHOLD", self.threshold, "give a fraction between 0 and 1, 0.01 is 1%.")
         if self.touch == "auto":
-            object.__setattr__(self, "touch", asked.touches[0])
+            object.__setattr__(self, "touch", question.touches[0])
         require(
-            self.touch in asked.touches, "TOUCH", self.touch, f"give {' or '.join(asked.touches)}, what {self.kind} watches."
+            self.touch in question.touches,
+            "TOUCH",
+            self.touch,
+            f"give {' or '.join(question.touches)}, what {self.kind} watches.",
         )
         require(self.shuffled is None or self.shuffled >= 0, "SHUFFLED", self.shuffled, "give a seed, 0 or more.")
 
     @property
     def name(self) -> str:
         """Name of the task without its horizon, for example `threshold-1pct`."""
-        asked = QUESTIONS[self.kind]
-        move = [f"{self.threshold * 100:g}pct"] if asked.has_threshold else []
-        touch = [] if self.touch == asked.touches[0] else [self.touch]
+        question = QUESTIONS[self.kind]
+        move = [f"{self.threshold * 100:g}pct"] if question.has_threshold else []
+        touch = [] if self.touch == question.touches[0] else [self.touch]
         return "-".join([self.kind, *move, *touch, *([] if self.shuffled is None else ["shuffled"])])
 
     @property
@@ -130,8 +133,8 @@ class TargetSpec:
         """The question in words, for example `does the high touch +1% within 3 sessions?`."""
         sessions = "1 session" if self.horizon == 1 else f"{self.horizon} sessions"
         move = f"{self.threshold * 100:g}%"
-        asked = QUESTIONS[self.kind].words.format(touch=self.touch, move=move, sessions=sessions)
-        return asked if self.shuffled is None else f"{asked} (shuffled labels)"
+        words = QUESTIONS[self.kind].words.format(touch=self.touch, move=move, sessions=sessions)
+        return words if self.shuffled is None else f"{words} (shuffled labels)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +142,7 @@ class SplitSpec:
     """Chronological holdout by date. Days are label days; purging by label interval happens on top."""
 
     train_end: date
-    """Last day a training label may be asked on."""
+    """Last day of a training label."""
     validation_end: date
     """Last validation day; validation starts on the session after `train_end`."""
     test_end: date

@@ -13,7 +13,7 @@ from research.tracking import schema
 
 COLUMNS = ("total", "a year", "volatility", "Sharpe", "95%", "PSR", "drawdown", "exposure", "turnover", "trades", "hits")
 FEW_TRADES = 30
-"""Number of trades below which a result inside the noise says nothing about the signal."""
+"""Number of trades below which a result inside the noise is no evidence about the signal."""
 MIN_CORRELATION = 0.5
 """Rank correlation below which a signal differs from volatility, though it may earn no more."""
 LEGEND = (

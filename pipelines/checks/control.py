@@ -69,10 +69,10 @@ def main(options: ControlOptions) -> None:
     require(options.horizon <= options.lag, "HORIZON", options.horizon, fix)
     screen = console(110)
     arms = []
-    for title, asked in arms_of(options).items():
-        screen.rule(f"{title}: DATA={asked.data}", align="left")
-        sweep = run_sweep(asked, screen, brief=True)
-        arms.append(examine(title, sweep, asked))
+    for title, requested in arms_of(options).items():
+        screen.rule(f"{title}: DATA={requested.data}", align="left")
+        sweep = run_sweep(requested, screen, brief=True)
+        arms.append(examine(title, sweep, requested))
     _record(arms, options, sweep.context.store)
     screen.rule("controls, on test days that nothing was chosen on", align="left")
     screen.print(table_of(arms))
@@ -110,8 +110,8 @@ def _shallowest(budget: str, count: int = 3) -> tuple[int, ...]:
     from research.models.budget import Budget, architectures_for
     from research.spec import ArchitectureSpec
 
-    asked = Budget.parse(budget)
-    fitting = architectures_for(asked, ArchitectureSpec(d_model=1, n_layers=1, n_heads=1, d_ff=1), asked.grid)
+    requested = Budget.parse(budget)
+    fitting = architectures_for(requested, ArchitectureSpec(d_model=1, n_layers=1, n_heads=1, d_ff=1), requested.grid)
     return tuple(sorted({shape.n_layers for shape in fitting})[:count])
 
 

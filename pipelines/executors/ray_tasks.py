@@ -193,7 +193,7 @@ def _answering(address: str) -> str:
 
 
 def _no_cluster(address: str, why: str) -> InputError:
-    fix = "give host:port as `ray start` says it, or auto (docs/scale-out.md)."
+    fix = "give host:port as `ray start` prints it, or auto (docs/scale-out.md)."
     return InputError(f"RAY={address}: no cluster answers there ({why}); {fix}")
 
 

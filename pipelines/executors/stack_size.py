@@ -30,9 +30,9 @@ DROPOUT = 0.1
 
 def stack_size(options: SweepOptions, device: torch.device, architectures: list[ArchitectureSpec], trials_left: int) -> int:
     """Return the number of trials of the search to train as one model."""
-    asked = asked_for(options)
-    if asked is not None:
-        return asked
+    requested = requested_size(options)
+    if requested is not None:
+        return requested
     limit = trials_left // FEWEST_STACKS
     return best_size(options, device, architectures, limit) if limit >= min(SIZES) else 1
 
@@ -41,13 +41,13 @@ def replicate_stack_size(
     options: SweepOptions, device: torch.device, architectures: list[ArchitectureSpec], replicates: int
 ) -> int:
     """Return the number of replicates of one configuration to train as one model."""
-    asked = asked_for(options)
-    if asked is not None:
-        return asked
+    requested = requested_size(options)
+    if requested is not None:
+        return requested
     return best_size(options, device, architectures, replicates) if replicates > 1 else 1
 
 
-def asked_for(options: SweepOptions) -> int | None:
+def requested_size(options: SweepOptions) -> int | None:
     """Return the user's stack size: a number, 1 for `off`, or None for `auto`."""
     words = {"off": 1, "auto": None}
     if options.stack in words:
@@ -66,15 +66,15 @@ def best_size(options: SweepOptions, device: torch.device, architectures: list[A
     sizes = [size for size in SIZES if size <= limit and size * peak_memory(typical, batch_size, device) <= room]
     if not sizes:
         return 1
-    asked = (1, *sizes)
+    sizes_measured = (1, *sizes)
     found = cached_measurement(
         options.store,
-        f"windows per second of {', '.join(map(str, asked))} trials as one model, batches of {batch_size}",
+        f"windows per second of {', '.join(map(str, sizes_measured))} trials as one model, batches of {batch_size}",
         typical,
         device,
-        lambda: [windows_per_second(typical, batch_size, copies, device) for copies in asked],
+        lambda: [windows_per_second(typical, batch_size, copies, device) for copies in sizes_measured],
     )
-    gains = dict(zip(asked, (rate / found[0] for rate in found), strict=True))
+    gains = dict(zip(sizes_measured, (rate / found[0] for rate in found), strict=True))
     best = max(sizes, key=lambda size: gains[size])
     return best if gains[best] >= WORTH_IT else 1
 

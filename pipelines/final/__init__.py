@@ -1,4 +1,4 @@
 """Train the best trial again and open the test set once.
 
-Moves no alias of the registry.
+Never moves `champion`: promotion does.
 """

@@ -44,7 +44,7 @@ def main(options: PlanOptions) -> None:
     split = prepared.split
     machine = machine_of(device, options)
     architectures = architectures_of(options, prepared, budget)
-    batch_sizes = SearchSpace.asked_for(options).batch_size
+    batch_sizes = SearchSpace.of_options(options).batch_size
     work = Workload(
         windows=(len(split.train), len(split.validation)),
         epochs=options.epochs,

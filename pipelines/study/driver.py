@@ -71,7 +71,7 @@ def _check(options: SweepOptions, sweep: StudySweep) -> tuple[SweepSetup, Planne
     options = replace(options, budget=sweep.budget.label, horizon=sweep.horizon, windows=windows)
     context = prepare(options, Console(quiet=True))
     data = context.task.prepared
-    SearchSpace.asked_for(options).for_training(len(data.split.train), options.epochs)
+    SearchSpace.of_options(options).for_training(len(data.split.train), options.epochs)
     return context, PlannedSweep(
         sweep=sweep,
         options=options,

@@ -114,7 +114,7 @@ def _closed_after(executor: Executor) -> Iterator[Executor]:
 def open_sweep(options: SweepOptions, setup: SweepSetup) -> Sweep:
     """Open the sweep with the options' fingerprint: continue its parent run, or start one if there is none."""
     store, experiment_id, identity = setup.store, setup.experiment_id, setup.tags[schema.SWEEP_FINGERPRINT]
-    space = SearchSpace.asked_for(options).for_training(len(setup.task.prepared.split.train), options.epochs)
+    space = SearchSpace.of_options(options).for_training(len(setup.task.prepared.split.train), options.epochs)
     history = SweepHistory()
     if parent_id := sweep_with(store, experiment_id, identity):
         refuse_if_driven(*RunLog(store, parent_id).tags_and_status())

@@ -103,7 +103,7 @@ def print_history(sweep: Sweep, layout: Layout, console: Console) -> None:
                 console, f"[yellow]warning[/]    the code has changed since this sweep began, {changed}; each run names its own"
             )
         settled = len(sweep.history.trials)
-        # Fewer trials may be asked for than were begun.
+        # Fewer trials may be planned than were begun.
         again = min(len(sweep.history.suggested) - settled, left)
         retried = f", {again} interrupted and continued" if again else ""
         print_line(
@@ -128,7 +128,7 @@ def print_summary(sweep: Sweep, registered: RegisteredVersion | None, console: C
             "  The best of several trials was chosen on these same days, which flatters it; the baselines were not chosen.",
         )
         if best.alarm != "none":
-            print_line(console, f"  [red]alarm: {best.alarm}[/]; this model says nothing that the base rate does not.")
+            print_line(console, f"  [red]alarm: {best.alarm}[/]; this model predicts nothing beyond the base rate.")
     for row in replicates_of(sweep):
         print_line(
             console,

@@ -44,12 +44,12 @@ def register_best(sweep: Sweep, best: TrialResult) -> RegisteredVersion:
 def _describe_model(store: Store, name: str, task: Task) -> None:
     """What all versions of a registered model have in common, for its page."""
     spec = task.spec
-    said = [
+    lines = [
         f"**{spec.data.title}: {spec.target.question}** Daily bars in, the probability of yes out, one per day; "
         f"features {spec.features.feature_set}.",
         "",
         f"`{schema.CHALLENGER}` is the next candidate: lowest validation loss so far, or a final model that was tested. "
-        f"`{schema.CHAMPION}` was taken into use by `make promote` and is asked first. "
+        f"`{schema.CHAMPION}` was set by `make promote` and predicts by default. "
         f"`make serve MODEL={name}` answers over HTTP, `make predict MODEL={name}` in the terminal.",
     ]
-    store.client.update_registered_model(name, "\n".join(said))
+    store.client.update_registered_model(name, "\n".join(lines))

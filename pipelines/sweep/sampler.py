@@ -40,9 +40,9 @@ class Suggestion:
 class TrialSampler:
     """The sampler of one start of a sweep.
 
-    A proposal depends on the seed, its number and the trials told before it, not on how often the sweep was
+    A proposal depends on the seed, its number and the earlier trials, not on how often the sweep was
     stopped: a resumed sweep proposes what an uninterrupted one would have. (CMA-ES alone keeps a state of its own
-    within a start; after another start it begins from the trials that it is told.)
+    within a start; after another start it begins from the trials that it is given.)
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class TrialSampler:
     def recall(self, suggested: Suggested, finished: TrialResult, curve: Mapping[int, float] | None = None) -> None:
         """Tell about a trial of an earlier start: as much of it as the present grid and ranges can express.
 
-        Only TPE can learn from a trial with a part missing (its shape has left the grid); to the others it is told
+        Only TPE can learn from a trial with a part missing (its shape has left the grid); to the others it is reported
         whole or not at all.
         """
         params = expressible(suggested, self.space, self.architectures)

@@ -49,7 +49,7 @@ class SearchSpace:
         require(fitting, "batch_sizes", " ".join(map(str, self.batch_size)), "give one or more positive whole numbers.")
 
     @classmethod
-    def asked_for(cls, options: SweepOptions) -> SearchSpace:
+    def of_options(cls, options: SweepOptions) -> SearchSpace:
         """Return the ranges of a sweep's options."""
         return cls(
             learning_rate=options.learning_rate,

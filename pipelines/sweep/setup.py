@@ -121,7 +121,7 @@ def require_numbers(options: SweepOptions) -> None:
     require(options.add_trials is None or options.add_trials >= 1, "TRIALS", f"+{options.add_trials}", "give +1 or more.")
     require(options.replicates >= 0, "REPLICATES", options.replicates, "give 0 or more seeds.")
     require(0 <= options.random_share <= 1, "random_share", options.random_share, "give a share between 0 and 1.")
-    SearchSpace.asked_for(options)
+    SearchSpace.of_options(options)
     require(0 <= options.seed < LARGEST_SEED, "SEED", options.seed, f"give a whole number from 0 to {LARGEST_SEED - 1}.")
     require(options.base_width >= 0, "WIDTH_TRANSFER", options.base_width, "give a width such as 64, or 0 for none.")
     require(options.workers is None or options.workers >= 1, "WORKERS", options.workers, "give 1 or more.")

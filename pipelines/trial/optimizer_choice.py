@@ -13,7 +13,7 @@ from research.training.memory_estimate import choose_micro_batch
 
 
 def optimizer_for(
-    asked: Literal["auto", "adamw", "adafactor"],
+    requested: Literal["auto", "adamw", "adafactor"],
     architectures: Sequence[ArchitectureSpec],
     batch_sizes: Sequence[int],
     device: torch.device,
@@ -22,8 +22,8 @@ def optimizer_for(
     devices: int = 1,
 ) -> OptimizerName:
     """Return the user's optimizer, else AdamW, or Adafactor if only with it any architecture fits."""
-    if asked != "auto":
-        return asked
+    if requested != "auto":
+        return requested
     if fitting_architectures(architectures, batch_sizes, device, available, "adamw", devices=devices):
         return "adamw"
     return "adafactor" if fitting_architectures(architectures, batch_sizes, device, available, "adafactor") else "adamw"

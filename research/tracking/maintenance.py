@@ -121,8 +121,8 @@ def _open(root: Path, *, writable: bool) -> sqlite3.Connection:
 
 
 def _damage(connection: sqlite3.Connection) -> str:
-    said = "; ".join(str(row[0]) for row in connection.execute("PRAGMA quick_check(3)"))
-    return "" if said == "ok" else said
+    report = "; ".join(str(row[0]) for row in connection.execute("PRAGMA quick_check(3)"))
+    return "" if report == "ok" else report
 
 
 def _other_roots(connection: sqlite3.Connection, root: Path) -> list[str]:

@@ -13,7 +13,7 @@ import pipelines.executors.stack_size as stacking
 import pipelines.trial.trial
 from pipelines.executors.choose import layout_for
 from pipelines.executors.cpu_shares import CpuShare, measure, possible
-from pipelines.executors.stack_size import asked_for, best_size, replicate_stack_size, stack_size
+from pipelines.executors.stack_size import best_size, replicate_stack_size, requested_size, stack_size
 from pipelines.trial.job import Job
 from pipelines.trial.trial import run_stack
 from research.errors import InputError
@@ -106,13 +106,13 @@ def test_a_stack_that_fails_goes_on_one_by_one(store_root: Path, monkeypatch: py
 
 @pytest.mark.parametrize(("given", "expected"), [("off", 1), ("4", 4), ("auto", None)])
 def test_what_the_user_says_about_stacks(given: str, expected: int | None) -> None:
-    assert asked_for(options(Path(), stack=given)) == expected
+    assert requested_size(options(Path(), stack=given)) == expected
 
 
 @pytest.mark.parametrize("given", ["0", "-2", "many", "2.5"])
 def test_a_stack_that_is_no_number_is_refused(given: str) -> None:
     with pytest.raises(InputError, match=f"STACK={given}: give auto, off or a number of trials"):
-        asked_for(options(Path(), stack=given))
+        requested_size(options(Path(), stack=given))
 
 
 @pytest.mark.parametrize(("gain", "expected"), [(1.1, 1), (1.5, 8)])
