@@ -39,9 +39,10 @@ $(READY): pyproject.toml constraints.txt
 	@$(PIP) -e '.[dev]'
 	@touch $@
 
-# `make train evaluate SEEDS=7 AGAIN=1`: each verb takes its own variables, so it has to know the other verbs.
+# `make train evaluate SEEDS=7 AGAIN=1`: each verb takes its own variables, so it has to know the other verbs. By exec a
+# signal that ends make reaches the verb, not a shell in between.
 $(VERBS): $(READY)
-	@TAPESCALE_VERBS='$(filter $(VERBS),$(MAKECMDGOALS))' $(PY) -m tapescale $@ $(words)
+	@TAPESCALE_VERBS='$(filter $(VERBS),$(MAKECMDGOALS))' exec $(PY) -m tapescale $@ $(words)
 
 setup: $(READY)
 	@echo "$(VENV) is ready; next  make doctor   make sweep"

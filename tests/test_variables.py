@@ -31,7 +31,8 @@ def flags(verb: str, *words: str) -> list[str]:
     """Return the flags that the verb receives from `make VERB words`."""
     ran = made(verb, *words)
     assert ran.returncode == 0, ran.stderr
-    _, _, _, _, name, *typed = shlex.split(ran.stdout)
+    _, start, _, _, _, name, *typed = shlex.split(ran.stdout)
+    assert start == "exec", "a signal to make would end a shell and leave the verb running"
     assert name == verb
     return as_flags(typed, options_of(verb), verb)
 

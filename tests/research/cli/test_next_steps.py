@@ -28,7 +28,7 @@ def made(command: str) -> list[str]:
     words = command.replace("make ", "make -n -s -o .venv/.installed ", 1)
     ran = subprocess.run(words, shell=True, cwd=ROOT, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
-    _, _, _, _, verb, *typed = shlex.split(ran.stdout)
+    _, _, _, _, _, verb, *typed = shlex.split(ran.stdout)
     return as_flags(typed, options_of(verb), verb)
 
 
