@@ -34,23 +34,30 @@ def options(root: Path, **changed: object) -> SweepOptions:
     return SweepOptions(**{**tiny, **changed})  # type: ignore[arg-type]
 
 
-def test_a_whole_sweep_goes_through_the_server(server: Server, store: Store, tmp_path: Path) -> None:
-    driver = start_driver(tmp_path / "a", "--trials", "3", "--epochs", "2", "--workers", "2", uri=server.uri)
-    said, errors = driver.communicate(timeout=150)
+@pytest.fixture(scope="module")
+def swept(server: Server, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Run a sweep of three trials with two workers through the server; return what its driver printed."""
+    root = tmp_path_factory.mktemp("swept")
+    driver = start_driver(root, "--trials", "3", "--epochs", "2", "--workers", "2", uri=server.uri)
+    output, errors = driver.communicate()
     assert (driver.returncode, errors) == (0, "")
-    assert f"see   {server.uri}/#/experiments/" in said
+    assert not (root / "mlflow.db").exists()
+    assert not (root / "artifacts").exists()
+    return output
 
-    found = read(store)
-    found.require_true()
-    assert found.numbers("complete") == [0, 1, 2]
-    assert sum(run.kind == "baseline" and run.outcome == "complete" for run in found.children) == 4
-    assert len({run.tags[schema.WORKER] for run in found.trials}) == 2
-    best = min(found.trials, key=lambda run: run.metrics["val_loss"])
-    assert found.parent.tags[schema.BEST_RUN] == best.run_id
+
+def test_a_whole_sweep_goes_through_the_server(server: Server, swept: str, store: Store, tmp_path: Path) -> None:
+    assert f"see   {server.uri}/#/experiments/" in swept
+
+    record = read(store)
+    record.require_true()
+    assert record.numbers("complete") == [0, 1, 2]
+    assert sum(run.kind == "baseline" and run.outcome == "complete" for run in record.children) == 4
+    assert len({run.tags[schema.WORKER] for run in record.trials}) == 2
+    best = min(record.trials, key=lambda run: run.metrics["val_loss"])
+    assert record.parent.tags[schema.BEST_RUN] == best.run_id
     predictions = query.predictions(store, best.run_id)
     assert predictions["loss"].mean() == pytest.approx(best.metrics["val_loss"], abs=1e-6)
-    assert not (tmp_path / "a" / "mlflow.db").exists()
-    assert not (tmp_path / "a" / "artifacts").exists()
     require_model_serves(server)
     require_leaderboard(server, tmp_path / "reader", int(best.metrics["n_params"]))
 
@@ -75,7 +82,8 @@ def require_leaderboard(server: Server, root: Path, n_params: int) -> None:
     assert done.stderr == ""
 
 
-def test_what_was_fetched_from_the_server_is_gone_with_its_reader(server: Server, store: Store) -> None:
+@pytest.mark.usefixtures("swept")
+def test_what_was_fetched_from_the_server_is_gone_with_its_reader(store: Store) -> None:
     run = read(store).trials[0]
     path = store.local_artifact(run.run_id, schema.PREDICTIONS_FILE)
     assert path.exists()
